@@ -1,0 +1,32 @@
+# Two commands do everything: `make book` and `make test`. Both set up .venv first if it is missing or out of date.
+PROFILE ?= digits
+PYTHON ?= python3
+VENV ?= .venv
+
+# Members and tests run in parallel processes; more threads in each would only slow them down.
+export OMP_NUM_THREADS = 1
+
+.PHONY: book test notebooks lint clean help
+
+book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits or mnist)
+	@$(VENV)/bin/vaept reproduce --profile $(PROFILE)
+
+test: lint ## style, unit tests, and the stored notebooks
+	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -p no:randomly -W default --nbval-lax notebooks
+
+lint: $(VENV)/.installed ## style only
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+notebooks: $(VENV)/.installed ## store the outputs of the quick profile in the notebooks, before committing them
+	@$(VENV)/bin/python tools/store_outputs.py
+
+clean: ## remove results and books; data in the cache and .venv stay
+	rm -rf _build
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.installed: requirements.lock pyproject.toml tools/install.py
+	@$(PYTHON) tools/install.py $(VENV)

@@ -1,0 +1,234 @@
+"""Execute the chapters that compute and build the book around them.
+
+The chapters are executed by papermill, each in a process of its own, into the run store, where a chapter is found
+again unless its text, the profile, the data or the package have changed. Jupyter Book then builds the
+executed copies, with execution off and warnings as errors. Needs a checkout and the extra `book`.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import joblib
+
+from vaept.errors import InputError, VaeptError
+from vaept.study import CHECKOUT, Study, source_hash
+
+NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
+
+
+class BookError(VaeptError, RuntimeError):
+    """A chapter that failed, or a book that could not be built."""
+
+
+def checkout():
+    """The folder of the checkout that the package runs from.
+
+    Raises
+    ------
+    InputError
+        If the package was installed without the book's sources, or the extra `book` is missing.
+    """
+    if CHECKOUT is None:
+        raise InputError(
+            "The book's sources are not part of the installed package: clone the repository and run "
+            "`make book` there, or install it with `pip install -e .[book]`."
+        )
+    missing = [project for module, project in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f"Building the book needs {', '.join(missing)}: install with `pip install -e .[book]`.")
+    return CHECKOUT
+
+
+def chapters(root):
+    """Paths of the notebooks, in the order of the chapters."""
+    return sorted((root / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def execute(study: Study, jobs: int, report=lambda line: None):
+    """Execute all chapters, or find them executed in the study's store.
+
+    Parameters
+    ----------
+    study : Study
+        Its profile, data and store are handed to each chapter.
+    jobs : int
+        Chapters at once, each in a process of its own.
+    report : callable
+        Called with a line for each chapter that is executed.
+
+    Returns
+    -------
+    list of Path
+        The executed notebooks, in the order of the chapters.
+
+    Raises
+    ------
+    BookError
+        If a cell of a chapter fails; the message names the chapter and the error.
+    """
+    calls = []
+    for notebook in chapters(checkout()):
+        request = {
+            "notebook": notebook.read_text("utf-8"),
+            "profile": study.profile.name,
+            "data": study.dataset.checksum,
+            "source": [source_hash(module) for module in ("study", "figures", "oscillator", "degeneracy")],
+            "results": [study.evaluation_folder(d).name for d in study.profile.latent_dims],
+        }
+        calls.append(joblib.delayed(_execute_one)(study, notebook, request))
+    paths = []
+    for path, seconds in joblib.Parallel(n_jobs=min(jobs, len(calls)), backend="threading", return_as="generator")(
+        calls
+    ):
+        report(f"  {path.name}: " + (f"{seconds:.0f} s" if seconds else "already executed"))
+        paths.append(path)
+    return paths
+
+
+def _execute_one(study, notebook, request):
+    start, executed = time.perf_counter(), False
+
+    def run(folder):
+        nonlocal executed
+        executed = True
+        result = folder / notebook.name
+        command = [sys.executable, "-m", "papermill", str(notebook), str(result), "--cwd", str(notebook.parent)]
+        command += ["--kernel", "python3", "--no-progress-bar", "-r", "profile", study.profile.name]
+        if study.profile.dataset.endswith(".npz"):
+            command += ["-r", "data", str(Path(study.profile.dataset).resolve())]
+        own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}
+        outcome = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | own)
+        if outcome.returncode:
+            raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
+        _hide_stored_parameters(result)
+
+    folder = study.store.obtain("chapter", {"name": notebook.name} | request, run)
+    return folder / notebook.name, (time.perf_counter() - start if executed else 0)
+
+
+def _cause(notebook, stderr):
+    """The error that stopped an executed notebook, or else the last line that papermill wrote."""
+    if notebook.is_file():
+        for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if output["output_type"] == "error":
+                    return f"{output['ename']}: {output['evalue']}"
+    return (stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _hide_stored_parameters(path):
+    """Keep from the reader the stored parameters, which papermill's injected cell has overridden."""
+    notebook = json.loads(path.read_text("utf-8"))
+    for cell in notebook["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"].append("remove-cell")
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def build(study: Study, executed: list, output: Path, substitutions: dict):
+    """Build the book from executed chapters.
+
+    Parameters
+    ----------
+    study : Study
+    executed : list of Path
+        As `execute` returns them.
+    output : Path
+        The folder that receives `html`; an older book there is replaced once the new one is complete.
+    substitutions : dict
+        Values for the {{ names }} in the pages that do not compute.
+
+    Returns
+    -------
+    Path
+        The book's first page.
+
+    Raises
+    ------
+    BookError
+        If Jupyter Book reports an error or a warning; the message holds the last of its lines.
+    """
+    import yaml
+
+    root = checkout()
+    source = output / "source"
+    shutil.rmtree(output / "_build", ignore_errors=True)  # stale pages and doctrees would hide errors
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(root / "book", source / "book")
+    (source / "notebooks").mkdir()
+    for path in executed:
+        shutil.copy(path, source / "notebooks" / path.name)
+    (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
+    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    config["parse"]["myst_substitutions"] = {name: str(value) for name, value in substitutions.items()}
+    if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published, and the buttons need it
+        url = f"https://github.com/{os.environ['GITHUB_REPOSITORY']}"
+        buttons = {"repository_url": url, "use_repository_button": True, "use_issues_button": True}
+        config["sphinx"]["config"]["html_theme_options"] |= buttons
+    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(source),
+        "--path-output",
+        str(output),
+    ]
+    command += ["--toc", str(source / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "--quiet"]
+    run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | {"NO_COLOR": "1"})
+    log = output / "build.log"
+    log.write_text(run.stdout + run.stderr, "utf-8")
+    built = output / "_build" / "html"
+    if run.returncode or not (built / "index.html").exists():
+        lines = [line for line in run.stderr.splitlines() if "WARNING" in line or "ERROR" in line] or [
+            run.stderr[-500:]
+        ]
+        raise BookError(f"Jupyter Book failed: {' '.join(lines[:5])} The whole log is in {log}.")
+    html = output / "html"
+    shutil.rmtree(html, ignore_errors=True)
+    built.rename(html)
+    shutil.rmtree(output / "_build", ignore_errors=True)
+    return html / "index.html"
+
+
+def _status_page(study, executed):
+    """A page on how this copy of the book was made, in MyST Markdown."""
+    profile = study.profile
+    lines = [
+        "# How this copy was made",
+        "",
+        f"Every figure and number in these pages comes from one run with the profile **{profile.name}**: "
+        f"{profile.members} members for each of d = {', '.join(map(str, profile.latent_dims))}, "
+        f"{profile.epochs} epochs on {len(study.dataset.train):,} images of {study.dataset.name}, "
+        f"tested on {len(study.dataset.test):,} others.",
+        "",
+        "| result | run | seconds | made |",
+        "|---|---|---|---|",
+    ]
+    folders = [folder(d) for d in profile.latent_dims for folder in (study.ensemble_folder, study.evaluation_folder)]
+    names = [f"{what}, d = {d}" for d in profile.latent_dims for what in ("training", "evaluation")]
+    for name, folder in zip(
+        names + [path.stem for path in executed], folders + [p.parent for p in executed], strict=True
+    ):
+        record = json.loads((folder / "provenance.json").read_text("utf-8"))
+        lines.append(f"| {name} | {record['key']} | {record['seconds']:.0f} | {record['created']} |")
+    record = json.loads((folders[0] / "provenance.json").read_text("utf-8"))
+    tools = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "myst-nb", "sphinx", "papermill")]
+    versions = [f"{name} {version}" for name, version in record["versions"].items()]
+    lines += [
+        "",
+        f"Trained on {record['machine']}, with {', '.join(versions)}; built with {', '.join(tools)}.",
+        "",
+        f"The checksum of the data is `{study.dataset.checksum}`. A run is named by a hash of everything that made it: "
+        "parameters, data, the version of torch and the source of the modules it came through.",
+        "",
+    ]
+    return "\n".join(lines)

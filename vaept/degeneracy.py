@@ -1,0 +1,212 @@
+"""How much the latent spaces of an ensemble agree, and up to which group of maps.
+
+Latents are posterior means of the same images under several members: an array of shape (members, n, d).
+A residual "after G" is what remains when the best map of the group G has been applied to one of the two spaces
+of a pair. The groups grow: nothing, signed permutations (the exact symmetry of training with diagonal
+posteriors), orthogonal maps (the symmetry of the prior), all invertible affine maps.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.neighbors import NearestNeighbors
+
+from vaept.errors import InputError, as_integer
+
+MAX_NEIGHBOUR_POINTS = 5000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over pairs of members with its bootstrap interval over members.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        The mean, and the ends of the 95 % percentile interval; NaN ends where there are only two members.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __format__(self, spec):
+        spec = spec or ".2f"
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement between all pairs of members; 1 is perfect for every measure.
+
+    Attributes
+    ----------
+    coordinates : Estimate
+        Mean Pearson correlation of equal-numbered coordinates, without alignment of any kind.
+    signed_permutation : Estimate
+        Mean correlation coefficient: the same after the best signed permutation of the coordinates.
+    orthogonal : Estimate
+        R² after the best orthogonal map, reflections included.
+    linear : Estimate
+        R² after the best affine map.
+    cka : Estimate
+        Linear centred kernel alignment (Kornblith et al. 2019).
+    neighbours : Estimate
+        Mean fraction of shared points among the k nearest neighbours; chance gives k/(n − 1).
+    """
+
+    coordinates: Estimate
+    signed_permutation: Estimate
+    orthogonal: Estimate
+    linear: Estimate
+    cka: Estimate
+    neighbours: Estimate
+
+
+def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
+    """Measure how far the latent spaces of an ensemble agree.
+
+    Parameters
+    ----------
+    latents : array, shape (members, n, d)
+        Posterior means of the same n images; at least two members.
+    n_neighbours : int
+        k of the neighbour overlap, which uses at most the first 5 000 images.
+    n_bootstrap : int
+        Resamples of the members for the intervals.
+    seed : int
+        Seed of the resampling.
+
+    Returns
+    -------
+    Agreement
+        R² is the mean of both directions of a pair; a coordinate without variance has correlation 0.
+
+    Raises
+    ------
+    InputError
+        If the latents have another shape, are not finite, or are too few.
+    """
+    z = np.asarray(latents, dtype=float)
+    if z.ndim != 3 or z.shape[0] < 2 or z.shape[2] < 1:
+        raise InputError(f"latents must have shape (members, n, d) with two members or more; they have {z.shape}.")
+    members, n, d = z.shape
+    k = as_integer(n_neighbours, "n_neighbours", 1)
+    if n < max(k + 2, d + 2):
+        raise InputError(f"latents of {n} images are too few for d = {d} and {k} neighbours.")
+    if not np.isfinite(z).all():
+        raise InputError("latents must be finite; some are NaN or infinite.")
+
+    z = z - z.mean(axis=1, keepdims=True)
+    neighbours = [_neighbours(points[:MAX_NEIGHBOUR_POINTS], k) for points in z]
+    measures = np.full((len(Agreement.__dataclass_fields__), members, members), np.nan)
+    for i, j in itertools.combinations(range(members), 2):
+        overlap = _overlap(neighbours[i], neighbours[j])
+        measures[:, i, j] = measures[:, j, i] = [*_pair(z[i], z[j]), overlap]
+    samples = _resamples(members, as_integer(n_bootstrap, "n_bootstrap", 1), np.random.default_rng(seed))
+    return Agreement(*(_estimate(matrix, samples) for matrix in measures))
+
+
+def shuffled_rows(latents, seed=0):
+    """The latents of each member with its images in an order of their own: what agreement by chance looks like.
+
+    Parameters
+    ----------
+    latents : array, shape (members, n, d)
+    seed : int
+
+    Returns
+    -------
+    ndarray, shape (members, n, d)
+    """
+    generator = np.random.default_rng(seed)
+    return np.stack([generator.permutation(member) for member in latents])
+
+
+def turned_posterior(mean, variance, angle, plane=(0, 1)):
+    """The diagonal posterior of a model whose latent space was turned by an angle.
+
+    The turned posterior N(Rμ, R diag(σ²) Rᵀ) is in general not diagonal; the diagonal Gaussian closest to it in
+    KL(diagonal ‖ turned) keeps its mean and the diagonal of its inverse covariance.
+
+    Parameters
+    ----------
+    mean, variance : array, shape (n, d)
+    angle : float
+        In radians.
+    plane : pair of int
+        The two coordinates that are turned.
+
+    Returns
+    -------
+    rotation : ndarray, shape (d, d)
+        R; the turned model decodes z as the original decodes Rᵀz.
+    mean, variance : ndarrays, shape (n, d)
+    """
+    mean, variance = np.asarray(mean, dtype=float), np.asarray(variance, dtype=float)
+    first, second = plane
+    rotation = np.eye(mean.shape[1])
+    rotation[first, first] = rotation[second, second] = np.cos(angle)
+    rotation[second, first] = np.sin(angle)
+    rotation[first, second] = -np.sin(angle)
+    return rotation, mean @ rotation.T, 1 / ((1 / variance) @ (rotation**2).T)
+
+
+def _pair(x, y):
+    """Coordinate agreement, mean correlation coefficient, R² orthogonal, R² linear, CKA of two centred spaces."""
+    cross = x.T @ y
+    scale_x, scale_y = np.linalg.norm(x, axis=0), np.linalg.norm(y, axis=0)
+    product = np.outer(scale_x, scale_y)
+    alive = product > 1e-12 * max(scale_x.max() * scale_y.max(), np.finfo(float).tiny)
+    correlation = np.divide(cross, product, out=np.zeros_like(cross), where=alive)
+    rows, columns = linear_sum_assignment(-np.abs(correlation))
+    total_x, total_y = (x**2).sum(), (y**2).sum()
+    singular = np.linalg.svd(cross, compute_uv=False)
+    residual = total_x + total_y - 2 * singular.sum()
+    gram = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return (
+        np.trace(correlation) / len(correlation),
+        np.abs(correlation[rows, columns]).mean(),
+        1 - 0.5 * (_ratio(residual, total_x) + _ratio(residual, total_y)),
+        0.5 * (_explained(x, y) + _explained(y, x)),
+        1 - _ratio(gram - np.linalg.norm(cross) ** 2, gram),
+    )
+
+
+def _explained(x, y):
+    """R² of y after the best linear map of x."""
+    fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    return 1 - _ratio(((y - fitted) ** 2).sum(), (y**2).sum())
+
+
+def _ratio(residual, total):
+    """residual / total; a space that is collapsed to a point counts as wholly unexplained."""
+    return residual / total if total > 0 else 1.0
+
+
+def _neighbours(points, k):
+    """For each point the sorted codes of its k nearest others, as one flat array."""
+    indices = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+    return (np.arange(len(points))[:, None] * len(points) + indices).ravel()
+
+
+def _overlap(a, b):
+    return len(np.intersect1d(a, b, assume_unique=True)) / len(a)
+
+
+def _resamples(members, n_bootstrap, generator):
+    """Resampled members, shape (n, members), without those that hold a single member many times."""
+    samples = generator.integers(members, size=(n_bootstrap, members))
+    return samples[(samples != samples[:, :1]).any(axis=1)]
+
+
+def _estimate(matrix, samples):
+    mean = np.nanmean(matrix)
+    if len(matrix) < 3:
+        return Estimate(float(mean), np.nan, np.nan)
+    # A member drawn twice makes no pair with itself: its entry is NaN and left out.
+    means = np.nanmean(matrix[samples[:, :, None], samples[:, None, :]], axis=(1, 2))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(float(mean), float(low), float(high))

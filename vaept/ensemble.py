@@ -1,0 +1,222 @@
+"""A trained ensemble as a value: what its members share, what sets them apart, and what they can be asked."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vaept.errors import InputError, as_integer
+from vaept.model import LIKELIHOODS, VAE
+from vaept.storage import read_tensors, write_tensors
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Where a member's randomness comes from; a study can vary one source and hold the others.
+
+    Attributes
+    ----------
+    weights, order, noise : int
+        Seeds of the initial weights, of the order of the batches, and of the latent noise; at least 0.
+    """
+
+    weights: int
+    order: int
+    noise: int
+
+    @classmethod
+    def of(cls, seed):
+        """The seed itself, or for an int one that uses it for all three sources."""
+        if isinstance(seed, cls):
+            return cls(*(as_integer(value, f"seed.{name}", 0) for name, value in asdict(seed).items()))
+        seed = as_integer(seed, "a seed", 0)
+        return cls(seed, seed, seed)
+
+    def __str__(self):
+        if self.weights == self.order == self.noise:
+            return str(self.weights)
+        return f"{self.weights}-{self.order}-{self.noise}"
+
+    def generators(self):
+        """Three independent CPU generators: weights, order, noise."""
+        states = (np.random.SeedSequence((value, stream)) for stream, value in enumerate(asdict(self).values()))
+        return tuple(torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[0] >> 1)) for s in states)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all members of an ensemble share. `fit` documents the meaning of each."""
+
+    latent_dim: int
+    epochs: int
+    hidden: tuple = (400,)
+    likelihood: str = "bernoulli"
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+
+    def __post_init__(self):
+        for name in ("latent_dim", "epochs", "batch_size"):
+            object.__setattr__(self, name, as_integer(getattr(self, name), name, 1))
+        object.__setattr__(self, "hidden", tuple(as_integer(w, "a hidden width", 1) for w in self.hidden))
+        if self.likelihood not in LIKELIHOODS:
+            raise InputError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; it is {self.likelihood!r}.")
+        if not (isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < math.inf):
+            raise InputError(f"learning_rate must be a positive number; it is {self.learning_rate!r}.")
+
+    def new_model(self, pixels):
+        """An untrained `VAE` for images of this many pixels."""
+        return VAE(pixels, self.latent_dim, self.hidden, self.likelihood)
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """The two terms of the ELBO during training.
+
+    Attributes
+    ----------
+    reconstruction, kl : ndarray of float64, shape (members, epochs)
+        Means over the training images of each epoch, at the weights of the moment; nats.
+    """
+
+    reconstruction: np.ndarray
+    kl: np.ndarray
+
+    @property
+    def elbo(self):
+        """reconstruction − kl, shape (members, epochs), nats."""
+        return self.reconstruction - self.kl
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Trained members that share settings and images and differ in their seed.
+
+    Attributes
+    ----------
+    settings : Settings
+    seeds : tuple of Seed
+    members : tuple of VAE
+        On the CPU, in evaluation mode, in the order of `seeds`.
+    history : History
+    image_shape : tuple of int
+    data_checksum : str
+        The checksum of the data set that they were trained on.
+    """
+
+    settings: Settings
+    seeds: tuple
+    members: tuple
+    history: History
+    image_shape: tuple
+    data_checksum: str
+
+    def posterior(self, images):
+        """Means and variances of q(z|x) of every member.
+
+        Parameters
+        ----------
+        images : array, shape (n, pixels) or (n, *image_shape)
+            Values in [0, 1].
+
+        Returns
+        -------
+        mean, variance : ndarrays of float32, shape (members, n, latent_dim)
+
+        Raises
+        ------
+        InputError
+            If the images have another shape or are not finite numbers in [0, 1].
+        """
+        x = as_images(images, self.members[0].pixels)
+        with torch.no_grad():
+            parts = [member.encode(x) for member in self.members]
+        return (
+            torch.stack([mean for mean, _ in parts]).numpy(),
+            torch.stack([log_variance for _, log_variance in parts]).exp().numpy(),
+        )
+
+    def decode(self, latents):
+        """Mean images of latents.
+
+        Parameters
+        ----------
+        latents : array, shape (m, latent_dim) or (members, m, latent_dim)
+            The same latents for every member, or each member's own.
+
+        Returns
+        -------
+        ndarray of float32, shape (members, m, *image_shape)
+
+        Raises
+        ------
+        InputError
+            If the latents have another shape or are not finite.
+        """
+        z = np.asarray(latents, dtype=np.float32)
+        d, members = self.settings.latent_dim, len(self.members)
+        if z.ndim not in (2, 3) or z.shape[-1] != d or (z.ndim == 3 and len(z) != members):
+            raise InputError(f"latents must have shape (m, {d}) or ({members}, m, {d}); they have {z.shape}.")
+        if not np.isfinite(z).all():
+            raise InputError("latents must be finite; some are NaN or infinite.")
+        z = np.broadcast_to(z, (members, *z.shape[-2:]))
+        with torch.no_grad():
+            x = [member.decode(torch.tensor(own)) for member, own in zip(self.members, z, strict=True)]
+        return torch.stack(x).numpy().reshape(members, -1, *self.image_shape)
+
+    def save(self, path):
+        """Write the ensemble to one safetensors file; an existing file is replaced only by a whole one."""
+        tensors = {
+            "history.reconstruction": torch.tensor(self.history.reconstruction),
+            "history.kl": torch.tensor(self.history.kl),
+        }
+        for i, member in enumerate(self.members):
+            tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
+        header = {
+            "settings": asdict(self.settings),
+            "seeds": [asdict(seed) for seed in self.seeds],
+            "pixels": self.members[0].pixels,
+            "image_shape": self.image_shape,
+            "data_checksum": self.data_checksum,
+        }
+        write_tensors(Path(path), "ensemble", header, tensors)
+
+    @classmethod
+    def load(cls, path):
+        """Read an ensemble that `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If there is no such file.
+        DamagedFileError
+            If the file was truncated or altered, or another version of the package wrote it.
+        """
+        header, tensors = read_tensors(Path(path), "ensemble")
+        settings = Settings(**header["settings"])
+        members = []
+        for i in range(len(header["seeds"])):
+            member = settings.new_model(header["pixels"])
+            prefix = f"member.{i}."
+            member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            members.append(member.eval().requires_grad_(False))
+        return cls(
+            settings=settings,
+            seeds=tuple(Seed(**seed) for seed in header["seeds"]),
+            members=tuple(members),
+            history=History(tensors["history.reconstruction"].numpy(), tensors["history.kl"].numpy()),
+            image_shape=tuple(header["image_shape"]),
+            data_checksum=header["data_checksum"],
+        )
+
+
+def as_images(images, pixels):
+    """Images as a float32 tensor of shape (n, pixels); raises InputError if they are anything else."""
+    x = np.asarray(images)
+    if x.ndim < 2 or len(x) == 0 or math.prod(x.shape[1:]) != pixels:
+        raise InputError(f"images must have shape (n, {pixels}), or the unflattened image shape; they have {x.shape}.")
+    x = x.reshape(len(x), pixels)
+    if x.dtype.kind not in "fiub" or not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
+        raise InputError("images must be finite numbers in [0, 1]; divide bytes by 255.")
+    return torch.tensor(x, dtype=torch.float32)

@@ -1,0 +1,47 @@
+"""Errors that a user can act on.
+
+Each message says what was given, what is needed and what to do; the commands print it as one sentence
+without a traceback. Anything else that escapes from the package is a bug in the package.
+"""
+
+
+class VaeptError(Exception):
+    """Base of every error that the package raises on purpose."""
+
+
+class InputError(VaeptError, ValueError):
+    """An argument or a file that cannot be used: missing, of the wrong shape or kind, or out of range."""
+
+
+class DownloadError(VaeptError, OSError):
+    """Data that could not be fetched from any mirror."""
+
+
+class DamagedFileError(VaeptError, OSError):
+    """A file whose content is not what was written: truncated, altered, or of another format version."""
+
+
+class TrainingError(VaeptError, RuntimeError):
+    """A member whose loss is no longer a finite number."""
+
+
+def as_integer(value, name, minimum):
+    """Return `value` as an int that is at least `minimum`.
+
+    Parameters
+    ----------
+    value : object
+        What the user gave.
+    name : str
+        The argument's name, for the message.
+    minimum : int
+        The least value allowed.
+
+    Raises
+    ------
+    InputError
+        If `value` is no integer or is too small.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
+        raise InputError(f"{name} must be an integer of at least {minimum}; it is {value!r}.")
+    return int(value)

@@ -1,0 +1,342 @@
+"""How good a trained model is: its bounds, its likelihood, and which latent coordinates it uses.
+
+All values are in nats, one per example, summed over pixels; take means over examples yourself, and intervals
+with them. Sources: Burda, Grosse & Salakhutdinov 2016 for the importance-weighted likelihood and the active units.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+
+from vaept.ensemble import as_images
+from vaept.errors import InputError, as_integer
+from vaept.storage import read_tensors, write_tensors
+
+CHUNK_VALUES = 2**24  # pixels decoded at once: 64 MB in float32
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """The two terms of the ELBO of each example.
+
+    Attributes
+    ----------
+    reconstruction, kl : ndarray of float64, shape (n,)
+        Mean of log p(x|z) over the samples of z, and KL(q(z|x) ‖ p(z)); nats.
+    """
+
+    reconstruction: np.ndarray
+    kl: np.ndarray
+
+    @property
+    def elbo(self):
+        """reconstruction − kl, shape (n,), nats."""
+        return self.reconstruction - self.kl
+
+
+@torch.no_grad()
+def elbo(model, images, *, n_samples=16, seed=0):
+    """The ELBO of each image, with z sampled from the posterior as in training.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+        Values in [0, 1].
+    n_samples : int
+        Latent samples of each image.
+    seed : int
+        Seed of the samples; equal seeds give equal noise, which makes models comparable.
+
+    Returns
+    -------
+    Bound
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model or `n_samples` is no positive integer.
+    """
+    x, n_samples = as_images(images, model.pixels), as_integer(n_samples, "n_samples", 1)
+    generator = torch.Generator().manual_seed(seed)
+    reconstruction = torch.zeros(len(x), dtype=torch.float64)
+    for _ in range(n_samples):
+        sampled, kl = model.elbo_terms(x, torch.randn(len(x), model.latent_dim, generator=generator))
+        reconstruction += sampled / n_samples
+    return Bound(reconstruction.numpy(), kl.double().numpy())
+
+
+@torch.no_grad()
+def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0):
+    """The mean ELBO of a model whose latent space was turned, with the given diagonal posterior.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels)
+    mean, variance : array, shape (n, d)
+        Posterior in the turned space, as from `vaept.degeneracy.turned_posterior`.
+    rotation : array, shape (d, d)
+        R; the turned model decodes z as `model` decodes Rᵀz.
+    n_samples, seed : int
+        As for `elbo`.
+
+    Returns
+    -------
+    float
+        In nats per example.
+    """
+    x = as_images(images, model.pixels)
+    mean, variance, rotation = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, variance, rotation))
+    generator = torch.Generator().manual_seed(seed)
+    total = -0.5 * (mean**2 + variance - 1 - variance.log()).sum(1).double()
+    for _ in range(n_samples):
+        # The noise is turned too, so that a rotation without squeezing reuses the same points exactly.
+        noise = torch.randn(mean.shape, generator=generator) @ rotation.T
+        z = mean + variance.sqrt() * noise
+        total += model.log_likelihood(x, z @ rotation) / n_samples
+    return float(total.mean())
+
+
+@torch.no_grad()
+def log_likelihood(model, images, *, n_samples=1000, seed=0):
+    """Importance-weighted estimate of log p(x), a lower bound on average that tightens with more samples.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+    n_samples : int
+        K, the samples of z of each image; memory does not grow with it.
+    seed : int
+        Seed of the samples.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        log of the mean over K of p(x, z)/q(z|x), in nats.
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model or `n_samples` is no positive integer.
+    """
+    x, n_samples = as_images(images, model.pixels), as_integer(n_samples, "n_samples", 1)
+    generator = torch.Generator().manual_seed(seed)
+    mean, log_variance = model.encode(x)
+    result = np.empty(len(x))
+    for rows in torch.arange(len(x)).split(128):
+        own, done = x[rows], 0
+        total = torch.full((len(rows),), -math.inf, dtype=torch.float64)
+        while done < n_samples:
+            size = min(n_samples - done, max(1, CHUNK_VALUES // (len(rows) * model.pixels)))
+            noise = torch.randn(size, len(rows), model.latent_dim, generator=generator)
+            z = mean[rows] + (0.5 * log_variance[rows]).exp() * noise
+            # log p(z) − log q(z|x); the factors (2π)^(−d/2) cancel.
+            prior_ratio = 0.5 * (noise**2 - z**2 + log_variance[rows]).sum(-1)
+            weights = model.log_likelihood(own, z).double() + prior_ratio.double()
+            total = torch.logaddexp(total, weights.logsumexp(0))
+            done += size
+        result[rows.numpy()] = total.numpy() - math.log(n_samples)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class ExactLikelihood:
+    """log p(x) by quadrature.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (n,)
+        log p(x) in nats.
+    error : float
+        Estimated error of the worst value, nats. The rule is that of an equally spaced grid, whose error for a
+        Gaussian is 2 exp(−2π²σ²/step²): if leaving out every second point changes a value by c, the value's
+        own error is about 2 (c/2)⁴.
+    """
+
+    values: np.ndarray
+    error: float
+
+
+@torch.no_grad()
+def exact_log_likelihood(model, images, *, n_points=None, tolerance=0.01):
+    """log p(x) = log ∫ p(x|z) p(z) dz on a grid of latents that all images share, for d ≤ 2.
+
+    Parameters
+    ----------
+    model : VAE
+        With one or two latent coordinates.
+    images : array, shape (n, pixels) or (n, *image_shape)
+    n_points : int, optional
+        Grid points along each axis. Default: a spacing of the smallest posterior standard deviation.
+    tolerance : float
+        A warning is given if the result's `error` is larger, in nats.
+
+    Returns
+    -------
+    ExactLikelihood
+
+    Raises
+    ------
+    InputError
+        If the model has more than two latent coordinates or the images do not fit it.
+    """
+    if model.latent_dim > 2:
+        raise InputError(
+            f"The exact likelihood needs latent_dim 1 or 2; this model has {model.latent_dim}. Use log_likelihood."
+        )
+    x = as_images(images, model.pixels)
+    axes = _quadrature_axes(model, x, n_points)
+    points = torch.cartesian_prod(*axes).reshape(-1, model.latent_dim)
+    steps = [float(axis[1] - axis[0]) for axis in axes]
+    log_weight = sum(math.log(step) for step in steps) - 0.5 * model.latent_dim * math.log(2 * math.pi)
+    coarse = torch.stack(torch.meshgrid(*(torch.arange(len(a)) % 2 == 0 for a in axes), indexing="ij")).all(0).ravel()
+    fine_sum = torch.full((len(x),), -math.inf, dtype=torch.float64)
+    coarse_sum = fine_sum.clone()
+    size = max(1, CHUNK_VALUES // max(len(x), model.pixels))
+    for z, kept in zip(points.split(size), coarse.split(size), strict=True):
+        terms = _log_likelihood_table(model, x, z.float()) - 0.5 * (z**2).sum(1)
+        fine_sum = torch.logaddexp(fine_sum, terms.logsumexp(1))
+        coarse_sum = torch.logaddexp(coarse_sum, terms[:, kept].logsumexp(1))
+    values = fine_sum + log_weight
+    change = float((coarse_sum + log_weight + model.latent_dim * math.log(2) - values).abs().max())
+    error = 2 * (change / 2) ** 4
+    if error > tolerance:
+        warnings.warn(
+            f"The exact likelihood has converged only to {error:.2g} nats on a grid of {len(points)} points; "
+            "give a larger n_points.",
+            stacklevel=3,
+        )
+    return ExactLikelihood(values.numpy(), error)
+
+
+def _quadrature_axes(model, x, n_points):
+    mean, log_variance = model.encode(x)
+    deviation = (0.5 * log_variance).exp()
+    axes = []
+    for mu, sigma in zip(mean.T, deviation.T, strict=True):
+        low = min(-6.0, float((mu - 6 * sigma).min()))
+        high = max(6.0, float((mu + 6 * sigma).max()))
+        n = n_points or int(np.clip(round((high - low) / float(sigma.min())), 101, 801))
+        axes.append(torch.linspace(low, high, as_integer(n, "n_points", 3), dtype=torch.float64))
+    return axes
+
+
+def _log_likelihood_table(model, x, z):
+    """log p(x_i|z_j) in float64, shape (n, m), by one matrix product."""
+    output = model.decoder(z)
+    if model.likelihood == "bernoulli":
+        return (x @ output.T).double() - torch.nn.functional.softplus(output).double().sum(1)
+    squares = (
+        (x.double() ** 2).sum(1, keepdim=True) + (output.double() ** 2).sum(1) - 2 * (x.double() @ output.T.double())
+    )
+    log_variance = model.log_noise_variance.double()
+    return -0.5 * (squares / log_variance.exp() + model.pixels * (log_variance + math.log(2 * math.pi)))
+
+
+@torch.no_grad()
+def active_units(model, images, *, threshold=0.01):
+    """Which latent coordinates carry information: the variance of their posterior mean over images is large.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+    threshold : float
+        The least variance of an active coordinate.
+
+    Returns
+    -------
+    ndarray of bool, shape (latent_dim,)
+    """
+    mean, _ = model.encode(as_images(images, model.pixels))
+    return (mean.double().var(0, correction=0) > threshold).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What is known of every member of an ensemble on the same images.
+
+    Attributes
+    ----------
+    mean, variance : ndarray of float32, shape (members, n, d)
+        Posteriors of all n images.
+    reconstruction, kl : ndarray of float64, shape (members, n)
+        The terms of the ELBO, nats.
+    active : ndarray of bool, shape (members, d)
+        Active units.
+    importance_weighted : ndarray of float64, shape (members, m)
+        Estimate of log p(x) for the first m images, nats.
+    exact : ndarray of float64, shape (members, m), or (members, 0) where d > 2
+        log p(x) by quadrature for the same images, nats.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    reconstruction: np.ndarray
+    kl: np.ndarray
+    active: np.ndarray
+    importance_weighted: np.ndarray
+    exact: np.ndarray
+
+    @property
+    def elbo(self):
+        """Mean ELBO of each member, shape (members,), nats per example."""
+        return (self.reconstruction - self.kl).mean(axis=1)
+
+    def save(self, path):
+        """Write to one safetensors file."""
+        arrays = {field.name: torch.tensor(getattr(self, field.name)) for field in fields(self)}
+        write_tensors(Path(path), "evaluation", {}, arrays)
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote; errors are those of `vaept.ensemble.Ensemble.load`."""
+        _, arrays = read_tensors(Path(path), "evaluation")
+        return cls(**{name: value.numpy() for name, value in arrays.items()})
+
+
+def evaluate(ensemble, images, *, n_likelihood_images=500, n_importance_samples=1000, jobs=None):
+    """Evaluate every member on the same images, in parallel processes with one thread each.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    images : array, shape (n, pixels)
+        Values in [0, 1]; usually the test images.
+    n_likelihood_images : int
+        How many of the images, from the first, get their log p(x) estimated.
+    n_importance_samples : int
+        Samples of each image for that.
+    jobs : int, optional
+        Processes; one per core if not given.
+
+    Returns
+    -------
+    Evaluation
+    """
+    subset = images[: as_integer(n_likelihood_images, "n_likelihood_images", 1)]
+    jobs = min(jobs or joblib.cpu_count(), len(ensemble.members))
+    rows = joblib.Parallel(n_jobs=jobs)(
+        joblib.delayed(_evaluate_member)(member, images, subset, n_importance_samples) for member in ensemble.members
+    )
+    mean, variance = ensemble.posterior(images)
+    return Evaluation(mean, variance, *(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _evaluate_member(model, images, subset, n_importance_samples):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        bound = elbo(model, images)
+        exact = exact_log_likelihood(model, subset).values if model.latent_dim <= 2 else np.empty(0)
+        weighted = log_likelihood(model, subset, n_samples=n_importance_samples)
+        return bound.reconstruction, bound.kl, active_units(model, images), weighted, exact
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,323 @@
+"""Every figure of the book: results in, a matplotlib Figure out; nothing is computed or read here.
+
+Each function also takes the keyword `made_by`, a few words on what made the results, which are printed in the
+figure's corner. Classes are colours (the ten of `vaept.mplstyle`) with the class number written beside them.
+"""
+
+import functools
+from importlib import resources
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.patches import Ellipse
+
+STYLE = str(resources.files("vaept").joinpath("vaept.mplstyle"))
+BLUE, ORANGE, RED, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2"
+DIVERGING = "PuOr"
+MAX_DOTS = 2500
+
+
+def _figure_of_the_book(draw):
+    @functools.wraps(draw)
+    def styled(*args, made_by, **kwargs):
+        with plt.style.context(STYLE):
+            figure = draw(*args, **kwargs)
+            figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
+            figure.text(0.995, 0.004, made_by, ha="right", va="bottom", fontsize=6, color="#666666")
+            plt.close(figure)  # the caller has it; pyplot need not show it a second time
+        return figure
+
+    return styled
+
+
+@_figure_of_the_book
+def wells_and_levels(grid, potentials, energies, states, titles):
+    """Wells with their levels as lines and their eigenfunctions on them.
+
+    Parameters
+    ----------
+    grid : array, shape (n,)
+    potentials : sequence of arrays, shape (n,)
+        One panel each.
+    energies : sequence of arrays, shape (levels,)
+    states : sequence of arrays, shape (n, levels)
+        Normalised eigenfunctions.
+    titles : sequence of str
+    """
+    figure, axes = plt.subplots(1, len(potentials), sharey=True)
+    for axis, potential, own_energies, own_states, title in zip(
+        axes, potentials, energies, states, titles, strict=True
+    ):
+        axis.plot(grid, potential, color="black")
+        for level, (energy, state) in enumerate(zip(own_energies, own_states.T, strict=True)):
+            colour = (BLUE, ORANGE)[level % 2]
+            axis.plot(grid, np.where(potential < energy, energy, np.nan), color=GREY, linewidth=0.8)
+            axis.plot(grid, np.where(np.abs(state) > 0.01, energy + 0.3 * state, np.nan), color=colour)
+        axis.set(title=title, xlabel="position z", ylim=(-0.1, own_energies[-1] + 0.75))
+    axes[0].set_ylabel("energy above the bottom")
+    return figure
+
+
+@_figure_of_the_book
+def oscillator_states_2d(axis_points, states, titles):
+    """Eigenfunctions of the round oscillator over the plane.
+
+    Parameters
+    ----------
+    axis_points : array, shape (n,)
+        The same points along both axes.
+    states : array, shape (k, n, n)
+        Values at (second axis, first axis).
+    titles : sequence of str
+    """
+    figure, axes = plt.subplots(1, len(states), figsize=(7.2, 1.6), sharey=True)
+    for axis, state, title in zip(axes, states, titles, strict=True):
+        _plane(axis, axis_points, state)
+        axis.set_title(title)
+    return figure
+
+
+@_figure_of_the_book
+def tilt_chooses_axes(axis_points, angles, states, splittings):
+    """The two states of the first level under a tiny perturbation that points in several directions.
+
+    Parameters
+    ----------
+    axis_points : array, shape (n,)
+    angles : array, shape (k,)
+        Direction of the perturbation, radians.
+    states : array, shape (k, 2, n, n)
+        Lower and upper state of the split level.
+    splittings : array, shape (k,)
+        Energy between the two.
+    """
+    figure, axes = plt.subplots(2, len(angles), figsize=(7.2, 2.95), sharex=True, sharey=True)
+    half = 0.85 * axis_points[-1]
+    for column, angle, pair, splitting in zip(axes.T, angles, states, splittings, strict=True):
+        for axis, state in zip(column, pair, strict=True):
+            _plane(axis, axis_points, state)
+            axis.plot(
+                [-half * np.cos(angle), half * np.cos(angle)],
+                [-half * np.sin(angle), half * np.sin(angle)],
+                color="black",
+                linewidth=1,
+                linestyle=":",
+            )
+        column[0].set_title(f"{np.degrees(angle):.0f}°, gap {splitting:.0e}")
+    axes[0, 0].set_ylabel("lower state")
+    axes[1, 0].set_ylabel("upper state")
+    return figure
+
+
+def _plane(axis, points, values):
+    limit = np.abs(values).max()
+    axis.pcolormesh(points, points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="gouraud")
+    axis.set(aspect="equal", xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+@_figure_of_the_book
+def posterior_as_wave_packet(images, means, variances, populations, energies):
+    """Images, their Gaussian posteriors in the well, and the populations of its levels.
+
+    Parameters
+    ----------
+    images : array, shape (k, height, width) or (k, pixels)
+        One row each.
+    means, variances : arrays, shape (k, 2)
+    populations : array, shape (k, levels)
+    energies : array, shape (k,)
+    """
+    figure, axes = plt.subplots(len(images), 3, figsize=(7.2, 1.9 * len(images)), width_ratios=[1, 1.3, 2])
+    reach = max(3.2, float(np.abs(means).max() + 3 * np.sqrt(variances.max())))
+    for row, image, mean, variance, population, energy in zip(
+        axes, images, means, variances, populations, energies, strict=True
+    ):
+        _show_image(row[0], image)
+        for radius in np.sqrt(8 * np.array([0.5, 1, 1.5, 2])):
+            row[1].add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
+        row[1].add_patch(Ellipse((0, 0), 2, 2, color=BLUE, alpha=0.3, linewidth=0))
+        row[1].add_patch(Ellipse(mean, *(2 * np.sqrt(variance)), color=RED, linewidth=0))
+        row[1].set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
+        row[2].bar(np.arange(len(population)), population, color=RED)
+        row[2].axvline(2 * energy, color="black", linewidth=1, linestyle="--")
+        row[2].text(2 * energy, population.max(), f" energy {energy:.2f}", va="top", fontsize=8)
+        row[2].set(ylabel="population")
+    axes[0, 1].set_title("blue: prior, red: posterior")
+    axes[0, 2].set_title("levels N of the well, energy N/2")
+    axes[-1, 2].set_xlabel("level N")
+    return figure
+
+
+def _show_image(axis, image):
+    if image.ndim == 1:
+        axis.plot(image, color="black", linewidth=0.8)
+        axis.set(xticks=[], yticks=[])
+        return
+    axis.imshow(image[..., :3] if image.ndim == 3 and image.shape[-1] >= 3 else image.reshape(image.shape[:2]))
+    axis.set_axis_off()
+
+
+@_figure_of_the_book
+def energy_bounds_kl(kl, bound, labels):
+    """Every image as a dot, KL against its bound 4⟨H₀⟩.
+
+    Parameters
+    ----------
+    kl, bound : arrays, shape (n,)
+        Nats.
+    labels : array of int, shape (n,), or None
+    """
+    figure, axis = plt.subplots(figsize=(5.0, 3.8))
+    rows = slice(MAX_DOTS)
+    axis.scatter(bound[rows], kl[rows], s=7, c=_colours(labels, len(kl))[rows], linewidths=0)
+    low, high = 0.9 * kl.min(), 1.05 * bound.max()
+    axis.plot([low, high], [low, high], color="black", linewidth=1)
+    axis.text(high, high, "KL = 4⟨H₀⟩ ", ha="right", va="bottom", fontsize=8, rotation=0)
+    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, 1.3 * high))
+    axis.set(xlabel="4⟨H₀⟩ (nats)", ylabel="KL to the prior (nats)")
+    _class_legend(figure, labels)
+    return figure
+
+
+@_figure_of_the_book
+def training_history(reconstruction, kl):
+    """Both terms of the negative ELBO, and their sum, against epochs; a line for each member.
+
+    Parameters
+    ----------
+    reconstruction, kl : arrays, shape (members, epochs)
+        Nats; the panels show −reconstruction, kl, and kl − reconstruction.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.6))
+    epochs = np.arange(1, kl.shape[1] + 1)
+    for axis, values, title in zip(
+        axes, (-reconstruction, kl, kl - reconstruction), ("−reconstruction", "KL", "−ELBO"), strict=True
+    ):
+        axis.plot(epochs, values.T, color=BLUE, alpha=0.5, linewidth=1)
+        late = values[:, len(epochs) // 10 :]  # the first steps would fix the scale otherwise
+        margin = 0.1 * np.ptp(late) + 1e-9
+        axis.set(title=title, xlabel="epoch", ylim=(late.min() - margin, late.max() + margin))
+    axes[0].set_ylabel("nats per image")
+    return figure
+
+
+@_figure_of_the_book
+def ten_seeds(latents, elbo, labels):
+    """The latent planes of the members side by side, the same images in each.
+
+    Parameters
+    ----------
+    latents : array, shape (members, n, 2)
+    elbo : array, shape (members,)
+        Nats; its negative is printed over each plane.
+    labels : array of int, shape (n,), or None
+    """
+    columns = min(5, len(latents))
+    rows = -(-len(latents) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(7.2, 7.2 / columns * rows * 1.12 + 0.15), sharex=True, sharey=True, squeeze=False
+    )
+    colours = _colours(labels, latents.shape[1])[:MAX_DOTS]
+    size = np.clip(2500 / len(colours), 2, 6)
+    reach = 1.05 * np.quantile(np.abs(latents), 0.998)
+    for axis in axes.flat[len(latents) :]:
+        axis.set_axis_off()
+    for member, (axis, points) in enumerate(zip(axes.flat, latents, strict=False)):
+        axis.scatter(*points[:MAX_DOTS].T, s=size, c=colours, linewidths=0, alpha=0.7)
+        axis.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+        axis.set_title(f"seed {member}, −ELBO {-elbo[member]:.2f}", fontsize=7.5)
+        _write_classes(axis, points, labels)
+    return figure
+
+
+def _write_classes(axis, points, labels):
+    if labels is None:
+        return
+    outline = [patheffects.withStroke(linewidth=2, foreground="white")]
+    for label in np.unique(labels)[:20]:
+        x, y = np.median(points[labels == label], axis=0)
+        axis.text(x, y, str(label), ha="center", va="center", fontsize=8, weight="bold", path_effects=outline)
+
+
+MEASURES = {
+    "coordinates": "as they are\n(correlation)",
+    "signed_permutation": "best signed permutation\n(correlation)",
+    "orthogonal": "best rotation\n(R²)",
+    "linear": "best linear map\n(R²)",
+    "cka": "similarity of shapes\n(linear CKA)",
+    "neighbours": "shared neighbours\n(fraction of 10)",
+}
+
+
+@_figure_of_the_book
+def agreement_by_group(agreements, controls):
+    """How well members agree, as they are and after the best map of each group.
+
+    Parameters
+    ----------
+    agreements : mapping from str to Agreement
+        One colour each, such as one for each latent dimension.
+    controls : sequence of Agreement
+        The same with the images shuffled for each member: agreement by chance.
+    """
+    figure, axis = plt.subplots(figsize=(7.2, 3.6))
+    height = 0.8 / len(agreements)
+    positions = -np.arange(len(MEASURES), dtype=float)
+    markers = zip(agreements.items(), controls, (BLUE, ORANGE, RED), strict=False)
+    for i, ((name, agreement), control, colour) in enumerate(markers):
+        y = positions + 0.4 - height * (i + 0.5)
+        estimates = [getattr(agreement, measure) for measure in MEASURES]
+        means = np.array([estimate.mean for estimate in estimates])
+        low, high = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("low", "high"))
+        axis.barh(y, means, height=0.9 * height, color=colour, label=name)
+        axis.errorbar(means, y, xerr=np.nan_to_num([means - low, high - means]).clip(0), fmt="none", color="black")
+        chance = [max(getattr(control, measure).mean, -0.35) for measure in MEASURES]
+        axis.plot(chance, y, "|", color="black", markersize=9, label="by chance" if i == 0 else None)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(xlim=(-0.4, 1.02), xlabel="agreement between two members (1 = perfect)")
+    axis.set_yticks(positions, MEASURES.values())
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return figure
+
+
+@_figure_of_the_book
+def elbo_against_rotation(degrees, losses, spread):
+    """−ELBO of trained members whose latent plane is turned, relative to the unturned member.
+
+    Parameters
+    ----------
+    degrees : array, shape (k,)
+    losses : array, shape (members, k)
+        −ELBO minus its value at 0°, nats.
+    spread : float
+        Standard deviation of −ELBO over seeds, nats, drawn as a band for scale.
+    """
+    figure, axis = plt.subplots(figsize=(7.2, 2.8))
+    axis.axhspan(-spread, spread, color=GREY, alpha=0.35, linewidth=0)
+    axis.text(degrees[-1], spread, "± one standard deviation over seeds ", ha="right", va="bottom", fontsize=8)
+    axis.plot(degrees, losses.T, color=BLUE, linewidth=0.9, alpha=0.6)
+    axis.plot(degrees, losses.mean(axis=0), color="black", linewidth=1.8)
+    axis.set(xlabel="angle by which the latent plane is turned (degrees)", xticks=np.arange(0, 361, 45))
+    axis.set_ylabel("−ELBO minus its\nvalue at 0° (nats)")
+    return figure
+
+
+def _colours(labels, n):
+    if labels is None:
+        return np.full(n, BLUE)
+    palette = np.array(plt.rcParams["axes.prop_cycle"].by_key()["color"])
+    return palette[np.unique(labels, return_inverse=True)[1] % len(palette)]
+
+
+def _class_legend(figure, labels):
+    if labels is None:
+        return
+    classes = np.unique(labels)[:20]
+    handles = [
+        plt.Line2D([], [], marker="o", linestyle="none", color=colour, markersize=4)
+        for colour in _colours(classes, len(classes))
+    ]
+    figure.legend(handles, [str(label) for label in classes], loc="outside right center", title="class")

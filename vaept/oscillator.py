@@ -1,0 +1,189 @@
+r"""The isotropic harmonic oscillator whose ground state is the prior: everything about it in closed form.
+
+Units ħ = m = 1; H₀ = −½Δ + |z|²/8 − d/4 on ℝᵈ, so that ω = ½ and the ground energy is 0. Its ground state is
+√N(z; 0, I); its levels are E_N = N/2, N = 0, 1, 2, …; level N has C(N+d−1, d−1) states
+∏ He_{n_i}(z_i)/√(n_i!) · √N(z; 0, I) with n₁ + … + n_d = N, He the probabilists' Hermite polynomials. A Gaussian
+posterior N(μ, diag σ²) is the state √N(μ, diag σ²): a vacuum that is displaced and squeezed. Sources:
+textbooks on quantum mechanics (Cohen-Tannoudji, Diu & Laloë 1977, ch. V); Yuen 1976 for squeezed states; Gross
+1975 for the inequality in `kl_bound`.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from vaept.errors import InputError, as_integer
+
+OMEGA = 0.5
+
+
+def levels(n_levels):
+    """Energies E_N = N/2 of the first distinct levels above the ground state; ndarray of shape (n_levels,)."""
+    return OMEGA * np.arange(as_integer(n_levels, "n_levels", 1))
+
+
+def multiplicity(level, dim):
+    """Number of states of level N in d dimensions: C(N+d−1, d−1); an exact int."""
+    level, dim = as_integer(level, "level", 0), as_integer(dim, "dim", 1)
+    return math.comb(level + dim - 1, dim - 1)
+
+
+def quantum_numbers(max_level, dim):
+    """All (n₁, …, n_d) with n₁ + … + n_d ≤ max_level.
+
+    Parameters
+    ----------
+    max_level : int
+        The highest level N that is included; at least 0.
+    dim : int
+        Dimension d; at least 1.
+
+    Returns
+    -------
+    ndarray of int, shape (states, dim)
+        Ordered by level; within a level the first coordinate's number falls.
+    """
+    max_level, dim = as_integer(max_level, "max_level", 0), as_integer(dim, "dim", 1)
+    rows = []
+    for level in range(max_level + 1):
+        # Bars between stars: each choice of dim − 1 positions cuts `level` into dim parts.
+        for bars in reversed(list(itertools.combinations(range(level + dim - 1), dim - 1))):
+            edges = (-1, *bars, level + dim - 1)
+            rows.append([b - a - 1 for a, b in itertools.pairwise(edges)])
+    return np.array(rows)
+
+
+def eigenfunctions(points, max_level):
+    """Eigenfunctions of H₀ up to a level, evaluated at points.
+
+    Parameters
+    ----------
+    points : array, shape (n, d)
+    max_level : int
+        The highest level N that is included.
+
+    Returns
+    -------
+    ndarray, shape (n, states)
+        Orthonormal functions of z; columns in the order of `quantum_numbers`.
+
+    Raises
+    ------
+    InputError
+        If the points are no finite (n, d) array.
+    """
+    z = np.asarray(points, dtype=float)
+    if z.ndim != 2 or not np.isfinite(z).all():
+        raise InputError(f"points must be a finite array of shape (n, d); they have shape {z.shape}.")
+    one_dimensional = _hermite_functions(z, as_integer(max_level, "max_level", 0))
+    numbers = quantum_numbers(max_level, z.shape[1])
+    values = np.ones((len(z), len(numbers)))
+    for i, n_i in enumerate(numbers.T):
+        values *= one_dimensional[n_i, :, i].T
+    return values
+
+
+def _hermite_functions(z, max_n):
+    """He_n(z)/√n! · √N(z; 0, 1) for n = 0 … max_n, shape (max_n + 1, *z.shape), by the stable recurrence."""
+    functions = np.empty((max_n + 1, *z.shape))
+    functions[0] = (2 * np.pi) ** -0.25 * np.exp(-(z**2) / 4)
+    if max_n > 0:
+        functions[1] = z * functions[0]
+    for n in range(1, max_n):
+        functions[n + 1] = (z * functions[n] - math.sqrt(n) * functions[n - 1]) / math.sqrt(n + 1)
+    return functions
+
+
+def energy(mean, variance):
+    r"""Energy ⟨H₀⟩ of the states √N(μ, diag σ²) above the ground state.
+
+    ⟨H₀⟩ = Σ_i [μ_i² + (σ_i − 1/σ_i)²] / 8, one eighth of the Fisher information relative to the prior.
+
+    Parameters
+    ----------
+    mean, variance : array, shape (…, d)
+        μ and σ².
+
+    Returns
+    -------
+    ndarray, shape (…)
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, a mean is not finite or a variance is not positive.
+    """
+    mean, variance = _gaussian(mean, variance)
+    return (mean**2 + variance - 2 + 1 / variance).sum(-1) / 8
+
+
+def kl_bound(mean, variance):
+    """4⟨H₀⟩, which the logarithmic Sobolev inequality puts above KL(N(μ, diag σ²) ‖ N(0, I)); nats, shape (…).
+
+    Equality holds when all variances are 1. Parameters and errors are those of `energy`.
+    """
+    return 4 * energy(mean, variance)
+
+
+def level_populations(mean, variance, n_levels):
+    """Probabilities |⟨N|ψ⟩|² of finding ψ = √N(μ, diag σ²) in each of the first levels of H₀.
+
+    Parameters
+    ----------
+    mean, variance : array, shape (…, d)
+        μ and σ².
+    n_levels : int
+        How many levels, from N = 0.
+
+    Returns
+    -------
+    ndarray, shape (…, n_levels)
+        Over all levels they sum to 1, and Σ_N P_N N/2 is the `energy`. What is missing from 1 lies above.
+
+    Raises
+    ------
+    InputError
+        As for `energy`, or if `n_levels` is no positive integer.
+    """
+    mean, variance = _gaussian(mean, variance)
+    n_levels = as_integer(n_levels, "n_levels", 1)
+    numbers = _number_populations(mean, variance, n_levels)
+    total = numbers[..., 0, :]
+    for i in range(1, mean.shape[-1]):
+        # The level is the sum of independent numbers, so its distribution is their convolution.
+        own = numbers[..., i, :]
+        total = sum(own[..., [n]] * _shift(total, n) for n in range(n_levels))
+    return total
+
+
+def _number_populations(mean, variance, size):
+    """Populations of the one-dimensional states, shape (…, d, size).
+
+    The amplitudes c_n have the generating function Σ c_n tⁿ/√n! = c_0 exp(αt + βt²/2) with α = μ/(1 + σ²) and
+    β = (σ² − 1)/(σ² + 1), hence √(n+1) c_{n+1} = α c_n + β √n c_{n−1}.
+    """
+    alpha = mean / (1 + variance)
+    beta = (variance - 1) / (variance + 1)
+    c = np.zeros((size, *mean.shape))
+    c[0] = np.sqrt(2 * np.sqrt(variance) / (1 + variance)) * np.exp(-(mean**2) / (4 * (1 + variance)))
+    if size > 1:
+        c[1] = alpha * c[0]
+    for n in range(1, size - 1):
+        c[n + 1] = (alpha * c[n] + beta * math.sqrt(n) * c[n - 1]) / math.sqrt(n + 1)
+    return np.moveaxis(c**2, 0, -1)
+
+
+def _shift(populations, n):
+    shifted = np.zeros_like(populations)
+    shifted[..., n:] = populations[..., : populations.shape[-1] - n]
+    return shifted
+
+
+def _gaussian(mean, variance):
+    mean, variance = np.asarray(mean, dtype=float), np.asarray(variance, dtype=float)
+    if mean.shape != variance.shape or mean.ndim == 0:
+        raise InputError(f"mean and variance must have one shape (…, d); they have {mean.shape} and {variance.shape}.")
+    if not np.isfinite(mean).all() or not (np.isfinite(variance) & (variance > 0)).all():
+        raise InputError("Means must be finite and variances positive and finite.")
+    return mean, variance
