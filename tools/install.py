@@ -11,19 +11,23 @@ import sys
 NEEDED = (3, 11)
 GIGABYTES = 2.0
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DOWNLOAD = (
+    "ConnectionError",
+    "NameResolutionError",
+    "Read timed out",
+    "ConnectTimeout",
+    "Max retries",
+    "ProtocolError",
+)
 CAUSES = (
     (("No space left on device", "Errno 28"), "the disk is full; free about 2 GB and run the same command again"),
-    (
-        ("NewConnectionError", "ConnectionError", "NameResolutionError", "Read timed out", "ConnectTimeout", "Max retries",
-         "IncompleteRead", "ProtocolError", "SSLError", "ProxyError"),
-        "a download failed; check the network and run the same command again",
-    ),
+    (DOWNLOAD, "a download failed; check the network and run the same command again"),
     (
         ("No matching distribution", "Could not find a version"),
-        "a pinned package was not found for this Python ({python}) and machine; check the network and the package index, "
-        "or use Python 3.11 to 3.13",
+        "a pinned package was not found for this Python ({python}) and machine; check the network and the "
+        "package index, or use Python 3.11 to 3.13",
     ),
-)  # fmt: skip
+)
 
 
 def fail(message):

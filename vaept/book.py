@@ -18,7 +18,7 @@ from pathlib import Path
 import joblib
 
 from vaept.errors import InputError, VaeptError
-from vaept.study import CHECKOUT, Study, source_hash
+from vaept.study import CHECKOUT, Study, imported_modules, profile, source_hash
 
 NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
 
@@ -79,7 +79,7 @@ def execute(study: Study, jobs: int, report=lambda line: None):
             "notebook": notebook.read_text("utf-8"),
             "profile": study.profile.name,
             "data": study.dataset.checksum,
-            "source": [source_hash(module) for module in ("study", "figures", "oscillator", "degeneracy")],
+            "source": source_hash(*sorted(imported_modules(_code(notebook)))),
             "results": [study.evaluation_folder(d).name for d in study.profile.latent_dims],
         }
         calls.append(joblib.delayed(_execute_one)(study, notebook, request))
@@ -101,9 +101,13 @@ def _execute_one(study, notebook, request):
         result = folder / notebook.name
         command = [sys.executable, "-m", "papermill", str(notebook), str(result), "--cwd", str(notebook.parent)]
         command += ["--kernel", "python3", "--no-progress-bar", "-r", "profile", study.profile.name]
-        if study.profile.dataset.endswith(".npz"):
-            command += ["-r", "data", str(Path(study.profile.dataset).resolve())]
+        data = study.profile.dataset
+        if data != profile(study.profile.name).dataset:
+            command += ["-r", "data", str(Path(data).resolve()) if data.endswith(".npz") else data]
+        # Paths are made absolute, for a chapter runs in the folder of the notebooks.
         own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}
+        if os.environ.get("VAEPT_DATA_DIR"):
+            own["VAEPT_DATA_DIR"] = str(Path(os.environ["VAEPT_DATA_DIR"]).resolve())
         outcome = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | own)
         if outcome.returncode:
             raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
@@ -111,6 +115,12 @@ def _execute_one(study, notebook, request):
 
     folder = study.store.obtain("chapter", {"name": notebook.name} | request, run)
     return folder / notebook.name, (time.perf_counter() - start if executed else 0)
+
+
+def _code(notebook):
+    """All code of a notebook as one string."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def _cause(notebook, stderr):

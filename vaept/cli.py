@@ -1,5 +1,6 @@
 """The commands. Errors that a user can act on end as one sentence; an interrupted command can be repeated."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,11 +45,6 @@ def main():
     """Degenerate latent spaces of variational autoencoders: a reproducible companion to arXiv:1907.05267."""
 
 
-data_option = click.option(
-    "--data",
-    metavar="PATH",
-    help="Train on an .npz file of your own: x (n, …) in [0, 1] or uint8, and optionally integer labels y.",
-)
 jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes, one thread each. [default: one per core]"
 )
@@ -63,7 +59,12 @@ device_option = click.option("--device", default="cpu", show_default=True, metav
     metavar="P",
     help=f"What to train and measure: {', '.join(profiles())}.",
 )
-@data_option
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="An .npz file of your own, with x (n, …) in [0, 1] or uint8 and optionally integer labels y; or the folder "
+    "whose subfolder mnist has the official files (as VAEPT_DATA_DIR).",
+)
 @jobs_option
 @device_option
 @click.option(
@@ -77,6 +78,8 @@ def reproduce(profile, data, jobs, device, store, output):
     interrupted continues. MNIST is downloaded once, or taken from $VAEPT_DATA_DIR/mnist if that is set.
     """
     root = book.checkout()
+    if data is not None and Path(data).is_dir():
+        os.environ["VAEPT_DATA_DIR"], data = str(Path(data).resolve()), None
     study = open_study(profile, data, store=store, jobs=jobs, device=device)
     name = study.profile.name if data is None else f"{study.profile.name}-{Path(data).stem}"
     output = output or root / "_build" / name

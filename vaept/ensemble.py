@@ -67,7 +67,8 @@ class Settings:
 
     def new_model(self, pixels):
         """An untrained `VAE` for images of this many pixels."""
-        return VAE(pixels, self.latent_dim, self.hidden, self.likelihood)
+        with torch.random.fork_rng(devices=[]):  # torch fills new layers from the global generator
+            return VAE(pixels, self.latent_dim, self.hidden, self.likelihood)
 
 
 @dataclass(frozen=True, eq=False)

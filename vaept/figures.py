@@ -152,12 +152,14 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
 
 
 def _show_image(axis, image):
-    if image.ndim == 1:
-        axis.plot(image, color="black", linewidth=0.8)
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in (3, 4)):
+        axis.imshow(image)
+        axis.set_axis_off()
+    else:  # no picture: show the values in their order
+        axis.plot(image.ravel(), color="black", linewidth=0.8)
         axis.set(xticks=[], yticks=[])
-        return
-    axis.imshow(image[..., :3] if image.ndim == 3 and image.shape[-1] >= 3 else image.reshape(image.shape[:2]))
-    axis.set_axis_off()
 
 
 @_figure_of_the_book

@@ -164,19 +164,27 @@ class RunStore:
         return folder
 
 
+def imported_modules(source):
+    """Names of the modules of this package that Python source imports, as a set."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "vaept":
+            names |= {alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists()}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vaept."):
+            names.add(node.module.removeprefix("vaept."))
+    return names
+
+
 @functools.cache
-def source_hash(module):
-    """SHA-256 of the source of a module of this package and of all its modules that it imports, at any depth."""
-    seen, queue = {}, [module]
+def source_hash(*modules):
+    """SHA-256 of the source of modules of this package and of all its modules that they import, at any depth."""
+    seen, queue = {}, list(modules)
     while queue:
         name = queue.pop()
-        if name in seen:
-            continue
-        source = (PACKAGE / f"{name}.py").read_bytes()
-        seen[name] = hashlib.sha256(source).hexdigest()
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vaept."):
-                queue.append(node.module.removeprefix("vaept."))
+        if name not in seen:
+            source = (PACKAGE / f"{name}.py").read_bytes()
+            seen[name] = hashlib.sha256(source).hexdigest()
+            queue += imported_modules(source)
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -121,6 +121,8 @@ def fit(
 
 
 def _distinct(seeds):
+    if not isinstance(seeds, Iterable):
+        raise InputError(f"seeds must be a sequence, such as range({seeds!r}) or [0, 1, 2]; it is {seeds!r}.")
     seeds = tuple(Seed.of(seed) for seed in seeds)
     if not seeds:
         raise InputError("seeds is empty; give at least one, such as range(10).")
@@ -133,7 +135,7 @@ def _distinct(seeds):
 def _available(device):
     try:
         device = torch.device(device)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         kinds = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
         raise InputError(f"The device {str(device)!r} does not exist here; available: {', '.join(kinds)}.") from error

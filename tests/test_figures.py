@@ -1,0 +1,79 @@
+import inspect
+
+import numpy as np
+import pytest
+from matplotlib import image as mpimg
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from vaept import figures
+from vaept.degeneracy import compare
+
+
+def draw(name, rng, labels):
+    latents = rng.standard_normal((3, 40, 2))
+    agreement = compare(latents)
+    plane = rng.standard_normal((21, 21))
+    arguments = {
+        "wells_and_levels": ([np.arange(9.0)], [np.arange(9.0)] * 2, [[1.0]] * 2, [np.ones((9, 1))] * 2, ["a", "b"]),
+        "oscillator_states_2d": (np.arange(21.0), [plane, plane], ["a", "b"]),
+        "tilt_chooses_axes": (np.arange(21.0), [0.0, 1.0], np.array([[plane, plane]] * 2), [1e-6, 1e-6]),
+        "posterior_as_wave_packet": (
+            rng.random((2, 8, 8)),
+            latents[0, :2],
+            np.ones((2, 2)),
+            np.ones((2, 5)),
+            [1.0, 2.0],
+        ),
+        "energy_bounds_kl": (rng.random(40) + 0.1, rng.random(40) + 2, labels),
+        "training_history": (-rng.random((3, 20)), rng.random((3, 20))),
+        "ten_seeds": (latents, -rng.random(3), labels),
+        "agreement_by_group": ({"d = 2": agreement, "d = 8": agreement}, [agreement, agreement]),
+        "elbo_against_rotation": (np.arange(0, 361, 90), rng.random((3, 5)), 0.1),
+    }[name]
+    if name == "wells_and_levels":
+        arguments = (arguments[0][0], *arguments[1:])
+    return getattr(figures, name)(*arguments, made_by="made by a test")
+
+
+NAMES = [name for name, value in vars(figures).items() if inspect.isfunction(value) and hasattr(value, "__wrapped__")]
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(40) % 10])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_says_what_made_it_and_is_opaque(name, labels, rng, tmp_path):
+    figure = draw(name, rng, labels)
+    assert isinstance(figure, Figure)
+    assert "made by a test" in [text.get_text() for text in figure.texts]
+    assert not plt.get_fignums(), "the figure is still open in pyplot"
+    figure.savefig(tmp_path / "figure.png")
+    pixels = mpimg.imread(tmp_path / "figure.png")
+    assert pixels.shape[1] > 600 and (pixels[..., 3] == 1).all()
+    assert pixels[..., :3].std() > 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_says_what_it_needs(name):
+    function = getattr(figures, name)
+    parameters = list(inspect.signature(function).parameters)
+    documented = inspect.getdoc(function)
+    assert all(parameter in documented for parameter in parameters)
+
+
+def test_a_figure_without_its_origin_is_refused(rng):
+    with pytest.raises(TypeError, match="made_by"):
+        figures.training_history(np.zeros((2, 3)), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (12,), (3, 4, 5)])
+def test_images_of_any_shape_can_be_shown(shape, rng):
+    figure = figures.posterior_as_wave_packet(
+        rng.random((2, *shape)), np.zeros((2, 2)), np.ones((2, 2)), np.ones((2, 5)), [0.0, 0.0], made_by="test"
+    )
+    assert len(figure.axes) == 6
+
+
+def test_style_does_not_leak(rng):
+    before = plt.rcParams["font.size"], plt.rcParams["figure.dpi"]
+    figures.training_history(-rng.random((3, 20)), rng.random((3, 20)), made_by="test")
+    assert before == (plt.rcParams["font.size"], plt.rcParams["figure.dpi"])

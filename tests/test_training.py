@@ -1,0 +1,174 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+
+from vaept import training
+from vaept.ensemble import Seed
+from vaept.errors import DamagedFileError, InputError, TrainingError
+from vaept.training import fit
+
+
+def weights(ensemble):
+    return [torch.cat([p.flatten() for p in member.parameters()]) for member in ensemble.members]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+def test_training_improves_both_the_loss_and_the_images(ensemble, digits):
+    elbo = ensemble.history.elbo
+    assert elbo.shape == (3, 3) and (elbo[:, -1] > elbo[:, 0] + 1).all()
+    assert (ensemble.history.kl > 0).all()
+
+
+def test_members_are_bitwise_the_same_in_parallel(ensemble, digits):
+    parallel = fit(digits, seeds=range(3), jobs=3, **SMALL)
+    assert same(parallel, ensemble)
+    assert np.array_equal(parallel.history.elbo, ensemble.history.elbo)
+
+
+def test_a_member_depends_on_its_own_seed_only(ensemble, digits):
+    alone = fit(digits, seeds=[2], jobs=1, **SMALL)
+    assert torch.equal(weights(alone)[0], weights(ensemble)[2])
+    first, second = weights(ensemble)[:2]
+    assert not torch.equal(first, second)
+
+
+def test_global_random_state_is_neither_used_nor_touched(ensemble, digits):
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    again = fit(digits, seeds=range(3), jobs=1, **SMALL)
+    assert same(again, ensemble)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_each_source_of_randomness_matters(digits):
+    seeds = [Seed(0, 0, 0), Seed(1, 0, 0), Seed(0, 1, 0), Seed(0, 0, 1)]
+    members = weights(fit(digits, seeds=seeds, jobs=1, **(SMALL | {"epochs": 1})))
+    assert len({tuple(member[:20].tolist()) for member in members}) == 4
+
+
+def test_interrupted_training_continues_bit_for_bit(ensemble, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    real_epoch, calls = training._Trainer.epoch, []
+
+    def stops_in_the_fifth(self):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        real_epoch(self)
+
+    monkeypatch.setattr(training._Trainer, "epoch", stops_in_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        fit(digits, seeds=range(3), jobs=1, checkpoint=tmp_path, **SMALL)
+    resumed = fit(digits, seeds=range(3), jobs=1, checkpoint=tmp_path, **SMALL)
+    assert len(calls) - 1 == 9, "each epoch but the interrupted one should run once"
+    assert same(resumed, ensemble)
+    assert np.array_equal(resumed.history.elbo, ensemble.history.elbo)
+
+
+def test_killed_training_continues(tmp_path, ensemble, digits):
+    code = (
+        "import sys; from vaept import datasets, training; training.CHECKPOINT_SECONDS = 0\n"
+        "training.fit(datasets.load('digits'), seeds=[0], jobs=1, checkpoint=sys.argv[1], latent_dim=2, epochs=100000,"
+        " hidden=(16,), batch_size=50, learning_rate=3e-3)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    path = tmp_path / "member-0.safetensors"
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    header, _ = training.read_tensors(path, "member")
+    assert header["done"] >= 1
+    with pytest.raises(InputError, match="belongs to other settings"):
+        fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
+
+
+def test_damaged_checkpoint_is_not_continued(digits, tmp_path):
+    fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
+    path = tmp_path / "member-0.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DamagedFileError, match="member-0"):
+        fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
+
+
+def test_divergence_names_seed_epoch_and_step_and_spares_the_others(digits, tmp_path, monkeypatch):
+    real = training._Trainer.epoch
+
+    def poisoned(self):
+        if self.seed.weights == 1 and self.done == 1:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("nan"))
+        real(self)
+
+    monkeypatch.setattr(training._Trainer, "epoch", poisoned)
+    with pytest.raises(TrainingError, match="Seed 1: the loss became nan in epoch 2, step 1"):
+        fit(digits, seeds=range(3), jobs=1, checkpoint=tmp_path, **SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["member-0.safetensors", "member-2.safetensors"]
+
+
+def test_real_divergence_is_caught(digits):
+    settings = SMALL | {"learning_rate": 1e6, "likelihood": "gaussian", "epochs": 20}
+    with pytest.raises(TrainingError, match=r"Seed 0: the loss became \S+ in epoch \d+, step \d+. Lower the learning"):
+        fit(digits, seeds=[0], jobs=1, **settings)
+
+
+def test_learning_rate_falls_to_zero_so_the_last_step_changes_little(digits):
+    few = fit(digits, seeds=[0], jobs=1, **(SMALL | {"epochs": 1, "batch_size": 1438}))
+    # One epoch of one step: the step size is that of the start.
+    start = few.settings.new_model(64)
+    start.initialise(Seed.of(0).generators()[0])
+    step = (torch.cat([p.flatten() for p in start.parameters()]) - weights(few)[0]).abs()
+    assert step.max().item() == pytest.approx(3e-3, rel=1e-3)
+
+
+def test_progress_counts_epochs_and_members(digits, capfd):
+    fit(digits, seeds=range(2), jobs=1, **(SMALL | {"progress": True}))
+    shown = capfd.readouterr().err
+    assert "6/6" in shown and "members 2/2" in shown and "−ELBO" in shown
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; it is 0"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": 10}, r"sequence, such as range\(10\)"),
+        ({"seeds": [3, 1, 3]}, "repeated: 3"),
+        ({"seeds": [-1]}, "a seed must be an integer of at least 0"),
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": 0}, "learning_rate must be a positive number"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"hidden": (-3,)}, "hidden width"),
+        ({"likelihood": "cauchy"}, "bernoulli, gaussian"),
+        ({"jobs": 0}, "jobs"),
+        ({"device": "abacus"}, "device 'abacus' does not exist here; available: cpu"),
+        ({"device": "meta"}, "device 'meta' does not exist here"),
+    ],
+)
+def test_bad_arguments_are_refused_at_the_door(digits, argument, message):
+    with pytest.raises(InputError, match=message):
+        fit(digits, **({"seeds": [0]} | SMALL | argument))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_where_there_is_none(digits):
+    with pytest.raises(InputError, match="device 'cuda' does not exist here; available: cpu"):
+        fit(digits, seeds=[0], device="cuda", **SMALL)
+
+
+def test_labels_are_never_used(ensemble, digits):
+    blind = dataclasses.replace(digits, train_labels=None, test_labels=None)
+    assert same(fit(blind, seeds=range(3), jobs=1, **SMALL), ensemble)
