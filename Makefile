@@ -12,7 +12,7 @@ book: $(VENV)/.installed ## train, measure, execute the chapters, build the book
 	@$(VENV)/bin/vaept reproduce --profile $(PROFILE)
 
 test: lint ## style, unit tests, and the stored notebooks
-	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -p no:randomly -W default --nbval-lax notebooks
 
 lint: $(VENV)/.installed ## style only

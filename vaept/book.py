@@ -8,6 +8,7 @@ executed copies, with execution off and warnings as errors. Needs a checkout and
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -178,10 +179,15 @@ def build(study: Study, executed: list, output: Path, substitutions: dict):
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
     config["parse"]["myst_substitutions"] = {name: str(value) for name, value in substitutions.items()}
-    if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published, and the buttons need it
-        url = f"https://github.com/{os.environ['GITHUB_REPOSITORY']}"
-        buttons = {"repository_url": url, "use_repository_button": True, "use_issues_button": True}
-        config["sphinx"]["config"]["html_theme_options"] |= buttons
+    if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
+        config["sphinx"]["config"]["html_theme_options"] |= {
+            "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
+            "repository_branch": "main",
+            "path_to_docs": "",
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
+        }
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
     command = [
         sys.executable,
@@ -194,14 +200,12 @@ def build(study: Study, executed: list, output: Path, substitutions: dict):
     ]
     command += ["--toc", str(source / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "--quiet"]
     run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | {"NO_COLOR": "1"})
-    log = output / "build.log"
-    log.write_text(run.stdout + run.stderr, "utf-8")
+    log, printed = output / "build.log", re.sub(r"\x1b\[[0-9;]*m", "", run.stdout + run.stderr)
+    log.write_text(printed, "utf-8")
     built = output / "_build" / "html"
     if run.returncode or not (built / "index.html").exists():
-        lines = [line for line in run.stderr.splitlines() if "WARNING" in line or "ERROR" in line] or [
-            run.stderr[-500:]
-        ]
-        raise BookError(f"Jupyter Book failed: {' '.join(lines[:5])} The whole log is in {log}.")
+        causes = [line.strip() for line in printed.splitlines() if re.search("warning:|error:", line, re.IGNORECASE)]
+        raise BookError(f"Jupyter Book failed: {' '.join(causes[:3]) or 'no message'} (the whole log: {log})")
     html = output / "html"
     shutil.rmtree(html, ignore_errors=True)
     built.rename(html)

@@ -15,6 +15,7 @@ from vaept.degeneracy import compare
 from vaept.errors import InputError, VaeptError
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
+from vaept.storage import ensure_writable
 from vaept.study import open_study, profiles
 from vaept.training import fit
 
@@ -83,6 +84,7 @@ def reproduce(profile, data, jobs, device, store, output):
     study = open_study(profile, data, store=store, jobs=jobs, device=device)
     name = study.profile.name if data is None else f"{study.profile.name}-{Path(data).stem}"
     output = output or root / "_build" / name
+    ensure_writable(output)
     times, results = {}, {}
 
     with _timed(times, "data"):

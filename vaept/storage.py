@@ -6,6 +6,7 @@ number, a kind and a SHA-256 of the tensors.
 
 import hashlib
 import json
+import os
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -13,6 +14,23 @@ from safetensors.torch import save
 from vaept.errors import DamagedFileError, InputError
 
 FORMAT = 1
+
+
+def ensure_writable(folder):
+    """Make a folder if needed and try that files can be written there.
+
+    Raises
+    ------
+    InputError
+        If not; the message says why.
+    """
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be written ({error.strerror}). Choose another.") from error
 
 
 def write_tensors(path, kind, header, tensors):

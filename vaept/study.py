@@ -29,6 +29,7 @@ from vaept.datasets import load
 from vaept.ensemble import Ensemble
 from vaept.errors import InputError
 from vaept.evaluation import Evaluation, evaluate
+from vaept.storage import ensure_writable
 from vaept.training import fit
 
 PACKAGE = Path(__file__).parent
@@ -109,15 +110,7 @@ class RunStore:
     root: Path
 
     def __post_init__(self):
-        probe = self.root / f".writable-{os.getpid()}"
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise InputError(
-                f"The folder {self.root} cannot be written ({error.strerror}). Give another (--store)."
-            ) from error
+        ensure_writable(self.root)
 
     def obtain(self, kind: str, request: dict, make: Callable[[Path], None]) -> Path:
         """The folder of a result, made now if it is not there.

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from vaept.datasets import Dataset
 from vaept.ensemble import Ensemble, History, Seed, Settings
 from vaept.errors import InputError, TrainingError, as_integer
-from vaept.storage import read_tensors, write_tensors
+from vaept.storage import ensure_writable, read_tensors, write_tensors
 
 CHECKPOINT_SECONDS = 10
 
@@ -93,7 +93,7 @@ def fit(
     jobs = min(as_integer(jobs, "jobs", 1), len(seeds))
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
-        checkpoint.mkdir(parents=True, exist_ok=True)
+        ensure_writable(checkpoint)
 
     with _ProgressBoard(len(seeds), settings.epochs, progress) as board:
         outcomes = joblib.Parallel(n_jobs=jobs)(

@@ -1,0 +1,66 @@
+"""Seconds per epoch of one member, beside the loop that most tutorials show, in one process on one thread.
+
+The peer reads single images through torch.utils.data.DataLoader. Model, optimiser, batches and data are the same.
+Usage: python benchmarks/epoch.py [EPOCHS]. Data: MNIST where it is at hand, else noise of its shape.
+"""
+
+import sys
+import time
+from statistics import median
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from vaept import datasets
+from vaept.ensemble import Seed, Settings
+from vaept.errors import VaeptError
+from vaept.training import _Trainer
+
+EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+
+
+def images():
+    try:
+        return datasets.load("mnist")
+    except VaeptError:
+        x = np.random.default_rng(0).random((60000, 784), dtype=np.float32)
+        return datasets.Dataset("noise", x, x[:10], None, None, (28, 28), "noise")
+
+
+def ours(dataset, settings):
+    trainer = _Trainer(dataset, settings, Seed.of(0), torch.device("cpu"), None)
+    for _ in range(EPOCHS):
+        start = time.perf_counter()
+        trainer.epoch()
+        yield time.perf_counter() - start
+
+
+def peer(dataset, settings):
+    loader = DataLoader(TensorDataset(torch.tensor(dataset.train)), batch_size=settings.batch_size, shuffle=True)
+    model = settings.new_model(dataset.pixels)
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    for _ in range(EPOCHS):
+        start = time.perf_counter()
+        for (x,) in loader:
+            reconstruction, kl = model.elbo_terms(x, torch.randn(len(x), settings.latent_dim))
+            loss = (kl - reconstruction).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        yield time.perf_counter() - start
+
+
+def main():
+    torch.set_num_threads(1)
+    dataset = images()
+    print(f"{dataset.name}, {len(dataset.train)} images of {dataset.pixels} pixels, batch 128, {EPOCHS} epochs")
+    print(f"{'hidden':>12}{'d':>4}{'vaept s/epoch':>16}{'DataLoader s/epoch':>20}{'ratio':>8}")
+    for hidden, d in (((400,), 2), ((400, 200), 2), ((400, 200), 8)):
+        settings = Settings(d, EPOCHS, hidden)
+        mine, theirs = median(ours(dataset, settings)), median(peer(dataset, settings))
+        print(f"{hidden!s:>12}{d:>4}{mine:>16.2f}{theirs:>20.2f}{theirs / mine:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The built book: executed from the quick profile, then read as a browser would."""
+
+import dataclasses
+import html.parser
+import shutil
+import urllib.parse
+from pathlib import Path
+
+import nbformat
+import pytest
+from test_notebooks import NOTEBOOKS, glued
+
+from vaept import book
+from vaept.book import BookError
+from vaept.study import RunStore, Study, profile
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.xdist_group("book")
+SUBSTITUTIONS = dict.fromkeys(
+    ("profile", "data", "n_train", "members", "d", "minus_elbo", "agreement", "rotation"), "some value"
+)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    return Study(profile("quick"), RunStore(tmp_path_factory.mktemp("runs")), jobs=2)
+
+
+@pytest.fixture(scope="session")
+def executed(study):
+    return book.execute(study, jobs=2)
+
+
+@pytest.fixture(scope="session")
+def built(study, executed, tmp_path_factory):
+    return book.build(study, executed, tmp_path_factory.mktemp("book"), SUBSTITUTIONS).parent
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.links, self.images, self.ids, self.text = path, [], [], set(), []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids.add(attributes.get("id"))
+        if tag == "a" and "href" in attributes:
+            self.links.append(attributes["href"])
+        if tag in ("img", "script", "link"):
+            self.links.append(attributes.get("src") or attributes.get("href") or "")
+        if tag == "img":
+            self.images.append(attributes)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="session")
+def pages(built):
+    return {path: Page(path) for path in built.rglob("*.html") if "_static" not in path.parts}
+
+
+def test_every_page_of_the_contents_is_there(built):
+    names = {str(path.relative_to(built)) for path in built.rglob("*.html")}
+    expected = {f"notebooks/{path.stem}.html" for path in NOTEBOOKS}
+    expected |= {f"book/{name}.html" for name in ("intro", "fidelity", "status", "glossary", "bibliography")}
+    assert expected <= names and "index.html" in names
+
+
+def test_local_links_and_images_lead_somewhere(pages):
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            target, _, fragment = urllib.parse.unquote(link).partition("#")
+            if urllib.parse.urlsplit(link).scheme or target.startswith("//"):
+                continue
+            file = (path.parent / target.partition("?")[0]).resolve() if target else path
+            if not file.exists() or (fragment and file in pages and fragment not in pages[file].ids):
+                broken.append((path.name, link))
+    assert not broken
+
+
+def test_images_have_alternative_text(pages):
+    images = [image for page in pages.values() for image in page.images if "_images" in image["src"]]
+    assert len(images) >= 9
+    assert all(len(image.get("alt") or "") > 40 and "/" not in image["alt"][:20] for image in images)
+
+
+def test_no_markup_is_left_unrendered(pages):
+    for path, page in pages.items():
+        text = "".join(page.text)
+        for mark in ("{glue", "{cite", "{eq}", "{numref", "{{", "```{"):
+            assert mark not in text or path.stem in ("search", "genindex"), f"{path.name}: {mark}"
+
+
+def test_pages_show_the_profile_that_was_run(built):
+    chapter = (built / "notebooks" / f"{NOTEBOOKS[-1].stem}.html").read_text("utf-8")
+    assert "# Parameters" in chapter and chapter.count("quick, digits or mnist") == 0
+    status = (built / "book" / "status.html").read_text("utf-8")
+    assert "profile <strong>quick</strong>" in status and "training, d = 4" in status and "torch" in status
+
+
+def test_stored_numbers_are_what_a_fresh_run_gives(executed):
+    for stored, fresh in zip(NOTEBOOKS, executed, strict=True):
+        old, new = glued(nbformat.read(stored, 4)), glued(nbformat.read(fresh, 4))
+        assert old.keys() == new.keys()
+        for name, text in old.items():
+            if text.replace(".", "").replace("-", "").replace("e", "").isdigit():
+                assert float(new[name]) == pytest.approx(float(text), rel=0.05, abs=0.02), f"{stored.name}: {name}"
+
+
+def test_executing_again_finds_everything(study, executed, monkeypatch):
+    monkeypatch.setattr(book.subprocess, "run", None)
+    lines = []
+    assert book.execute(study, jobs=1, report=lines.append) == executed
+    assert all("already executed" in line for line in lines)
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A checkout of its own, whose book can be spoilt."""
+    shutil.copytree(ROOT / "book", tmp_path / "book")
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(book, "CHECKOUT", tmp_path)
+    return tmp_path
+
+
+def test_a_chapter_that_fails_is_named_with_its_error(study, copy):
+    broken = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("profile = 'quick'", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell("1 / 0"),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(broken, copy / "notebooks" / "01_broken.ipynb")
+    small = dataclasses.replace(study.profile, latent_dims=())
+    with pytest.raises(BookError, match=r"01_broken\.ipynb failed: ZeroDivisionError: division by zero"):
+        book.execute(Study(small, study.store), jobs=1)
+
+
+def test_a_warning_fails_the_build_and_keeps_the_old_book(study, executed, copy, tmp_path):
+    output = tmp_path / "out"
+    (output / "html").mkdir(parents=True)
+    (output / "html" / "index.html").write_text("the old book")
+    with (copy / "book" / "fidelity.md").open("a") as page:
+        page.write("\nSee {numref}`no-such-figure`.\n")
+    with pytest.raises(BookError, match="no-such-figure"):
+        book.build(study, executed, output, SUBSTITUTIONS)
+    assert (output / "html" / "index.html").read_text() == "the old book"

@@ -1,0 +1,119 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import vaept
+from vaept import book, training
+from vaept.cli import main
+from vaept.ensemble import Ensemble
+
+QUICK = ["--seeds", "2", "--epochs", "2", "--hidden", "8", "--jobs", "1"]
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", [[], ["reproduce"], ["train"]])
+def test_help_explains_every_option(command):
+    shown = call(*command, "--help")
+    assert shown.exit_code == 0 and "Usage:" in shown.output
+    if command:
+        options = [option for parameter in main.commands[command[0]].params for option in parameter.opts]
+        assert options and all(option in shown.output for option in options)
+
+
+def test_version():
+    assert vaept.__version__ in call("--version").output
+
+
+def test_train_saves_an_ensemble_and_prints_its_numbers(tmp_path):
+    path = tmp_path / "e.safetensors"
+    shown = call("train", *QUICK, "--output", path)
+    assert shown.exit_code == 0, shown.output
+    assert "seed 1: −ELBO" in shown.output and "coordinate agreement" in shown.output
+    assert len(Ensemble.load(path).members) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"]
+
+
+def test_train_on_own_data_with_one_member(tmp_path, rng):
+    np.savez(tmp_path / "mine.npz", x=rng.random((80, 5)))
+    shown = call("train", *QUICK, "--seeds", 1, "--data", tmp_path / "mine.npz", "--output", tmp_path / "e")
+    assert shown.exit_code == 0, shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--latent-dim", "0"], "latent_dim must be an integer of at least 1; it is 0"),
+        (["--seeds", "0"], "seeds is empty"),
+        (["--hidden", "8,x"], "--hidden needs integers"),
+        (["--data", "nowhere.npz"], "There is no file nowhere.npz"),
+        (["--data", "letters"], "Unknown data set"),
+        (["--device", "abacus"], "does not exist here"),
+    ],
+)
+def test_train_errors_are_one_sentence(arguments, message, tmp_path):
+    shown = call("train", *QUICK, "--output", tmp_path / "e", *arguments)
+    assert shown.exit_code == 1 and message in shown.output and "Traceback" not in shown.output
+
+
+@pytest.mark.parametrize("option", ["--store", "--output"])
+def test_unwritable_folder(option, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VAEPT_STORE", str(tmp_path / "runs"))
+    shown = call("reproduce", "--profile", "quick", option, tmp_path / "file" / "x")
+    assert shown.exit_code == 1 and "cannot be written" in shown.output and "Traceback" not in shown.output
+    assert not list((tmp_path / "runs").glob("ensemble-*")), "it should fail before any training"
+
+
+def test_train_to_an_unwritable_file_fails_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(training, "_train_member", None)
+    shown = call("train", *QUICK, "--output", tmp_path / "file" / "e")
+    assert shown.exit_code == 1 and "cannot be written" in shown.output
+
+
+def test_unknown_profile():
+    shown = call("reproduce", "--profile", "huge")
+    assert shown.exit_code == 1 and "choose one of quick, digits, mnist" in shown.output
+
+
+def test_missing_data_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAEPT_STORE", str(tmp_path))
+    monkeypatch.setenv("VAEPT_DATA_DIR", str(tmp_path / "nowhere"))
+    shown = call("reproduce", "--profile", "mnist")
+    assert shown.exit_code == 1 and "VAEPT_DATA_DIR is set, but there is no folder" in shown.output
+
+
+def test_without_the_book_extra_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(book, "NEEDED", {"no_such_module": "no-such-project"})
+    shown = call("reproduce")
+    assert shown.exit_code == 1 and "needs no-such-project" in shown.output and "[book]" in shown.output
+
+
+def test_outside_a_checkout_it_says_where_the_book_is(monkeypatch):
+    monkeypatch.setattr(book, "CHECKOUT", None)
+    shown = call("reproduce")
+    assert shown.exit_code == 1 and "clone the repository" in shown.output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_interrupted_training_says_that_it_can_be_continued(tmp_path):
+    command = [sys.executable, "-c", "from vaept.cli import main; main()", "train", *QUICK, "--epochs", "100000"]
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path / "e")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "e.members").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command continues" in shown and "Traceback" not in shown

@@ -1,0 +1,93 @@
+"""The stored notebooks: as a reader who opens them finds them."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+GLUE = "application/papermill.record/text/plain"
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    found = nbformat.read(request.param, 4)
+    nbformat.validate(found)
+    return found
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def glued(notebook):
+    """Names and values of all numbers and words that a notebook hands to its prose."""
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    return {o.metadata["scrapbook"]["name"]: o.data[GLUE] for o in outputs if GLUE in o.get("data", {})}
+
+
+def test_there_are_chapters():
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(1, len(NOTEBOOKS) + 1)]
+
+
+def test_cells_were_run_in_order_and_without_error(notebook):
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    kinds = {output.output_type for cell in code_cells(notebook) for output in cell.outputs}
+    assert "error" not in kinds
+    assert not [o for cell in code_cells(notebook) for o in cell.outputs if o.get("name") == "stderr"]
+
+
+def test_cells_that_show_something_have_stored_outputs(notebook):
+    shows = re.compile(r"^(figures\.|print\(|    print\(|glue\()", re.MULTILINE)
+    empty = [cell.source for cell in code_cells(notebook) if shows.search(cell.source) and not cell.outputs]
+    assert not empty
+    assert sum(bool(cell.outputs) for cell in code_cells(notebook)) >= 5
+
+
+def test_parameters_cell_names_the_quick_profile(notebook):
+    tagged = [cell.source for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and 'profile = "quick"' in tagged[0] and "data = None" in tagged[0]
+
+
+def test_figures_have_caption_name_and_alternative_text(notebook):
+    names = []
+    for cell in code_cells(notebook):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            options = cell.metadata["mystnb"]
+            assert len(options["figure"]["caption"]) > 60 and len(options["image"]["alt"]) > 40
+            names.append(options["figure"]["name"])
+    assert len(names) >= 3 and len(set(names)) == len(names)
+
+
+def test_cells_are_short_and_define_little(notebook):
+    for cell in code_cells(notebook):
+        lines = cell.source.splitlines()
+        assert len(lines) <= 25 and max(map(len, lines)) <= 100, cell.source
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert node.end_lineno - node.lineno < 8, node.name
+
+
+def test_prose_takes_its_numbers_from_results(notebook):
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    used = set(re.findall(r"\{glue:text\}`(\w+)", prose))
+    assert used <= glued(notebook).keys()
+
+
+def test_chapter_ends_with_exercises_with_hidden_solutions(notebook):
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert "What you will learn" in prose[0] and prose[-1].startswith("## Exercises")
+    assert prose[-1].count("{admonition} Exercise") == prose[-1].count("{dropdown} Solution") >= 3
+
+
+def test_nothing_of_the_machine_is_stored(notebook):
+    text = nbformat.writes(notebook)
+    assert not re.search(r"/(home|root|tmp|Users)/|[A-Z]:\\\\", text)
+    assert "papermill" not in notebook.metadata
+
+
+def test_some_cells_are_compared_by_nbval():
+    marked = sum("# NBVAL_CHECK_OUTPUT" in path.read_text("utf-8") for path in NOTEBOOKS)
+    assert marked >= 2

@@ -1,0 +1,186 @@
+"""The files around the package: what is installed, by which command, and what the user is told when it fails."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+import vaept
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+NAMES_IN_CONDA = {"torch": "pytorch"}
+
+
+def project_name(requirement):
+    return re.split(r"[<>=!~\[ ]", requirement)[0].lower().replace("_", "-")
+
+
+def pins():
+    lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
+    return dict(line.lower().replace("_", "-").split("==") for line in lines if line and not line.startswith("#"))
+
+
+def run(*command, **kwargs):
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **kwargs)
+
+
+def test_environment_yml_agrees_with_pyproject():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
+    conda = {item for item in listed if isinstance(item, str)} - {"pip"}
+    python = next(item for item in conda if item.startswith("python>"))
+    assert python.startswith("python" + PYPROJECT["project"]["requires-python"])
+    expected = set()
+    for requirement in PYPROJECT["project"]["dependencies"]:
+        name = project_name(requirement)
+        expected.add(NAMES_IN_CONDA.get(name, name) + requirement[len(name) :])
+    assert conda - {python} == expected
+    extras = ",".join(PYPROJECT["project"]["optional-dependencies"])
+    assert listed[-1] == {"pip": [f"-e .[{extras}]"]}
+
+
+def test_lock_pins_all_that_pyproject_asks_for():
+    project = PYPROJECT["project"]
+    asked = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    assert {project_name(requirement) for requirement in asked} <= pins().keys()
+
+
+def test_lock_holds_exact_public_versions():
+    for name, version in pins().items():
+        assert re.fullmatch(r"[0-9][0-9a-z.]*", version), f"{name}=={version}"
+
+
+def test_what_runs_is_what_the_lock_pins():
+    locked = pins()
+    for name in ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "jupyter-book", "papermill"):
+        assert metadata.version(name).split("+")[0] == locked[name]
+
+
+def test_every_import_of_the_package_is_a_dependency():
+    declared = {project_name(r) for r in PYPROJECT["project"]["dependencies"]}
+    modules = {"sklearn": "scikit-learn"}
+    optional = {"yaml", "ensurepip"}  # only to build the book; installed with it
+    for path in (ROOT / "vaept").glob("*.py"):
+        for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text("utf-8"), re.MULTILINE):
+            if name not in sys.stdlib_module_names and name not in optional and name != "vaept":
+                assert modules.get(name, name) in declared, f"{path.name} imports {name}"
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert vaept.__version__ == PYPROJECT["project"]["version"] == citation["version"]
+    assert f"## {vaept.__version__} " in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_citation_has_what_its_format_requires():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
+    assert citation["message"] and citation["title"] and citation["authors"]
+    assert isinstance(citation["date-released"], date)
+    assert any("1907.05267" in json.dumps(reference) for reference in citation["references"])
+
+
+def test_workflow_and_gate_call_the_commands_of_the_readme():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
+    steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    gate = (ROOT / ".ci/run").read_text("utf-8").splitlines()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert steps == ["make test", "make book", "make book PROFILE=mnist"]
+    assert {"make test", "make book PROFILE=quick"} <= set(gate)
+    assert all(command in readme for command in steps)
+
+
+def test_make_help_lists_the_targets():
+    shown = run("make", "-C", str(ROOT), "help")
+    assert shown.returncode == 0 and all(target in shown.stdout for target in ("book ", "test ", "clean "))
+
+
+def test_make_test_runs_style_tests_and_notebooks():
+    shown = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "test").stdout
+    assert "ruff check" in shown and "-m pytest -n 2" in shown and "--nbval-lax notebooks" in shown
+
+
+def installer(code, *, folder, **kwargs):
+    """Run tools/install.py as a script after some code that changes what it sees of the machine."""
+    script = ROOT / "tools" / "install.py"
+    code = f"import runpy, shutil, sys; sys.argv = ['install.py', {str(folder)!r}]; {code}; "
+    return run(sys.executable, "-c", code + f"runpy.run_path({str(script)!r}, run_name='__main__')", **kwargs)
+
+
+def one_sentence(result):
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith("Error: "), result.stderr
+    return lines[0]
+
+
+def test_python_that_is_too_old(tmp_path):
+    result = installer("sys.version_info = (3, 8, 10); sys.version = '3.8.10 (old)'", folder=tmp_path / "venv")
+    message = one_sentence(result)
+    assert "needs Python 3.11 or newer" in message and "3.8.10" in message and "PYTHON=" in message
+    assert not (tmp_path / "venv").exists()
+
+
+def test_disk_that_is_too_full_at_the_start(tmp_path):
+    code = "import collections; shutil.disk_usage = lambda p: collections.namedtuple('u', 'total used free')(9, 9, 5e8)"
+    assert "0.5 GB free" in one_sentence(installer(code, folder=tmp_path / "venv"))
+
+
+@pytest.mark.parametrize(
+    ("pip_says", "message"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        ("WARNING: Retrying after connection broken by NewConnectionError(...)", "download failed; check the network"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "was not found for this Python"),
+        ("something odd happened", "installing failed: something odd happened"),
+    ],
+)
+def test_pip_that_fails_ends_in_one_sentence(tmp_path, pip_says, message):
+    fake = tmp_path / "venv" / "bin"
+    fake.mkdir(parents=True)
+    (fake / "pip").touch()
+    (fake / "python").write_text(f"#!/bin/sh\ncat <<'END'\n{pip_says}\nEND\nexit 1\n")
+    (fake / "python").chmod(0o755)
+    result = installer("pass", folder=tmp_path / "venv")
+    assert message in one_sentence(result) and "install.log" in result.stderr
+    assert not (tmp_path / "venv" / ".installed").exists()
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").touch()
+    assert "cannot be written" in one_sentence(installer("pass", folder=tmp_path / "file" / "venv"))
+
+
+@pytest.mark.xdist_group("book")
+def test_make_book_from_a_copy_of_the_tracked_files(tmp_path):
+    """The first command, with the packages that are already installed here; and again with nothing changed."""
+    copy, venv = tmp_path / "vaept-copy", tmp_path / "venv"
+    tracked = run("git", "-C", str(ROOT), "ls-files").stdout.splitlines()
+    for name in tracked or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]:
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    venv.mkdir()
+    (venv / "bin").symlink_to(Path(sys.executable).parent)
+    (venv / ".installed").touch()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VAEPT_", "MAKE"))}
+    environment["PYTHONPATH"] = str(copy)
+    command = ["make", "-C", str(copy), "book", "PROFILE=quick", f"VENV={venv}"]
+    first = run(*command, env=environment)
+    assert first.returncode == 0, first.stdout + first.stderr
+    index = copy / "_build" / "quick" / "html" / "index.html"
+    assert index.exists() and f"The book: {index}" in first.stdout
+    for part in ("training, d = 2", "chapters", "in all", "coordinate agreement, no alignment"):
+        assert part in first.stdout
+    again = run(*command, env=environment)
+    assert again.returncode == 0 and again.stdout.count("already executed") == 3
+    assert "members 3/3" in first.stderr and "members" not in again.stderr
