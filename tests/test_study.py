@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -64,16 +66,17 @@ def test_an_interrupted_result_does_not_appear_and_goes_on_in_its_folder(tmp_pat
     assert (folder / "half").read_text() == "kept" and (folder / "rest").exists()
 
 
-def test_two_processes_may_make_the_same_result(tmp_path):
-    store = RunStore(tmp_path)
+def test_two_askers_at_once_get_one_result(tmp_path):
+    made = []
 
     def make(folder):
-        final = store.root / folder.name.removeprefix(".").removesuffix(".partial")
-        final.mkdir()
-        (final / "provenance.json").write_text("the other process was first")
+        made.append(folder)
+        time.sleep(0.3)
+        (folder / "value").write_text("1")
 
-    folder = store.obtain("thing", {}, make)
-    assert (folder / "provenance.json").read_text() == "the other process was first"
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(lambda _: RunStore(tmp_path).obtain("thing", {}, make), range(3)))
+    assert len(made) == len(folders) == 1 and (folders.pop() / "value").exists()
 
 
 def test_unwritable_store(tmp_path):
@@ -110,7 +113,7 @@ def test_figures_do_not_retrain():
 def test_a_study_trains_and_measures_once(tiny, monkeypatch):
     first = tiny.evaluation(2)
     assert first.mean.shape == (2, 359, 2) and first.exact.shape == (2, 5)
-    names = sorted(path.name.split("-")[0] for path in tiny.store.root.iterdir())
+    names = sorted(path.name.split("-")[0] for path in tiny.store.root.iterdir() if path.is_dir())
     assert names == ["ensemble", "evaluation"]
     assert sorted(path.name for path in tiny.ensemble_folder(2).iterdir()) == [
         "ensemble.safetensors",

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
 
+import filelock
 import pooch
 import torch
 
@@ -131,30 +132,28 @@ class RunStore:
         request = json.loads(json.dumps(request, sort_keys=True))
         key = hashlib.sha256(json.dumps([kind, request], sort_keys=True).encode()).hexdigest()[:16]
         folder = self.root / f"{kind}-{key}"
-        if folder.is_dir():
-            return folder
-        partial = self.root / f".{kind}-{key}.partial"
-        partial.mkdir(exist_ok=True)
-        start = time.perf_counter()
-        make(partial)
-        provenance = {
-            "kind": kind,
-            "key": key,
-            "request": request,
-            "seconds": round(time.perf_counter() - start, 3),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-            "versions": {"python": platform.python_version()}
-            | {name: metadata.version(name) for name in ("vaept", "torch", "numpy", "scipy", "scikit-learn")},
-        }
-        (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", "utf-8")
-        try:
-            partial.rename(folder)
-        except OSError:
+        # Two chapters, or two commands, may ask for one result at the same time: the second waits for the first.
+        with filelock.FileLock(self.root / f".{kind}-{key}.lock"):
             if not folder.is_dir():
-                raise
-            shutil.rmtree(partial)  # another process has finished the same result meanwhile
+                partial = self.root / f".{kind}-{key}.partial"
+                partial.mkdir(exist_ok=True)
+                start = time.perf_counter()
+                make(partial)
+                record = {"kind": kind, "key": key, "request": request} | _circumstances(time.perf_counter() - start)
+                (partial / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+                partial.rename(folder)
         return folder
+
+
+def _circumstances(seconds):
+    """When, where, with what and how fast a result was made, for its provenance."""
+    return {
+        "seconds": round(seconds, 3),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in ("vaept", "torch", "numpy", "scipy", "scikit-learn")},
+    }
 
 
 def imported_modules(source):
