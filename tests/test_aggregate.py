@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from vaept.aggregate import AggregatePosterior
+from vaept.errors import InputError
+
+
+@pytest.fixture
+def mixture(rng):
+    return AggregatePosterior(rng.standard_normal((30, 2)), rng.uniform(0.1, 0.8, (30, 2)))
+
+
+def test_density_is_the_mean_of_the_components(mixture, rng):
+    points = rng.standard_normal((7, 2))
+    gaussians = np.exp(-0.5 * (points[:, None] - mixture.mean) ** 2 / mixture.variance)
+    gaussians = (gaussians / np.sqrt(2 * np.pi * mixture.variance)).prod(-1)
+    assert np.allclose(mixture.log_density(points), np.log(gaussians.mean(1)), atol=1e-12)
+
+
+def test_derivatives_are_those_of_the_density(mixture, rng):
+    points, h = rng.standard_normal((9, 2)), 1e-4
+    gradient, laplacian = np.empty((9, 2)), np.zeros(9)
+    for i, step in enumerate(h * np.eye(2)):
+        up, down = mixture.log_density(points + step), mixture.log_density(points - step)
+        gradient[:, i] = (up - down) / (2 * h)
+        laplacian += (up + down - 2 * mixture.log_density(points)) / h**2
+    assert np.allclose(mixture.gradient(points), gradient, atol=1e-5)
+    assert np.allclose(mixture.potential(points), laplacian / 4 + (gradient**2).sum(1) / 8, atol=1e-4)
+
+
+def test_root_of_the_density_is_a_state_of_energy_zero(mixture, rng):
+    points, h = rng.standard_normal((9, 2)), 1e-3
+    root = np.exp(0.5 * mixture.log_density(points))
+    laplacian = -4 * root
+    for step in ([h, 0], [-h, 0], [0, h], [0, -h]):
+        laplacian = laplacian + np.exp(0.5 * mixture.log_density(points + np.array(step)))
+    assert np.allclose(-0.5 * laplacian / h**2 + mixture.potential(points) * root, 0, atol=1e-3)
+
+
+def test_prior_needs_no_perturbation(rng):
+    prior = AggregatePosterior(np.zeros((5, 3)), np.ones((5, 3)))
+    assert np.allclose(prior.perturbation(rng.standard_normal((20, 3))), 0, atol=1e-12)
+
+
+def test_far_away_it_stays_finite(mixture):
+    far = np.array([[50.0, -70.0]])
+    assert np.isfinite(mixture.log_density(far)).all() and mixture.potential(far) > 0
+
+
+def test_chunks_do_not_change_the_result(mixture, rng, monkeypatch):
+    points = rng.standard_normal((40, 2))
+    whole = mixture.potential(points)
+    monkeypatch.setattr("vaept.aggregate.CHUNK_VALUES", 30 * 7)
+    assert np.allclose(mixture.potential(points), whole, rtol=1e-12)
+
+
+def test_samples_have_the_moments_of_the_mixture(mixture):
+    z = mixture.sample(200_000, seed=1)
+    assert np.allclose(z.mean(0), mixture.mean.mean(0), atol=0.01)
+    assert np.allclose(z.var(0), mixture.mean.var(0) + mixture.variance.mean(0), atol=0.02)
+    assert np.array_equal(z[:5], mixture.sample(200_000, seed=1)[:5])
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance"),
+    [
+        (np.zeros((3, 2)), np.ones((3, 1))),
+        (np.zeros(3), np.ones(3)),
+        (np.zeros((0, 2)), np.ones((0, 2))),
+        (np.zeros((3, 2)), np.zeros((3, 2))),
+        (np.full((3, 2), np.nan), np.ones((3, 2))),
+    ],
+)
+def test_bad_components(mean, variance):
+    with pytest.raises(InputError):
+        AggregatePosterior(mean, variance)
+
+
+@pytest.mark.parametrize("points", [np.zeros(2), np.zeros((3, 4)), np.full((3, 2), np.inf)])
+def test_bad_points(mixture, points):
+    with pytest.raises(InputError, match=r"shape \(m, 2\)"):
+        mixture.potential(points)

@@ -1,0 +1,101 @@
+"""The aggregate posterior: where the images lie in latent space, as a density with exact derivatives and a potential.
+
+q(z) = (1/n) Σ N(z; μ_i, diag σ_i²), the mean of the posteriors of n images. Units ħ = m = 1: √q is the ground state,
+of energy 0, of H[q] = −½Δ + U with U = ¼ Δ log q + ⅛ |∇ log q|² (Risken 1989, ch. 5). For the prior U is U₀ = |z|²/8 − d/4.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vaept.errors import InputError, as_integer
+
+CHUNK_VALUES = 2**22  # densities of components held at once: 32 MB
+
+
+@dataclass(frozen=True, eq=False)
+class AggregatePosterior:
+    """A mixture of n Gaussians with equal weights.
+
+    Attributes
+    ----------
+    mean, variance : array, shape (n, d)
+        μ and σ² of the components.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, a mean is not finite or a variance is not positive.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+    def __post_init__(self):
+        mean, variance = (np.asarray(a, dtype=float) for a in (self.mean, self.variance))
+        if mean.ndim != 2 or mean.shape != variance.shape or mean.size == 0:
+            raise InputError(f"mean and variance must share a shape (n, d); theirs are {mean.shape}, {variance.shape}.")
+        if not np.isfinite(mean).all() or not (np.isfinite(variance) & (variance > 0)).all():
+            raise InputError("Means must be finite and variances positive and finite.")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "variance", variance)
+
+    def log_density(self, points):
+        """log q at points (m, d); shape (m,)."""
+        return self._derivatives(points, 0)[0]
+
+    def gradient(self, points):
+        """∇ log q at points (m, d); shape (m, d)."""
+        return self._derivatives(points, 1)[1]
+
+    def potential(self, points):
+        """U = ¼ Δ log q + ⅛ |∇ log q|² at points (m, d); shape (m,)."""
+        _, gradient, laplacian = self._derivatives(points, 2)
+        return laplacian / 4 + (gradient**2).sum(1) / 8
+
+    def perturbation(self, points):
+        """V = U − U₀, what has to be added to the prior's oscillator to get H[q]; shape (m,)."""
+        z = self._checked(points)
+        return self.potential(z) - ((z**2).sum(1) / 8 - z.shape[1] / 4)
+
+    def sample(self, n, seed=0):
+        """n draws from q; shape (n, d)."""
+        generator = np.random.default_rng(seed)
+        rows = generator.integers(len(self.mean), size=as_integer(n, "n", 1))
+        noise = generator.standard_normal((n, self.mean.shape[1]))
+        return self.mean[rows] + np.sqrt(self.variance[rows]) * noise
+
+    def _checked(self, points):
+        z = np.asarray(points, dtype=float)
+        d = self.mean.shape[1]
+        if z.ndim != 2 or z.shape[1] != d or not np.isfinite(z).all():
+            raise InputError(f"points must be a finite array of shape (m, {d}); theirs is {z.shape}.")
+        return z
+
+    def _derivatives(self, points, order):
+        """log q and, up to the order, its gradient and its Laplacian; computed in chunks of bounded memory."""
+        z = self._checked(points)
+        precision = 1 / self.variance
+        pull = self.mean * precision
+        constant = -0.5 * (self.mean * pull + np.log(2 * np.pi * self.variance)).sum(1) - np.log(len(self.mean))
+        value, gradient, laplacian = np.empty(len(z)), np.empty(z.shape), np.empty(len(z))
+        size = max(1, CHUNK_VALUES // len(self.mean))
+        for start in range(0, len(z), size):
+            rows = slice(start, start + size)
+            own = z[rows]
+            weights = own @ pull.T - 0.5 * (own**2) @ precision.T + constant
+            top = weights.max(axis=1, keepdims=True)
+            np.exp(weights - top, out=weights)
+            total = weights.sum(axis=1, keepdims=True)
+            value[rows] = (top + np.log(total))[:, 0]
+            if order == 0:
+                continue
+            weights /= total
+            slope = weights @ pull - own * (weights @ precision)
+            gradient[rows] = slope
+            if order == 1:
+                continue
+            # Δ log q = E[Δ log N + |∇ log N|²] − |∇ log q|², the mean over the components that could be at z.
+            squares = weights @ pull**2 - 2 * own * (weights @ (pull * precision)) + own**2 * (weights @ precision**2)
+            laplacian[rows] = (squares - weights @ precision - slope**2).sum(1)
+        return value, gradient, laplacian
