@@ -1,7 +1,8 @@
 """The aggregate posterior: where the images lie in latent space, as a density with exact derivatives and a potential.
 
 q(z) = (1/n) Σ N(z; μ_i, diag σ_i²), the mean of the posteriors of n images. Units ħ = m = 1: √q is the ground state,
-of energy 0, of H[q] = −½Δ + U with U = ¼ Δ log q + ⅛ |∇ log q|² (Risken 1989, ch. 5). For the prior U is U₀ = |z|²/8 − d/4.
+of energy 0, of H[q] = −½Δ + U with U = ¼ Δ log q + ⅛ |∇ log q|² (Risken 1989, ch. 5). For the prior this is
+U₀ = |z|²/8 − d/4.
 """
 
 from dataclasses import dataclass

@@ -127,7 +127,8 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
     images : array, shape (k, height, width) or (k, pixels)
         One row each.
     means, variances : arrays, shape (k, 2)
-    populations : array, shape (k, levels)
+    populations : sequence of k arrays, shape (levels,)
+        Each with as many levels as are to be shown.
     energies : array, shape (k,)
     """
     figure, axes = plt.subplots(len(images), 3, figsize=(7.2, 1.9 * len(images)), width_ratios=[1, 1.3, 2])
@@ -141,10 +142,11 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         row[1].add_patch(Ellipse((0, 0), 2, 2, color=BLUE, alpha=0.3, linewidth=0))
         row[1].add_patch(Ellipse(mean, *(2 * np.sqrt(variance)), color=RED, linewidth=0))
         row[1].set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
-        row[2].bar(np.arange(len(population)), population, color=RED)
+        row[2].fill_between(np.arange(len(population)), population, step="mid", color=RED, linewidth=0)
         row[2].axvline(2 * energy, color="black", linewidth=1, linestyle="--")
-        row[2].text(2 * energy, population.max(), f" energy {energy:.2f}", va="top", fontsize=8)
-        row[2].set(ylabel="population")
+        text = f"energy {energy:.3g}, mean level {2 * energy:.3g}"
+        row[2].text(0.98, 0.9, text, ha="right", va="top", fontsize=8, transform=row[2].transAxes)
+        row[2].set(ylabel="population", xlim=(-0.5, len(population)), ylim=(0, None))
     axes[0, 1].set_title("blue: prior, red: posterior")
     axes[0, 2].set_title("levels N of the well, energy N/2")
     axes[-1, 2].set_xlabel("level N")
@@ -175,10 +177,12 @@ def energy_bounds_kl(kl, bound, labels):
     figure, axis = plt.subplots(figsize=(5.0, 3.8))
     rows = slice(MAX_DOTS)
     axis.scatter(bound[rows], kl[rows], s=7, c=_colours(labels, len(kl))[rows], linewidths=0)
-    low, high = 0.9 * kl.min(), 1.05 * bound.max()
-    axis.plot([low, high], [low, high], color="black", linewidth=1)
-    axis.text(high, high, "KL = 4⟨H₀⟩ ", ha="right", va="bottom", fontsize=8, rotation=0)
-    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, 1.3 * high))
+    low, top = 0.9 * kl.min(), 1.5 * kl.max()
+    axis.set(xscale="log", yscale="log", xlim=(min(0.9 * bound.min(), low), 1.1 * bound.max()), ylim=(low, top))
+    axis.plot([low, top], [low, top], color="black", linewidth=1)
+    axis.text(top, top, " KL = 4⟨H₀⟩", ha="left", va="top", fontsize=8)
+    axis.xaxis.set_minor_formatter("")
+    axis.yaxis.set_minor_formatter("")
     axis.set(xlabel="4⟨H₀⟩ (nats)", ylabel="KL to the prior (nats)")
     _class_legend(figure, labels)
     return figure
@@ -276,10 +280,10 @@ def agreement_by_group(agreements, controls):
         low, high = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("low", "high"))
         axis.barh(y, means, height=0.9 * height, color=colour, label=name)
         axis.errorbar(means, y, xerr=np.nan_to_num([means - low, high - means]).clip(0), fmt="none", color="black")
-        chance = [max(getattr(control, measure).mean, -0.35) for measure in MEASURES]
+        chance = [getattr(control, measure).mean for measure in MEASURES]
         axis.plot(chance, y, "|", color="black", markersize=9, label="by chance" if i == 0 else None)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(xlim=(-0.4, 1.02), xlabel="agreement between two members (1 = perfect)")
+    axis.set(xlim=(-1.02, 1.02), xlabel="agreement between two members (1 = perfect)")
     axis.set_yticks(positions, MEASURES.values())
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure
@@ -298,12 +302,156 @@ def elbo_against_rotation(degrees, losses, spread):
         Standard deviation of −ELBO over seeds, nats, drawn as a band for scale.
     """
     figure, axis = plt.subplots(figsize=(7.2, 2.8))
-    axis.axhspan(-spread, spread, color=GREY, alpha=0.35, linewidth=0)
-    axis.text(degrees[-1], spread, "± one standard deviation over seeds ", ha="right", va="bottom", fontsize=8)
+    axis.axhspan(0, spread, color=GREY, alpha=0.35, linewidth=0)
+    axis.text(degrees[-1], 0, "grey: one standard deviation over seeds", ha="right", va="top", fontsize=8)
     axis.plot(degrees, losses.T, color=BLUE, linewidth=0.9, alpha=0.6)
     axis.plot(degrees, losses.mean(axis=0), color="black", linewidth=1.8)
     axis.set(xlabel="angle by which the latent plane is turned (degrees)", xticks=np.arange(0, 361, 45))
     axis.set_ylabel("−ELBO minus its\nvalue at 0° (nats)")
+    return figure
+
+
+@_figure_of_the_book
+def series_against_exact(couplings, exact, curves):
+    """Ground energy of the anharmonic well against the coupling: exact, and what the series makes of it.
+
+    Parameters
+    ----------
+    couplings : array, shape (k,)
+    exact : array, shape (k,)
+    curves : mapping from str to array of shape (k,)
+        Approximations, such as partial sums and a Padé approximant.
+    """
+    figure, axis = plt.subplots(figsize=(7.2, 3.2))
+    axis.plot(couplings, exact, color="black", linewidth=3, label="exact")
+    for (name, values), colour in zip(curves.items(), (GREY, BLUE, RED, ORANGE, "#832db6"), strict=False):
+        axis.plot(couplings, values, color=colour, label=name, linestyle="--" if "Padé" in name else "-")
+    margin = 0.6 * np.ptp(exact)
+    axis.set(ylim=(exact.min() - margin, exact.max() + margin), xlim=(0, couplings[-1]))
+    axis.set(xlabel="coupling λ", ylabel="ground energy")
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+@_figure_of_the_book
+def error_slopes(couplings, errors, slopes):
+    """Error of perturbation theory of each order against the coupling, on logarithmic axes.
+
+    Parameters
+    ----------
+    couplings : array, shape (k,)
+    errors : array, shape (orders, k)
+        Row n is the absolute error of the series up to λⁿ.
+    slopes : array, shape (orders,)
+        Fitted slopes, written beside the lines.
+    """
+    figure, axis = plt.subplots(figsize=(5.6, 3.4))
+    for order, (row, slope) in enumerate(zip(errors, slopes, strict=True)):
+        (line,) = axis.loglog(couplings, row, marker="o", markersize=3)
+        text = f" order {order}: slope {slope:.2f}"
+        axis.text(couplings[-1], row[-1], text, color=line.get_color(), va="center", fontsize=8)
+    axis.set(xlabel="coupling λ", ylabel="error of the energy")
+    return figure
+
+
+@_figure_of_the_book
+def levels_of_a_latent_space(couplings, levels, first_order, multiplicities):
+    """Levels between the round oscillator and the aggregate posterior of a trained member.
+
+    Parameters
+    ----------
+    couplings : array, shape (k,)
+        From 0, the oscillator, to 1, the aggregate posterior.
+    levels : array, shape (k, n)
+        Exact levels along the way, relative to the lowest.
+    first_order : array, shape (n,)
+        Slopes of the levels at 0 by degenerate first-order theory, relative to the lowest.
+    multiplicities : sequence of int
+        Of the oscillator's levels, in order; they sum to n.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=[1, 1.6])
+    palette = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    shells = np.repeat(np.arange(len(multiplicities)), multiplicities)
+    near = couplings <= 0.1 * couplings[-1]
+    for state, shell in enumerate(shells):
+        axes[0].plot(couplings[near], levels[near, state], color=palette[shell])
+        start = levels[0, state]
+        line = start + first_order[state] * couplings[near]
+        axes[0].plot(couplings[near], line, color=palette[shell], linewidth=0.8, linestyle=":")
+        axes[1].plot(couplings, levels[:, state], color=palette[shell])
+    for shell, multiplicity in enumerate(multiplicities):
+        axes[1].text(-0.02, levels[0, shells == shell][0], f"{multiplicity}×", ha="right", va="center", fontsize=8)
+    axes[0].set(
+        xlabel="coupling λ", ylabel="energy above the ground level", title="near the start (dotted: first order)"
+    )
+    axes[0].set_ylim(-0.1, 1.25 * levels[near].max())
+    axes[1].set(xlabel="coupling λ", title="from the oscillator to the latent space", xlim=(-0.08, couplings[-1]))
+    return figure
+
+
+@_figure_of_the_book
+def fingerprints(spectra, reference):
+    """Lowest levels of every member's latent space with intervals, one panel for each latent dimension.
+
+    Parameters
+    ----------
+    spectra : mapping from str to pair of arrays, shapes (members, n) and (members, n, 2)
+        Levels and the ends of their intervals.
+    reference : mapping from str to array of shape (n,)
+        The oscillator's levels for comparison.
+    """
+    figure, axes = plt.subplots(1, len(spectra), figsize=(7.2, 3.4), sharey=True, squeeze=False)
+    for axis, (name, (levels, intervals)) in zip(axes[0], spectra.items(), strict=True):
+        for member, (own, ends) in enumerate(zip(levels, intervals, strict=True)):
+            axis.hlines(own, member - 0.35, member + 0.35, color=BLUE, linewidth=1.5)
+            axis.vlines(np.full(len(own), member), ends[:, 0], ends[:, 1], color="black", linewidth=0.8)
+        axis.hlines(reference[name], len(levels) + 0.65, len(levels) + 1.35, color=GREY, linewidth=1.5)
+        axis.text(len(levels) + 1, -0.02, "prior", ha="center", va="top", fontsize=8, color="#666666")
+        axis.set(title=name, xlabel="seed", xticks=np.arange(len(levels)))
+    axes[0, 0].set_ylabel("level (energy, or relaxation rate)")
+    return figure
+
+
+@_figure_of_the_book
+def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
+    """Slow eigenfunctions over the latent plane, and the plane decoded.
+
+    Parameters
+    ----------
+    axes_points : pair of arrays, shapes (a,) and (b,)
+        Points along both axes of the plane.
+    functions : array, shape (k, b, a)
+        Values at (second axis, first axis), NaN where there are no data.
+    levels : array, shape (k,)
+    grid_images : array, shape (rows, columns, height, width)
+        Decoded images on a grid over the same plane, the first row at the bottom.
+    """
+    figure, axes = plt.subplots(1, len(functions) + 1, figsize=(7.2, 7.2 / (len(functions) + 1) + 0.45))
+    for number, (axis, values, level) in enumerate(zip(axes, functions, levels, strict=False), start=1):
+        limit = np.nanquantile(np.abs(values), 0.98)
+        axis.pcolormesh(*axes_points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="nearest")
+        axis.set(aspect="equal", xticks=[], yticks=[], title=f"mode {number}, level {level:.2f}")
+    mosaic = np.concatenate([np.concatenate(list(row), axis=1) for row in grid_images[::-1]], axis=0)
+    axes[-1].imshow(mosaic)
+    axes[-1].set_axis_off()
+    axes[-1].set_title("the plane, decoded")
+    return figure
+
+
+@_figure_of_the_book
+def populations_by_class(populations, classes):
+    """Mean populations of the oscillator's levels for each class, darker for more.
+
+    Parameters
+    ----------
+    populations : array, shape (classes, levels)
+    classes : sequence
+        Their names.
+    """
+    figure, axis = plt.subplots(figsize=(7.2, 2.8))
+    picture = axis.imshow(populations, aspect="auto", cmap="Blues")
+    axis.set(xlabel="level N", ylabel="class", yticks=np.arange(len(classes)), yticklabels=[str(c) for c in classes])
+    figure.colorbar(picture, ax=axis, label="mean population")
     return figure
 
 
