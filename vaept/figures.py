@@ -303,7 +303,7 @@ def elbo_against_rotation(degrees, losses, spread):
     """
     figure, axis = plt.subplots(figsize=(7.2, 2.8))
     axis.axhspan(0, spread, color=GREY, alpha=0.35, linewidth=0)
-    axis.text(degrees[-1], 0, "grey: one standard deviation over seeds", ha="right", va="top", fontsize=8)
+    axis.set_title("grey band: one standard deviation over seeds", loc="right", fontsize=8)
     axis.plot(degrees, losses.T, color=BLUE, linewidth=0.9, alpha=0.6)
     axis.plot(degrees, losses.mean(axis=0), color="black", linewidth=1.8)
     axis.set(xlabel="angle by which the latent plane is turned (degrees)", xticks=np.arange(0, 361, 45))
