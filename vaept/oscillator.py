@@ -76,7 +76,7 @@ def eigenfunctions(points, max_level):
     z = np.asarray(points, dtype=float)
     if z.ndim != 2 or not np.isfinite(z).all():
         raise InputError(f"points must be a finite array of shape (n, d); they have shape {z.shape}.")
-    one_dimensional = _hermite_functions(z, as_integer(max_level, "max_level", 0))
+    one_dimensional = hermite_functions(z, as_integer(max_level, "max_level", 0))
     numbers = quantum_numbers(max_level, z.shape[1])
     values = np.ones((len(z), len(numbers)))
     for i, n_i in enumerate(numbers.T):
@@ -84,7 +84,7 @@ def eigenfunctions(points, max_level):
     return values
 
 
-def _hermite_functions(z, max_n):
+def hermite_functions(z, max_n):
     """He_n(z)/√n! · √N(z; 0, 1) for n = 0 … max_n, shape (max_n + 1, *z.shape), by the stable recurrence."""
     functions = np.empty((max_n + 1, *z.shape))
     functions[0] = (2 * np.pi) ** -0.25 * np.exp(-(z**2) / 4)

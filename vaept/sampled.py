@@ -1,0 +1,251 @@
+r"""The generator of a reversible diffusion from samples of its equilibrium alone, in polynomials.
+
+Levels are those of ½(Δ + ∇log ρ·∇) with the sign changed, ħ = m = 1: stationary values of ½E[|∇f|²]/E[f²] over f
+orthogonal to the constant. Samples are whitened; functions are products of Hermite polynomials up to a total
+degree, a space that no rotation changes, and of what completes it (`SampledModes`). Sources: Zhang, Hartmann &
+Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); McGibbon & Pande 2015 (held-out score);
+Weyl 1912 (eigenvalues of a perturbed matrix).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.sparse.csgraph import connected_components
+
+from vaept.errors import InputError, as_integer
+from vaept.galerkin import as_points
+from vaept.oscillator import quantum_numbers
+
+SAMPLES_PER_FUNCTION = 10
+MAX_FUNCTIONS = 500  # of the degrees that are tried; a degree that is given may have more
+MASS_CUTOFF = 1e-10
+N_BLOCKS = 250
+N_BENT, BENT_DEGREE = 3, 7
+
+
+def degrees_to_try(n, dim, n_levels, degree):
+    """The degrees to be tried, one if it is given; checks that there are samples enough."""
+
+    def needed(p):
+        return SAMPLES_PER_FUNCTION * math.comb(dim + p, p)
+
+    least = 1 if degree is None else as_integer(degree, "degree", 1)
+    while degree is None and math.comb(dim + least, least) < n_levels:
+        least += 1
+    if math.comb(dim + least, least) < n_levels:
+        raise InputError(
+            f"degree {least} in {dim} dimensions has {math.comb(dim + least, least)} functions, too few for "
+            f"{n_levels} levels."
+        )
+    if n < needed(least):
+        raise InputError(
+            f"{n} samples are too few for degree {least} in {dim} dimensions: at least {needed(least)} are needed. "
+            "Give more samples, or ask for a lower degree or fewer levels."
+        )
+    if degree is not None:
+        return [least]
+    most = [p for p in range(least, 13) if 2 * needed(p) <= n and needed(p) <= SAMPLES_PER_FUNCTION * MAX_FUNCTIONS]
+    return most or [least]
+
+
+def whitening_of(x):
+    """Mean and the matrix W for which (x − mean) W has covariance 1; columns along the principal axes."""
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    constant = np.flatnonzero(deviation <= 1e-12 * np.abs(x).max(axis=0))
+    if len(constant):
+        raise InputError(f"Coordinates {constant.tolist()} of the samples are constant; leave them out.")
+    correlation = np.corrcoef(x, rowvar=False).reshape(x.shape[1], -1)
+    values, vectors = np.linalg.eigh(correlation)
+    if values[0] < 1e-9:
+        involved = np.flatnonzero(np.abs(vectors[:, 0]) > 0.1).tolist()
+        raise InputError(f"Coordinates {involved} of the samples are linearly dependent, or duplicates; leave one out.")
+    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False, bias=True).reshape(x.shape[1], -1))
+    return mean, vectors / np.sqrt(values)
+
+
+class Polynomials:
+    """∏ He_{n_i}(y_i)/√n_i! of total degree ≤ p. Arrays over functions have shape (functions, …)."""
+
+    def __init__(self, degree, dim):
+        self.degree = degree
+        self.numbers = quantum_numbers(degree, dim)
+        index = {tuple(n): k for k, n in enumerate(self.numbers.tolist())}
+        size = len(self.numbers)
+        # lower[i][k] is the function with n_i one less, whose multiple √n_i is the derivative of function k.
+        self.lower = np.zeros((dim, size), dtype=int)
+        self._build = []
+        for k, n in enumerate(self.numbers.tolist()):
+            for i in np.flatnonzero(n):
+                self.lower[i, k] = index[(*n[:i], n[i] - 1, *n[i + 1 :])]
+            first = next((i for i in range(dim) if n[i]), 0)
+            self._build.append((index[(*n[:first], 0, *n[first + 1 :])], first, n[first]))
+
+    def up_to(self, degree):
+        return self if degree == self.degree else Polynomials(degree, self.numbers.shape[1])
+
+    def values(self, y):
+        """Values at points (n, d): ndarray of shape (functions, n)."""
+        one = np.empty((self.degree + 1, y.shape[1], len(y)))
+        one[0] = 1
+        for n in range(self.degree):
+            one[n + 1] = (y.T * one[n] - math.sqrt(n) * one[n - 1] if n else y.T) / math.sqrt(n + 1)
+        result = np.ones((len(self.numbers), len(y)))
+        for k, (parent, axis, n) in enumerate(self._build[1:], start=1):
+            np.multiply(result[parent], one[n, axis], out=result[k])
+        return result
+
+    def mass(self, y):
+        """Mean of φφᵀ over points."""
+        total = np.zeros((len(self.numbers), len(self.numbers)))
+        rows = max(256, 4_000_000 // len(self.numbers))
+        for start in range(0, len(y), rows):
+            values = self.values(y[start : start + rows])
+            total += values @ values.T
+        return total / len(y)
+
+    def slopes(self, vectors):
+        """Coefficients (d, functions, k) of the derivatives of the functions whose coefficients are (functions, k)."""
+        result = np.zeros((len(self.lower), *vectors.shape))
+        for slope, lower, n in zip(result, self.lower, self.numbers.T, strict=True):
+            np.add.at(slope, lower, np.sqrt(n)[:, None] * vectors)
+        return result
+
+    def stiffness(self, mass, inverse_variance):
+        """½E[∇φ·∇φᵀ] in the metric of the samples: derivatives are lower polynomials, so it is made of the mass."""
+        total = np.zeros_like(mass)
+        for lower, n, factor in zip(self.lower, self.numbers.T, inverse_variance, strict=True):
+            root = np.sqrt(n)
+            total += 0.5 * factor * np.outer(root, root) * mass[np.ix_(lower, lower)]
+        return total
+
+
+@dataclass(frozen=True)
+class SampledModes:
+    """Modes in polynomials (the columns of `vectors`), and the first few of them bent, mixed by a matrix.
+
+    Polynomials of a low degree do not level off inside wells as slow modes do. So Legendre polynomials of
+    f/√(1 + f²), for the slowest modes f, complete the space; modes turn with the samples, and so does this space.
+    """
+
+    polynomials: Polynomials
+    vectors: np.ndarray
+    mean: np.ndarray
+    whitening: np.ndarray
+    n_bent: int
+    mix: np.ndarray | None = None
+
+    def __call__(self, points):
+        points = as_points(points, len(self.mean))
+        values = self._bend(self.vectors.T @ self.polynomials.values((points - self.mean) @ self.whitening))[0]
+        return values.T @ self.mix
+
+    def mixed(self, mix):
+        return replace(self, mix=mix)
+
+    def blocks(self, y):
+        """½∇f·∇fᵀ and ffᵀ of all functions, summed over blocks of whitened points, and the sizes of the blocks."""
+        slopes = self.polynomials.slopes(self.vectors)
+        metric = np.sqrt((self.whitening**2).sum(axis=0) / 2)
+        parts = np.array_split(y, min(N_BLOCKS, len(y)))
+        stiffness, mass = [], []
+        for part in parts:
+            raw = self.polynomials.values(part)
+            values, rates = self._bend(self.vectors.T @ raw)
+            mass.append(values @ values.T)
+            total = 0
+            for slope, factor in zip(slopes, metric, strict=True):
+                gradient = factor * (slope.T @ raw)
+                bent = [rate * gradient[k + 1] for k, rate in enumerate(rates)]
+                gradient = np.concatenate([gradient, *bent])
+                total = total + gradient @ gradient.T
+            stiffness.append(total)
+        return np.array(stiffness), np.array(mass), np.array([len(part) for part in parts])
+
+    def _bend(self, values):
+        """Values with those of bent modes appended, and d(bent)/d(mode), (degrees, points) for each such mode."""
+        bent, rates = [values], []
+        for f in values[1 : self.n_bent + 1]:
+            root = np.sqrt(1 + f**2)
+            legendre, slopes = np.ones((2, BENT_DEGREE + 1, len(f)))
+            legendre[1], slopes[0] = f / root, 0
+            for m in range(1, BENT_DEGREE):
+                legendre[m + 1] = ((2 * m + 1) * legendre[1] * legendre[m] - m * legendre[m - 1]) / (m + 1)
+                slopes[m + 1] = slopes[m - 1] + (2 * m + 1) * legendre[m]
+            bent.append(legendre[1:])
+            rates.append(slopes[1:] / root**3)
+        return np.concatenate(bent), rates
+
+
+def pencil(mass, stiffness, n_levels):
+    """Lowest levels, coefficients (functions, levels) and residuals of stiffness f = level · mass f.
+
+    Function 0 is the constant, the ground state. It is kept apart and stays at exactly 0.
+    """
+    mean = mass[0, 1:]
+    values, basis = np.linalg.eigh(mass[1:, 1:] - np.outer(mean, mean))
+    keep = values > MASS_CUTOFF * values[-1:]
+    basis = basis[:, keep] / np.sqrt(values[keep])
+    reduced = basis.T @ stiffness[1:, 1:] @ basis
+    reduced = (reduced + reduced.T) / 2
+    count = min(n_levels - 1, len(reduced))
+    levels, vectors = (
+        eigh(reduced, subset_by_index=[0, count - 1]) if count else (np.zeros(0), np.zeros((len(reduced), 0)))
+    )
+    residuals = np.linalg.norm(reduced @ vectors - vectors * levels, axis=0)
+    coefficients = np.zeros((len(mass), count + 1))
+    coefficients[0, 0] = 1
+    coefficients[1:, 1:] = basis @ vectors
+    coefficients[0, 1:] = -mean @ coefficients[1:, 1:]
+    return np.append(0.0, levels), coefficients, np.append(0.0, residuals)
+
+
+def best_polynomials(y, degrees, inverse_variance, n_levels):
+    """The polynomials of the degree that does best on held-out halves of whitened points, and their mass matrix."""
+    polynomials = Polynomials(degrees[-1], y.shape[1])
+    half = len(y) // 2
+    halves = [polynomials.mass(y[:half]), polynomials.mass(y[half:])]
+    if len(degrees) > 1:
+        scores = [held_out(halves, polynomials.up_to(p), inverse_variance, n_levels) for p in degrees]
+        # A higher degree has to earn its variance.
+        best = next(p for p, score in zip(degrees, scores, strict=True) if score >= 0.999 * max(scores))
+        polynomials = polynomials.up_to(best)
+    size = len(polynomials.numbers)
+    return polynomials, ((half * halves[0] + (len(y) - half) * halves[1]) / len(y))[:size, :size]
+
+
+def held_out(halves, polynomials, inverse_variance, n_levels):
+    """Σ 1/level of the modes of one half of the samples on the other half; larger is better, both ways averaged."""
+    size = len(polynomials.numbers)
+    masses = [half[:size, :size] for half in halves]
+    total = 0.0
+    for train, test in (masses, masses[::-1]):
+        modes = pencil(train, polynomials.stiffness(train, inverse_variance), max(n_levels, 2))[1][:, 1:]
+        mean = modes.T @ test[0]
+        variance = modes.T @ test @ modes - np.outer(mean, mean)
+        rates = modes.T @ polynomials.stiffness(test, inverse_variance) @ modes
+        total += np.trace(np.linalg.solve(rates, variance)) / 2
+    return total
+
+
+def intervals_of(levels, stiffness, mass, sizes, bootstrap, generator):
+    """95 % intervals, shape (levels, 2); see `from_samples`."""
+    counts = generator.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=bootstrap)
+    weights = counts / (counts @ sizes)[:, None] - 1 / sizes.sum()
+    stiffness, mass = (np.einsum("rb,bij->rij", weights, part, optimize=True) for part in (stiffness, mass))
+
+    def shifts(members):
+        rows = np.ix_(range(bootstrap), members, members)
+        return stiffness[rows] - levels[1:][members].mean() * mass[rows]
+
+    # Levels belong to one multiplet if chains of them mix: if they are as close as the elements that couple them.
+    size = len(levels) - 1
+    coupling = np.quantile(np.abs(shifts(np.arange(size))), 0.95, axis=0) if size else np.zeros((0, 0))
+    mixed = np.abs(levels[1:, None] - levels[None, 1:]) <= 2 * coupling
+    label = connected_components(mixed)[1]
+    half = np.zeros(size + 1)
+    for group in range(label.max(initial=-1) + 1):
+        members = np.flatnonzero(label == group)
+        half[1 + members] = np.quantile(np.linalg.norm(shifts(members), ord=2, axis=(1, 2)), 0.95)
+    return np.column_stack([np.maximum(levels - half, 0), levels + half])

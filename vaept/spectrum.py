@@ -1,0 +1,322 @@
+r"""Energy spectra of latent spaces: from a potential, from a density, or from nothing but samples.
+
+Units ħ = m = 1; H = −½Δ + U on ℝᵈ. A density ρ stands for the Hamiltonian whose ground state is √ρ at energy 0,
+U = ¼Δ log ρ + ⅛|∇log ρ|²; its levels are also the relaxation rates of ½(Δ + ∇log ρ·∇), the Langevin dynamics
+dz = ½∇log ρ dt + dW. Potentials and densities are looked over for where their states live (`vaept.survey`) and solved
+by a Galerkin method in an oscillator basis that grows until two sizes agree (`vaept.galerkin`), samples by the
+generator Galerkin method in polynomials (`vaept.sampled`). Source: Risken 1989, ch. 5 (density and Hamiltonian).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vaept import galerkin, sampled, survey
+from vaept.eigensolver import ConvergenceError
+from vaept.errors import InputError, as_integer
+from vaept.galerkin import as_points
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Levels of a Hamiltonian and its eigenfunctions.
+
+    Attributes
+    ----------
+    levels : ndarray, shape (n_levels,)
+        Ascending, every member of a multiplet listed. From densities and samples they are energies above the ground
+        state, `levels[0]` is 0, and NaN stands for a level that a continuum has swallowed.
+    residuals : ndarray, shape (n_levels,)
+        ‖(H − E)ψ‖ of the normalised states: an exact level lies no farther than this from each level, and as a
+        rule no farther than its square. From samples, within the polynomials: the solver's rounding alone.
+    intervals : ndarray of shape (n_levels, 2), or None
+        95 % intervals of sampled levels.
+    """
+
+    levels: np.ndarray
+    residuals: np.ndarray
+    intervals: np.ndarray | None = None
+    _functions: Callable = field(default=None, repr=False, compare=False)
+
+    @property
+    def multiplicities(self):
+        """Multiplicity of each distinct level, in the tolerance 1e-7 of `group`; ndarray of int."""
+        return self.group()
+
+    def group(self, tolerance=1e-7):
+        """Sizes of the groups of numerically equal levels.
+
+        Parameters
+        ----------
+        tolerance : float
+            Neighbours join one group if they differ by at most `tolerance` times the energy above the ground level,
+            or, where the levels were sampled, if their intervals overlap. Levels are equal if a chain of neighbours
+            connects them. The ground level is never degenerate: a tiny gap above it stays a gap.
+
+        Returns
+        -------
+        ndarray of int, shape (distinct levels,)
+            The last group may go on above the last level that was asked for.
+        """
+        finite = self.levels[np.isfinite(self.levels)]
+        if self.intervals is None:
+            apart = np.diff(finite) > tolerance * (finite[1:] - finite[0])
+        else:
+            apart = self.intervals[1:, 0] > np.maximum.accumulate(self.intervals[:, 1])[:-1]
+        starts = np.flatnonzero(np.concatenate([[True], apart, [True]]))
+        return np.diff(starts)
+
+    def eigenfunctions(self, points):
+        """Eigenfunctions at points.
+
+        Parameters
+        ----------
+        points : array, shape (n, d)
+
+        Returns
+        -------
+        ndarray, shape (n, n_levels)
+            From a potential the states ψ_k, with ∫ψ² = 1. From a density or samples the relaxation modes
+            f_k = ψ_k/ψ₀, with f₀ = 1 and ⟨f_k²⟩ = 1 under the density. Signs, and rotations
+            within a multiplet, are arbitrary.
+
+        Raises
+        ------
+        InputError
+            If the points are no finite (n, d) array.
+        """
+        return self._functions(points)
+
+
+def from_potential(potential, dim, n_levels, *, tol=1e-10):
+    """Lowest levels of H = −½Δ + U on ℝᵈ.
+
+    Parameters
+    ----------
+    potential : callable
+        U: maps an array (n, d) of points to (n,) energies. Points reach 10⁴ from the origin; +inf is allowed far out.
+    dim : int
+        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one.
+    n_levels : int
+        How many levels, every member of a multiplet counted.
+    tol : float
+        Two sizes of the basis agree to a tenth of tol · max(1, |E|). Rounding allows no less than some 10⁻¹⁵ times the
+        largest U where the states live.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or if the potential has the wrong shape, is not finite, is unbounded below or
+        does not rise above the wanted levels (a continuum).
+    ConvergenceError
+        If the levels do not agree to `tol` in the largest basis: a singular, very wide or high-dimensional potential.
+    """
+    dim, n_levels, tol = _arguments(dim, n_levels, tol)
+    energy = survey.checked(potential, dim, "potential")
+    frame, far = survey.potential_frame(energy, dim, n_levels, tol)
+
+    def make_operator(basis):
+        return galerkin.PotentialOperator(basis, survey.finite(energy, basis.grid(), "potential").reshape(basis.shape))
+
+    def allowed(levels):
+        return 0.1 * tol * np.maximum(1, np.abs(levels))
+
+    solution, ratio = galerkin.converge(make_operator, frame, n_levels, allowed)
+    if solution.levels[-1] >= far:
+        raise InputError(
+            f"The potential falls to {far:.6g} at distance {survey.FAR:g}, which is not above level {n_levels - 1} "
+            f"near {solution.levels[-1]:.6g}: a continuum begins below it. Ask for fewer levels, or confine the "
+            "potential."
+        )
+    _require(ratio, tol, solution)
+    return Spectrum(solution.levels, solution.residuals, None, _States(solution))
+
+
+def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
+    """Levels of a density's Hamiltonian above its ground state: the relaxation rates of ½(Δ + ∇log ρ·∇).
+
+    Parameters
+    ----------
+    log_density : callable
+        log ρ up to a constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf is
+        allowed far out.
+    dim : int
+    n_levels : int
+        How many levels, the zero of the ground state and every member of a multiplet counted.
+    tol : float
+        Relative: two sizes of the basis agree to a tenth of tol · level, for small gaps too. Below a level of about
+        10⁻¹² rounding takes over.
+    gradient : callable, optional
+        ∇log ρ: maps (n, d) to (n, d). Without it differences of the eighth order are taken.
+
+    Returns
+    -------
+    Spectrum
+        Of a density with tails too heavy for a discrete spectrum, levels in the continuum are NaN.
+
+    Warns
+    -----
+    UserWarning
+        If the tails are exponential or heavier: the spectrum is then continuous above a threshold.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or if the density has the wrong shape, is not finite or is not normalisable.
+    ConvergenceError
+        If the levels do not agree to `tol` in the largest basis.
+    """
+    dim, n_levels, tol = _arguments(dim, n_levels, tol)
+    log_density = survey.checked(log_density, dim, "log_density")
+
+    def energy(points):
+        return -log_density(points)
+
+    frame, threshold = survey.density_frame(energy, dim, tol)
+    if threshold == 0:
+        levels = np.where(np.arange(n_levels) == 0, 0.0, np.nan)
+        return Spectrum(levels, np.full(n_levels, np.nan), None, _Constant(dim, levels))
+
+    def make_operator(basis):
+        return galerkin.DensityOperator(
+            basis, survey.log_gradient(log_density, gradient, basis).T.reshape(dim, *basis.shape)
+        )
+
+    def allowed(levels):
+        errors = 0.1 * tol * levels + 1e-30
+        # Level 0 is known; what is computed for it tells how well the ground state fits in the basis.
+        errors[0] = 10 * errors[1:].min(initial=1.0)
+        return errors
+
+    solution, ratio = galerkin.converge(make_operator, frame, n_levels, allowed)
+    levels = np.append(0.0, solution.levels[1:])
+    if math.isinf(threshold):
+        _require(ratio, tol, solution)
+    else:
+        levels[1:][(ratio[1:] > 1) | (levels[1:] >= threshold)] = np.nan
+    return Spectrum(levels, solution.residuals, None, _Modes(solution, log_density))
+
+
+def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
+    """Levels of the density that samples were drawn from, above its ground state, without the density.
+
+    The Dirichlet form ½E[∇f·∇g] over E[fg] in the polynomials up to a total degree, the same space after any linear
+    map of the samples. A finite degree moves levels up, sampling moves them down: they are estimates, not bounds.
+
+    Parameters
+    ----------
+    samples : array, shape (n, d)
+        Independent draws.
+    n_levels : int
+        How many levels, the zero of the ground state and every member of a multiplet counted.
+    degree : int, optional
+        Of the polynomials, which are then all. Without it, the degree whose slowest modes, found on one half of the
+        samples, are slowest on the other half, and bounded functions of the slowest three modes besides.
+    bootstrap : int
+        Resamples for the intervals; 0 for none.
+    seed : int
+        Of the halves and the resamples.
+
+    Returns
+    -------
+    Spectrum
+        A level's interval holds the whole multiplet to which it may belong: half its width is the 95 % quantile
+        of the norm of the matrix by which resampling perturbs that multiplet, a bound on any level's shift.
+
+    Raises
+    ------
+    InputError
+        If the samples are no finite (n, d) array, are too few, or have constant or dependent coordinates.
+    """
+    x = np.asarray(samples, dtype=float)
+    n_levels, bootstrap = as_integer(n_levels, "n_levels", 1), as_integer(bootstrap, "bootstrap", 0)
+    if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
+        raise InputError(
+            f"samples must be a finite array of shape (n, d); they have shape {x.shape}, or NaN among them."
+        )
+    generator = np.random.default_rng(seed)
+    degrees = sampled.degrees_to_try(*x.shape, n_levels, degree)
+    mean, whitening = sampled.whitening_of(x)
+    y = (x[generator.permutation(len(x))] - mean) @ whitening
+    inverse_variance = (whitening**2).sum(axis=0)
+    polynomials, mass = sampled.best_polynomials(y, degrees, inverse_variance, n_levels)
+    # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
+    n_solved = min(n_levels + 2 * x.shape[1] + 8, len(mass))
+    vectors = sampled.pencil(mass, polynomials.stiffness(mass, inverse_variance), n_solved)[1]
+    n_bent = min(sampled.N_BENT, n_levels - 1) if degree is None else 0
+    modes = sampled.SampledModes(polynomials, vectors, mean, whitening, n_bent)
+    stiffness, mass, sizes = modes.blocks(y)
+    levels, mix, residuals = sampled.pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
+    if len(levels) < n_levels:
+        raise InputError(
+            f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
+        )
+    intervals = None
+    if bootstrap:
+        blocks = [mix[:, 1:].T @ part @ mix[:, 1:] for part in (stiffness, mass)]
+        intervals = sampled.intervals_of(levels, *blocks, sizes, bootstrap, generator)[:n_levels]
+    return Spectrum(levels[:n_levels], residuals[:n_levels], intervals, modes.mixed(mix[:, :n_levels]))
+
+
+@dataclass(frozen=True)
+class _States:
+    """ψ_k of a solution."""
+
+    solution: galerkin.Solution
+
+    def __call__(self, points):
+        basis = self.solution.basis
+        return basis.evaluate(self.solution.vectors, as_points(points, len(basis.shape)))
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """The ground state's f₀ = 1 where it is all there is."""
+
+    dim: int
+    levels: np.ndarray
+
+    def __call__(self, points):
+        return np.tile(np.where(self.levels == 0, 1.0, np.nan), (len(as_points(points, self.dim)), 1))
+
+
+@dataclass(frozen=True)
+class _Modes:
+    """f_k = ψ_k/√ρ of a solution, ρ normalised on the solution's grid."""
+
+    solution: galerkin.Solution
+    log_density: Callable
+
+    def __call__(self, points):
+        basis = self.solution.basis
+        points = as_points(points, len(basis.shape))
+        grid = basis.grid()
+        ground = np.abs(basis.evaluate(self.solution.vectors[:, :1], grid)[:, 0])
+        best = ground.argmax()
+        # √ρ = ψ₀ fixes the constant that log ρ lacks, best where ψ₀ is largest.
+        shift = 2 * np.log(ground[best]) - self.log_density(grid[[best]])[0]
+        half = 0.5 * (self.log_density(points) + shift)
+        modes = basis.evaluate(self.solution.vectors, points) * np.exp(-half)[:, None]
+        modes[:, 0] = 1
+        return modes
+
+
+def _arguments(dim, n_levels, tol):
+    if not (isinstance(tol, (int, float, np.floating)) and 0 < tol < 1):
+        raise InputError(f"tol must be a number between 0 and 1; it is {tol!r}.")
+    return as_integer(dim, "dim", 1), as_integer(n_levels, "n_levels", 1), float(tol)
+
+
+def _require(ratio, tol, solution):
+    if (ratio > 1).any():
+        worst = int(np.argmax(ratio))
+        raise ConvergenceError(
+            f"Level {worst} still moves by about {ratio[worst]:.1g} times what tol = {tol:g} allows, in a basis of "
+            f"{len(solution.basis)} functions, the largest that is tried. Ask for fewer levels or a larger tol."
+        )
