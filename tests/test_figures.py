@@ -32,10 +32,10 @@ def draw(name, rng, labels):
         "elbo_against_rotation": (np.arange(0, 361, 90), rng.random((3, 5)), 0.1),
         "series_against_exact": (np.linspace(0, 1, 5), np.arange(5.0), {"order 1": np.ones(5), "Padé": np.ones(5)}),
         "error_slopes": (np.logspace(-3, -1, 5), rng.random((2, 5)) + 0.1, [1.0, 2.0]),
-        "levels_of_a_latent_space": (np.linspace(0, 1, 21), rng.random((21, 3)), [0.0, 1.0, 2.0], [1, 2]),
+        "levels_of_a_latent_space": (np.linspace(0, 1, 21), rng.random((21, 3)), [0.0, 1.0, 2.0], [1, 2], [0.0, 0.4]),
         "fingerprints": ({"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))}, {"d = 2": np.arange(4)}),
         "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),
-        "populations_by_class": (rng.random((3, 5)), [0, 1, 2]),
+        "populations_by_class": (rng.random((3, 5)), [0, 1, 2], 10),
     }[name]
     if name == "wells_and_levels":
         arguments = (arguments[0][0], *arguments[1:])

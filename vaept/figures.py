@@ -355,7 +355,7 @@ def error_slopes(couplings, errors, slopes):
 
 
 @_figure_of_the_book
-def levels_of_a_latent_space(couplings, levels, first_order, multiplicities):
+def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, final):
     """Levels between the round oscillator and the aggregate posterior of a trained member.
 
     Parameters
@@ -368,6 +368,8 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities):
         Slopes of the levels at 0 by degenerate first-order theory, relative to the lowest.
     multiplicities : sequence of int
         Of the oscillator's levels, in order; they sum to n.
+    final : array, shape (m,)
+        Levels at coupling 1 by another method, drawn as dots.
     """
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=[1, 1.6])
     palette = plt.rcParams["axes.prop_cycle"].by_key()["color"]
@@ -379,6 +381,7 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities):
         line = start + first_order[state] * couplings[near]
         axes[0].plot(couplings[near], line, color=palette[shell], linewidth=0.8, linestyle=":")
         axes[1].plot(couplings, levels[:, state], color=palette[shell])
+    axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=3, clip_on=False, zorder=5)
     for shell, multiplicity in enumerate(multiplicities):
         axes[1].text(-0.02, levels[0, shells == shell][0], f"{multiplicity}×", ha="right", va="center", fontsize=8)
     axes[0].set(
@@ -406,8 +409,8 @@ def fingerprints(spectra, reference):
             axis.hlines(own, member - 0.35, member + 0.35, color=BLUE, linewidth=1.5)
             axis.vlines(np.full(len(own), member), ends[:, 0], ends[:, 1], color="black", linewidth=0.8)
         axis.hlines(reference[name], len(levels) + 0.65, len(levels) + 1.35, color=GREY, linewidth=1.5)
-        axis.text(len(levels) + 1, -0.02, "prior", ha="center", va="top", fontsize=8, color="#666666")
-        axis.set(title=name, xlabel="seed", xticks=np.arange(len(levels)))
+        ticks = [*range(len(levels)), len(levels) + 1]
+        axis.set(title=name, xlabel="seed", xticks=ticks, xticklabels=[*map(str, ticks[:-1]), "prior"])
     axes[0, 0].set_ylabel("level (energy, or relaxation rate)")
     return figure
 
@@ -426,7 +429,8 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
     grid_images : array, shape (rows, columns, height, width)
         Decoded images on a grid over the same plane, the first row at the bottom.
     """
-    figure, axes = plt.subplots(1, len(functions) + 1, figsize=(7.2, 7.2 / (len(functions) + 1) + 0.45))
+    ratios = [*[1] * len(functions), 1.6]
+    figure, axes = plt.subplots(1, len(ratios), figsize=(7.2, 11 / sum(ratios) + 0.3), width_ratios=ratios)
     for number, (axis, values, level) in enumerate(zip(axes, functions, levels, strict=False), start=1):
         limit = np.nanquantile(np.abs(values), 0.98)
         axis.pcolormesh(*axes_points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="nearest")
@@ -439,17 +443,21 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
 
 
 @_figure_of_the_book
-def populations_by_class(populations, classes):
+def populations_by_class(populations, classes, n_levels):
     """Mean populations of the oscillator's levels for each class, darker for more.
 
     Parameters
     ----------
-    populations : array, shape (classes, levels)
+    populations : array, shape (classes, bins)
+        Summed over equal ranges of levels.
     classes : sequence
         Their names.
+    n_levels : int
+        How many levels all bins cover.
     """
     figure, axis = plt.subplots(figsize=(7.2, 2.8))
-    picture = axis.imshow(populations, aspect="auto", cmap="Blues")
+    extent = (-0.5, n_levels - 0.5, len(classes) - 0.5, -0.5)
+    picture = axis.imshow(populations, aspect="auto", cmap="Blues", extent=extent)
     axis.set(xlabel="level N", ylabel="class", yticks=np.arange(len(classes)), yticklabels=[str(c) for c in classes])
     figure.colorbar(picture, ax=axis, label="mean population")
     return figure
