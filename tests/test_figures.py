@@ -35,7 +35,7 @@ def draw(name, rng, labels):
         "levels_of_a_latent_space": (np.linspace(0, 1, 21), rng.random((21, 3)), [0.0, 1.0, 2.0], [1, 2], [0.0, 0.4]),
         "fingerprints": ({"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))}, {"d = 2": np.arange(4)}),
         "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),
-        "populations_by_class": (rng.random((3, 5)), [0, 1, 2], 10),
+        "populations_by_class": (rng.random((3, 5)), [0, 1, 2], [0.5, 1.0, 2.0], 10),
     }[name]
     if name == "wells_and_levels":
         arguments = (arguments[0][0], *arguments[1:])

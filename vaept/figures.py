@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.patches import Ellipse
+from matplotlib.ticker import MaxNLocator
 
 STYLE = str(resources.files("vaept").joinpath("vaept.mplstyle"))
 BLUE, ORANGE, RED, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2"
@@ -141,6 +142,7 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
             row[1].add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
         row[1].add_patch(Ellipse((0, 0), 2, 2, color=BLUE, alpha=0.3, linewidth=0))
         row[1].add_patch(Ellipse(mean, *(2 * np.sqrt(variance)), color=RED, linewidth=0))
+        row[1].plot(*mean, "o", color=RED, markersize=7, fillstyle="none", markeredgewidth=0.8)  # finds a tiny one
         row[1].set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
         row[2].fill_between(np.arange(len(population)), population, step="mid", color=RED, linewidth=0)
         row[2].axvline(2 * energy, color="black", linewidth=1, linestyle="--")
@@ -376,19 +378,17 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
     shells = np.repeat(np.arange(len(multiplicities)), multiplicities)
     near = couplings <= 0.1 * couplings[-1]
     for state, shell in enumerate(shells):
-        axes[0].plot(couplings[near], levels[near, state], color=palette[shell])
-        start = levels[0, state]
-        line = start + first_order[state] * couplings[near]
-        axes[0].plot(couplings[near], line, color=palette[shell], linewidth=0.8, linestyle=":")
+        axes[0].plot(couplings[near], levels[near, state] - levels[0, state], color=palette[shell])
+        axes[0].plot(
+            couplings[near], first_order[state] * couplings[near], color=palette[shell], linewidth=0.8, linestyle=":"
+        )
         axes[1].plot(couplings, levels[:, state], color=palette[shell])
     axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=3, clip_on=False, zorder=5)
     for shell, multiplicity in enumerate(multiplicities):
         axes[1].text(-0.02, levels[0, shells == shell][0], f"{multiplicity}×", ha="right", va="center", fontsize=8)
-    axes[0].set(
-        xlabel="coupling λ", ylabel="energy above the ground level", title="near the start (dotted: first order)"
-    )
-    axes[0].set_ylim(-0.1, 1.25 * levels[near].max())
-    axes[1].set(xlabel="coupling λ", title="from the oscillator to the latent space", xlim=(-0.08, couplings[-1]))
+    axes[0].set(xlabel="coupling λ", ylabel="shift from the oscillator", title="near the start (dotted: first order)")
+    axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level", xlim=(-0.12, couplings[-1]))
+    axes[1].set_title("from the oscillator to the latent space")
     return figure
 
 
@@ -409,6 +409,9 @@ def fingerprints(spectra, reference):
             axis.hlines(own, member - 0.35, member + 0.35, color=BLUE, linewidth=1.5)
             axis.vlines(np.full(len(own), member), ends[:, 0], ends[:, 1], color="black", linewidth=0.8)
         axis.hlines(reference[name], len(levels) + 0.65, len(levels) + 1.35, color=GREY, linewidth=1.5)
+        for level, count in zip(*np.unique(reference[name], return_counts=True), strict=True):
+            axis.text(len(levels) + 1.45, level, f"{count}×", ha="left", va="center", fontsize=7, color="#666666")
+        axis.set_xlim(-0.8, len(levels) + 2.2)
         ticks = [*range(len(levels)), len(levels) + 1]
         axis.set(title=name, xlabel="seed", xticks=ticks, xticklabels=[*map(str, ticks[:-1]), "prior"])
     axes[0, 0].set_ylabel("level (energy, or relaxation rate)")
@@ -435,15 +438,18 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
         limit = np.nanquantile(np.abs(values), 0.98)
         axis.pcolormesh(*axes_points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="nearest")
         axis.set(aspect="equal", xticks=[], yticks=[], title=f"mode {number}, level {level:.2f}")
+    margin = [(0, 0), (0, 0), (1, 1), (1, 1)]
+    grid_images = np.pad(grid_images, margin)
     mosaic = np.concatenate([np.concatenate(list(row), axis=1) for row in grid_images[::-1]], axis=0)
-    axes[-1].imshow(mosaic)
+    across, up = (np.ptp(points) for points in axes_points)
+    axes[-1].imshow(mosaic, aspect=up / across * mosaic.shape[1] / mosaic.shape[0])
     axes[-1].set_axis_off()
     axes[-1].set_title("the plane, decoded")
     return figure
 
 
 @_figure_of_the_book
-def populations_by_class(populations, classes, n_levels):
+def populations_by_class(populations, classes, energies, n_levels):
     """Mean populations of the oscillator's levels for each class, darker for more.
 
     Parameters
@@ -452,6 +458,8 @@ def populations_by_class(populations, classes, n_levels):
         Summed over equal ranges of levels.
     classes : sequence
         Their names.
+    energies : sequence of float
+        Mean energy of each class, written at the right.
     n_levels : int
         How many levels all bins cover.
     """
@@ -459,7 +467,11 @@ def populations_by_class(populations, classes, n_levels):
     extent = (-0.5, n_levels - 0.5, len(classes) - 0.5, -0.5)
     picture = axis.imshow(populations, aspect="auto", cmap="Blues", extent=extent)
     axis.set(xlabel="level N", ylabel="class", yticks=np.arange(len(classes)), yticklabels=[str(c) for c in classes])
-    figure.colorbar(picture, ax=axis, label="mean population")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for row, energy in enumerate(energies):
+        axis.text(n_levels - 0.5, row, f" {energy:.3g}", va="center", fontsize=7)
+    axis.set_title("mean energy", loc="right", fontsize=7)
+    figure.colorbar(picture, ax=axis, label="mean population", pad=0.08)
     return figure
 
 
