@@ -4,9 +4,10 @@ A file is one safetensors file (no pickles: reading one runs no code) with a JSO
 number, a kind and a SHA-256 of the tensors.
 """
 
+import contextlib
 import hashlib
 import json
-import os
+import tempfile
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -24,17 +25,31 @@ def ensure_writable(folder):
     InputError
         If not; the message says why.
     """
-    probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be written ({error.strerror}). Choose another.") from error
 
 
 def write_tensors(path, kind, header, tensors):
-    """Write tensors with a JSON header and a checksum, whole or not at all."""
+    """Write tensors with a JSON header and a checksum; an existing file is replaced only by a whole one.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        What the file holds; `read_tensors` asks for it.
+    header : dict
+        JSON values.
+    tensors : dict of str to tensor
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, as on a full disk.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"format": FORMAT, "kind": kind, "checksum": _checksum(tensors)} | header
     partial = path.with_name(path.name + ".partial")
@@ -42,13 +57,23 @@ def write_tensors(path, kind, header, tensors):
         partial.write_bytes(save(tensors, metadata={"vaept": json.dumps(header)}))
         partial.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise InputError(
             f"{path} cannot be written: {error.strerror}. Choose another folder or free some space."
         ) from error
 
 
 def read_tensors(path, kind):
-    """The header and the tensors that `write_tensors` wrote, checked."""
+    """The header (dict) and the tensors (dict) that `write_tensors` wrote, checked.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    DamagedFileError
+        If it was truncated or altered, holds another kind, or was written by another version.
+    """
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
@@ -59,12 +84,12 @@ def read_tensors(path, kind):
         raise DamagedFileError(f"{path} is damaged or is no {kind} file ({error}). Make it again.") from error
     if header.get("kind") != kind:
         raise DamagedFileError(f"{path} is no {kind} file of this package.")
-    if header["format"] != FORMAT:
+    if header.get("format") != FORMAT:
         raise DamagedFileError(
-            f"{path} has format {header['format']}; this version of vaept reads format {FORMAT}. "
+            f"{path} has format {header.get('format')}; this version of vaept reads format {FORMAT}. "
             "Train it again, or use the version that wrote it."
         )
-    if header["checksum"] != _checksum(tensors):
+    if header.get("checksum") != _checksum(tensors):
         raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. Make it again.")
     return header, tensors
 
