@@ -136,7 +136,7 @@ def _available(device):
     try:
         device = torch.device(device)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         kinds = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
         raise InputError(f"The device {str(device)!r} does not exist here; available: {', '.join(kinds)}.") from error
     return device
@@ -176,6 +176,7 @@ class _Trainer:
             self.restore()
 
     def run(self, board_path, row):
+        """Train to the last epoch; return the weights as arrays and the history, shape (2, epochs)."""
         board = np.memmap(board_path, dtype=np.float64, mode="r+").reshape(-1, 2)
         saved = time.monotonic()
         while self.done < self.settings.epochs:
@@ -189,6 +190,7 @@ class _Trainer:
         return {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}, self.history
 
     def epoch(self):
+        """One pass over the images; raises TrainingError if the loss is not finite."""
         n, size = len(self.x), self.settings.batch_size
         batches = torch.randperm(n, generator=self.order).to(self.device).split(size)
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -212,6 +214,7 @@ class _Trainer:
         self.done += 1
 
     def store(self):
+        """Write all that a later process needs to go on bit for bit."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for i, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{name}": value for name, value in state.items()}
@@ -220,6 +223,7 @@ class _Trainer:
         write_tensors(self.path, "member", self.identity | {"done": self.done}, tensors)
 
     def restore(self):
+        """Go on from a checkpoint; raises InputError if it belongs to other settings or data."""
         header, tensors = read_tensors(self.path, "member")
         if {key: header[key] for key in self.identity} != json.loads(json.dumps(self.identity)):
             raise InputError(
