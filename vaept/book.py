@@ -224,16 +224,16 @@ def _status_page(study, executed):
         f"{profile.epochs} epochs on {len(study.dataset.train):,} images of {study.dataset.name}, "
         f"tested on {len(study.dataset.test):,} others.",
         "",
-        "| result | run | seconds | made |",
+        "| result | run | seconds | made (UTC) |",
         "|---|---|---|---|",
     ]
     folders = [folder(d) for d in profile.latent_dims for folder in (study.ensemble_folder, study.evaluation_folder)]
     names = [f"{what}, d = {d}" for d in profile.latent_dims for what in ("training", "evaluation")]
-    for name, folder in zip(
-        names + [path.stem for path in executed], folders + [p.parent for p in executed], strict=True
-    ):
+    names += [path.stem.replace("_", " ") for path in executed]
+    for name, folder in zip(names, folders + [path.parent for path in executed], strict=True):
         record = json.loads((folder / "provenance.json").read_text("utf-8"))
-        lines.append(f"| {name} | {record['key']} | {record['seconds']:.0f} | {record['created']} |")
+        made = record["created"][:16].replace("T", " ")
+        lines.append(f"| {name} | {record['key'][:8]} | {record['seconds']:.0f} | {made} |")
     record = json.loads((folders[0] / "provenance.json").read_text("utf-8"))
     tools = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "myst-nb", "sphinx", "papermill")]
     versions = [f"{name} {version}" for name, version in record["versions"].items()]
