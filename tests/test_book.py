@@ -90,7 +90,7 @@ def test_images_have_alternative_text(pages):
 def test_no_markup_is_left_unrendered(pages):
     for path, page in pages.items():
         text = "".join(page.text)
-        for mark in ("{glue", "{cite", "{eq}", "{numref", "{{", "```{"):
+        for mark in ("{glue", "{cite", "{eq}", "{numref", "{{", "```{", "—|"):  # the last: a table that was not made
             assert mark not in text or path.stem in ("search", "genindex"), f"{path.name}: {mark}"
 
 
