@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vaept.errors import InputError, as_integer
+from vaept.oscillator import checked_gaussian
 
 CHUNK_VALUES = 2**22  # densities of components held at once: 32 MB
 
@@ -33,11 +34,9 @@ class AggregatePosterior:
     variance: np.ndarray
 
     def __post_init__(self):
-        mean, variance = (np.asarray(a, dtype=float) for a in (self.mean, self.variance))
-        if mean.ndim != 2 or mean.shape != variance.shape or mean.size == 0:
-            raise InputError(f"mean and variance must share a shape (n, d); theirs are {mean.shape}, {variance.shape}.")
-        if not np.isfinite(mean).all() or not (np.isfinite(variance) & (variance > 0)).all():
-            raise InputError("Means must be finite and variances positive and finite.")
+        mean, variance = checked_gaussian(self.mean, self.variance)
+        if mean.ndim != 2 or mean.size == 0:
+            raise InputError(f"mean and variance must have shape (n, d), n ≥ 1; theirs is {mean.shape}.")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "variance", variance)
 

@@ -74,13 +74,15 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     BookError
         If a cell of a chapter fails; the message names the chapter and the error.
     """
-    calls = []
-    for notebook in chapters(checkout()):
+    calls, root = [], checkout()
+    benchmarks = {path.name: path.read_text("utf-8") for path in sorted((root / "benchmarks").glob("results/*.json"))}
+    for notebook in chapters(root):
         request = {
             "notebook": notebook.read_text("utf-8"),
             "profile": study.profile.name,
             "data": study.dataset.checksum,
             "source": source_hash(*sorted(imported_modules(_code(notebook)))),
+            "benchmarks": benchmarks,
             "results": [study.evaluation_folder(d).name for d in study.profile.latent_dims],
         }
         calls.append(joblib.delayed(_execute_one)(study, notebook, request))

@@ -114,7 +114,7 @@ def energy(mean, variance):
     InputError
         If the shapes differ, a mean is not finite or a variance is not positive.
     """
-    mean, variance = _gaussian(mean, variance)
+    mean, variance = checked_gaussian(mean, variance)
     return (mean**2 + variance - 2 + 1 / variance).sum(-1) / 8
 
 
@@ -146,7 +146,7 @@ def level_populations(mean, variance, n_levels):
     InputError
         As for `energy`, or if `n_levels` is no positive integer.
     """
-    mean, variance = _gaussian(mean, variance)
+    mean, variance = checked_gaussian(mean, variance)
     n_levels = as_integer(n_levels, "n_levels", 1)
     numbers = _number_populations(mean, variance, n_levels)
     total = numbers[..., 0, :]
@@ -180,7 +180,8 @@ def _shift(populations, n):
     return shifted
 
 
-def _gaussian(mean, variance):
+def checked_gaussian(mean, variance):
+    """μ and σ² as float arrays of one shape (…, d); raises InputError unless they are finite and σ² is positive."""
     mean, variance = np.asarray(mean, dtype=float), np.asarray(variance, dtype=float)
     if mean.shape != variance.shape or mean.ndim == 0:
         raise InputError(f"mean and variance must have one shape (…, d); they have {mean.shape} and {variance.shape}.")

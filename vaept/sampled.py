@@ -142,6 +142,7 @@ class SampledModes:
         return values.T @ self.mix
 
     def mixed(self, mix):
+        """The same modes combined by the columns of `mix`, shape (modes, levels)."""
         return replace(self, mix=mix)
 
     def blocks(self, y):

@@ -102,6 +102,7 @@ def checked(function, dim, name):
 
 
 def finite(energy, points, name):
+    """Values of an energy at points (n, d), shape (n,); raises InputError, with `name`, if one is not finite."""
     values = energy(points)
     if not np.isfinite(values).all():
         where = points[~np.isfinite(values)][0].tolist()
