@@ -12,7 +12,9 @@ from test_notebooks import NOTEBOOKS, glued
 
 from vaept import book
 from vaept.book import BookError
-from vaept.study import RunStore, Study, profile
+from vaept.profiles import profile
+from vaept.store import RunStore
+from vaept.study import Study
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.xdist_group("book")

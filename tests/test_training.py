@@ -11,7 +11,7 @@ import torch
 from conftest import SMALL
 
 from vaept import training
-from vaept.ensemble import Seed
+from vaept.ensemble import Ensemble, Seed
 from vaept.errors import DamagedFileError, InputError, TrainingError
 from vaept.training import fit
 
@@ -172,3 +172,114 @@ def test_cuda_where_there_is_none(digits):
 def test_labels_are_never_used(ensemble, digits):
     blind = dataclasses.replace(digits, train_labels=None, test_labels=None)
     assert same(fit(blind, seeds=range(3), jobs=1, **SMALL), ensemble)
+
+
+@pytest.fixture(scope="module")
+def field(digits):
+    """Two distinct, whitened functions of the images."""
+    left = np.linalg.svd(digits.train - digits.train.mean(0), full_matrices=False)[0][:, :2]
+    return (left * np.sqrt(len(left))).astype(np.float32)
+
+
+FIELD = SMALL | {"jobs": 1, "seeds": [0, 1], "epochs": 8, "coupling": 3, "schedule": "switch-off"}
+
+
+def test_a_field_fixes_the_coordinates_and_is_gone_at_the_end(digits, field):
+    trained = fit(digits, field=field, **FIELD)
+    mean, _ = trained.posterior(digits.train)
+    for own in mean:
+        assert np.corrcoef(own.T, field.T)[[0, 1], [2, 3]].min() > 0.7
+    history = trained.history
+    assert np.array_equal(history.perturbed_kl[:, -1], history.kl[:, -1])
+    assert (history.perturbed_kl[:, 2] < history.kl[:, 2]).all()
+    assert trained.settings.final_strength == 0 and trained.settings.potential == "dipole"
+    turned = fit(digits, field=-field, **FIELD).posterior(digits.train)[0]
+    assert np.corrcoef(turned[0].T, mean[0].T)[[0, 1], [2, 3]].max() < -0.5
+
+
+def test_training_in_a_field_can_be_interrupted_saved_and_loaded(digits, field, tmp_path, monkeypatch):
+    whole = fit(digits, field=field, **FIELD)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    real_epoch, calls = training._Trainer.epoch, []
+
+    def stops(self):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        real_epoch(self)
+
+    monkeypatch.setattr(training._Trainer, "epoch", stops)
+    with pytest.raises(KeyboardInterrupt):
+        fit(digits, field=field, checkpoint=tmp_path, **FIELD)
+    with pytest.raises(InputError, match="other settings or data"):
+        fit(digits, field=-field, checkpoint=tmp_path, **FIELD)
+    resumed = fit(digits, field=field, checkpoint=tmp_path, **FIELD)
+    assert same(resumed, whole) and np.array_equal(resumed.history.perturbed_kl, whole.history.perturbed_kl)
+    resumed.save(tmp_path / "e.safetensors")
+    loaded = Ensemble.load(tmp_path / "e.safetensors")
+    assert loaded.settings == whole.settings and same(loaded, whole)
+
+
+def test_a_coupling_of_zero_changes_nothing(digits, field, ensemble):
+    untouched = fit(digits, field=field, seeds=range(3), coupling=0, **SMALL)
+    assert all(torch.equal(a, b) for a, b in zip(weights(untouched), weights(ensemble), strict=True))
+
+
+def test_wells_are_learned_with_the_model_and_kept(digits, tmp_path):
+    arguments = SMALL | {"seeds": [0, 1], "jobs": 1, "potential": "wells"}
+    trained = fit(digits, **arguments)
+    centres = [member.potential.centres for member in trained.members]
+    assert not torch.equal(*centres) and trained.settings.final_strength == 1
+    trained.save(tmp_path / "e.safetensors")
+    loaded = Ensemble.load(tmp_path / "e.safetensors").members[1].potential.centres
+    assert torch.equal(loaded, centres[1])
+
+
+def test_members_go_on_from_others(digits, ensemble):
+    seeds = [Seed(s, s + 10, s + 10) for s in range(3)]
+    gone_on = fit(digits, seeds=seeds, start=ensemble, jobs=1, **SMALL)
+    assert (gone_on.history.elbo[:, 0] > ensemble.history.elbo[:, 0] + 1).all()
+    assert (gone_on.history.elbo[:, -1] > ensemble.history.elbo[:, -1]).all()
+    for change, message in [
+        ({"seeds": [0]}, "3 members and there are 1 seeds"),
+        ({"hidden": (8,)}, "start has hidden"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            fit(digits, start=ensemble, jobs=1, **(SMALL | {"seeds": range(3)} | change))
+
+
+def test_bfloat16_training_is_close_to_float32(digits, ensemble):
+    reduced = fit(digits, seeds=range(3), jobs=1, precision="bfloat16", **SMALL)
+    assert all(p.dtype == torch.float32 for p in reduced.members[0].parameters())
+    difference = reduced.history.elbo[:, -1] - ensemble.history.elbo[:, -1]
+    assert 0 < np.abs(difference).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: {"field": f[:-1]}, r"shape \(1438, k\)"),
+        (lambda f: {"field": f[:, 0]}, r"shape \(1438, k\)"),
+        (lambda f: {"field": np.where(f > 2, np.nan, f)}, "field must be finite"),
+        (lambda f: {"field": f * [1, 0]}, r"no variance in components \[1\]"),
+        (lambda f: {"field": f, "coupling": -1}, "coupling must be a number of at least 0"),
+        (lambda f: {"field": f, "coupling": None}, "A field needs a coupling"),
+        (lambda f: {"field": None, "potential": None}, "nothing to couple to"),
+        (lambda f: {"field": None, "potential": "dipole"}, "needs a field"),
+        (lambda f: {"field": f, "potential": "wells"}, "knows nothing of a field"),
+        (lambda f: {"field": f, "potential": "rings"}, "potential must be one of dipole, wells"),
+        (lambda f: {"field": f, "schedule": {"switch_off": 2}}, "never comes to its end"),
+        (lambda f: {"field": f, "precision": "float8"}, "precision must be one of float32, bfloat16"),
+    ],
+)
+def test_bad_fields_and_schedules(digits, field, change, message):
+    with pytest.raises(InputError, match=message):
+        fit(digits, **(FIELD | change(field)))
+
+
+def test_equal_couplings_and_missing_components_are_warned_of(digits, field):
+    short = FIELD | {"seeds": [0], "epochs": 1}
+    with pytest.warns(UserWarning, match="Some couplings are equal"):
+        fit(digits, field=field, **(short | {"coupling": [2, 2]}))
+    with pytest.warns(UserWarning, match="the last 1 feel no field and stay free"):
+        fit(digits, field=field[:, :1], **short)

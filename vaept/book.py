@@ -19,7 +19,9 @@ from pathlib import Path
 import joblib
 
 from vaept.errors import InputError, VaeptError
-from vaept.study import CHECKOUT, Study, imported_modules, profile, source_hash
+from vaept.profiles import profile
+from vaept.store import CHECKOUT, imported_modules, source_hash
+from vaept.study import Study
 
 NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
 

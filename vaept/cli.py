@@ -15,8 +15,9 @@ from vaept.degeneracy import compare
 from vaept.errors import InputError, VaeptError
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
+from vaept.profiles import profiles
 from vaept.storage import ensure_writable
-from vaept.study import open_study, profiles
+from vaept.study import open_study
 from vaept.training import fit
 
 INTERRUPTED = "Interrupted. What was finished is kept; the same command continues from there."

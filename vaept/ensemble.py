@@ -1,7 +1,7 @@
 """A trained ensemble as a value: what its members share, what sets them apart, and what they can be asked."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,10 @@ import torch
 
 from vaept.errors import InputError, as_integer
 from vaept.model import LIKELIHOODS, VAE
+from vaept.potentials import POTENTIALS, Schedule, couplings
 from vaept.storage import read_tensors, write_tensors
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class Settings:
     likelihood: str = "bernoulli"
     batch_size: int = 128
     learning_rate: float = 1e-3
+    full_covariance: bool = False
+    precision: str = "float32"
+    potential: str | None = None
+    coupling: tuple = ()
+    schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self):
         for name in ("latent_dim", "epochs", "batch_size"):
@@ -64,30 +72,57 @@ class Settings:
             raise InputError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; it is {self.likelihood!r}.")
         if not (isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < math.inf):
             raise InputError(f"learning_rate must be a positive number; it is {self.learning_rate!r}.")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}; it is {self.precision!r}.")
+        if self.potential is not None and self.potential not in POTENTIALS:
+            raise InputError(f"potential must be one of {', '.join(POTENTIALS)}; it is {self.potential!r}.")
+        coupling = couplings(self.coupling, self.latent_dim) if self.potential else ()
+        object.__setattr__(self, "coupling", coupling)
+        object.__setattr__(self, "schedule", Schedule.of(self.schedule))
+
+    @property
+    def final_strength(self):
+        """Strength of the potential when training ends; 0 if there is none."""
+        return self.schedule.strength(1.0) if self.potential else 0.0
 
     def new_model(self, pixels):
         """An untrained `VAE` for images of this many pixels."""
         with torch.random.fork_rng(devices=[]):  # torch fills new layers from the global generator
-            return VAE(pixels, self.latent_dim, self.hidden, self.likelihood)
+            return VAE(
+                pixels,
+                self.latent_dim,
+                self.hidden,
+                self.likelihood,
+                self.full_covariance,
+                self.potential,
+                self.coupling or 1.0,
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """The two terms of the ELBO during training.
+    """The terms of the ELBO during training.
 
     Attributes
     ----------
-    reconstruction, kl : ndarray of float64, shape (members, epochs)
-        Means over the training images of each epoch, at the weights of the moment; nats.
+    reconstruction, kl, perturbed_kl : ndarray of float64, shape (members, epochs)
+        Means over the training images of each epoch, at the weights of the moment; nats. kl is taken from the plain
+        prior, perturbed_kl from the one that a potential perturbs, with its strength of the moment.
     """
 
     reconstruction: np.ndarray
     kl: np.ndarray
+    perturbed_kl: np.ndarray
 
     @property
     def elbo(self):
-        """reconstruction − kl, shape (members, epochs), nats."""
+        """The ELBO under the plain prior, reconstruction − kl, shape (members, epochs), nats."""
         return self.reconstruction - self.kl
+
+    @property
+    def perturbed_elbo(self):
+        """The ELBO under the perturbed prior, reconstruction − perturbed_kl, shape (members, epochs), nats."""
+        return self.reconstruction - self.perturbed_kl
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +147,11 @@ class Ensemble:
     history: History
     image_shape: tuple
     data_checksum: str
+
+    def first(self, n):
+        """The ensemble of the first n members."""
+        history = History(*(getattr(self.history, term.name)[:n] for term in fields(History)))
+        return replace(self, seeds=self.seeds[:n], members=self.members[:n], history=history)
 
     def posterior(self, images):
         """Means and variances of q(z|x) of every member.
@@ -168,10 +208,7 @@ class Ensemble:
 
     def save(self, path):
         """Write the ensemble to one safetensors file; an existing file is replaced only by a whole one."""
-        tensors = {
-            "history.reconstruction": torch.tensor(self.history.reconstruction),
-            "history.kl": torch.tensor(self.history.kl),
-        }
+        tensors = {f"history.{term.name}": torch.tensor(getattr(self.history, term.name)) for term in fields(History)}
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
         header = {
@@ -206,7 +243,7 @@ class Ensemble:
             settings=settings,
             seeds=tuple(Seed(**seed) for seed in header["seeds"]),
             members=tuple(members),
-            history=History(tensors["history.reconstruction"].numpy(), tensors["history.kl"].numpy()),
+            history=History(*(tensors[f"history.{term.name}"].numpy() for term in fields(History))),
             image_shape=tuple(header["image_shape"]),
             data_checksum=header["data_checksum"],
         )

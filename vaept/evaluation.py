@@ -22,25 +22,33 @@ CHUNK_VALUES = 2**24  # pixels decoded at once: 64 MB in float32
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """The two terms of the ELBO of each example.
+    """The terms of the ELBO of each example.
 
     Attributes
     ----------
-    reconstruction, kl : ndarray of float64, shape (n,)
-        Mean of log p(x|z) over the samples of z, and KL(q(z|x) ‖ p(z)); nats.
+    reconstruction : ndarray of float64, shape (n,)
+        Mean of log p(x|z) over the samples of z; nats.
+    kl, perturbed_kl : ndarray of float64, shape (n,)
+        KL(q(z|x) ‖ p(z)) from the plain prior, and from the prior that the model's potential perturbs; nats.
     """
 
     reconstruction: np.ndarray
     kl: np.ndarray
+    perturbed_kl: np.ndarray
 
     @property
     def elbo(self):
-        """reconstruction − kl, shape (n,), nats."""
+        """The ELBO under the plain prior, reconstruction − kl, shape (n,), nats."""
         return self.reconstruction - self.kl
+
+    @property
+    def perturbed_elbo(self):
+        """The ELBO under the perturbed prior, reconstruction − perturbed_kl, shape (n,), nats."""
+        return self.reconstruction - self.perturbed_kl
 
 
 @torch.no_grad()
-def elbo(model, images, *, n_samples=16, seed=0):
+def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     """The ELBO of each image, with z sampled from the posterior as in training.
 
     Parameters
@@ -48,6 +56,11 @@ def elbo(model, images, *, n_samples=16, seed=0):
     model : VAE
     images : array, shape (n, pixels) or (n, *image_shape)
         Values in [0, 1].
+    field : array, shape (n, k ≥ d), optional
+        u(x) of the images, as from `vaept.topology.Field.transform`; needed at a strength above 0 by a model that was
+        trained in a field.
+    strength : float
+        Of the model's potential, for `perturbed_kl`; 0 is the plain prior.
     n_samples : int
         Latent samples of each image.
     seed : int
@@ -60,15 +73,26 @@ def elbo(model, images, *, n_samples=16, seed=0):
     Raises
     ------
     InputError
-        If the images do not fit the model or `n_samples` is no positive integer.
+        If the images do not fit the model, the field does not fit the images or is missing, or `n_samples` is no
+        positive integer.
     """
     x, n_samples = as_images(images, model.pixels), as_integer(n_samples, "n_samples", 1)
+    if strength > 0 and getattr(model.potential, "needs_field", False):
+        shape = np.shape(field)
+        if len(shape) != 2 or shape[0] != len(x) or shape[1] < model.latent_dim:
+            raise InputError(
+                f"The model's prior needs the field of these images, shape ({len(x)}, {model.latent_dim} or more); "
+                f"field has shape {shape}. Give field=the_field.transform(images)."
+            )
+        field = torch.as_tensor(field[:, : model.latent_dim], dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
-    reconstruction = torch.zeros(len(x), dtype=torch.float64)
+    reconstruction, perturbed_kl = torch.zeros(2, len(x), dtype=torch.float64)
     for _ in range(n_samples):
-        sampled, kl = model.elbo_terms(x, torch.randn(len(x), model.latent_dim, generator=generator))
+        noise = torch.randn(len(x), model.latent_dim, generator=generator)
+        sampled, kl, perturbed = model.perturbed_elbo_terms(x, noise, field, strength)
         reconstruction += sampled / n_samples
-    return Bound(reconstruction.numpy(), kl.double().numpy())
+        perturbed_kl += perturbed / n_samples
+    return Bound(reconstruction.numpy(), kl.double().numpy(), perturbed_kl.numpy())
 
 
 @torch.no_grad()
@@ -267,13 +291,13 @@ class Evaluation:
     ----------
     mean, variance : ndarray of float32, shape (members, n, d)
         Posteriors of all n images.
-    reconstruction, kl : ndarray of float64, shape (members, n)
-        The terms of the ELBO, nats.
+    reconstruction, kl, perturbed_kl : ndarray of float64, shape (members, n)
+        The terms of the ELBO as of `Bound`, with the strength that the potential has when training ends; nats.
     active : ndarray of bool, shape (members, d)
         Active units.
     importance_weighted : ndarray of float64, shape (members, m)
         Estimate of log p(x) for the first m images, nats.
-    exact : ndarray of float64, shape (members, m), or (members, 0) where d > 2
+    exact : ndarray of float64, shape (members, m), or (members, 0) where d > 2 or it was not asked for
         log p(x) by quadrature for the same images, nats.
     """
 
@@ -281,14 +305,20 @@ class Evaluation:
     variance: np.ndarray
     reconstruction: np.ndarray
     kl: np.ndarray
+    perturbed_kl: np.ndarray
     active: np.ndarray
     importance_weighted: np.ndarray
     exact: np.ndarray
 
     @property
     def elbo(self):
-        """Mean ELBO of each member, shape (members,), nats per example."""
+        """Mean ELBO of each member under the plain prior, shape (members,), nats per example."""
         return (self.reconstruction - self.kl).mean(axis=1)
+
+    @property
+    def perturbed_elbo(self):
+        """Mean ELBO of each member under the perturbed prior, shape (members,), nats per example."""
+        return (self.reconstruction - self.perturbed_kl).mean(axis=1)
 
     def save(self, path):
         """Write to one safetensors file."""
@@ -302,7 +332,9 @@ class Evaluation:
         return cls(**{name: value.numpy() for name, value in arrays.items()})
 
 
-def evaluate(ensemble, images, *, n_likelihood_images=500, n_importance_samples=1000, jobs=None):
+def evaluate(
+    ensemble, images, *, field=None, n_likelihood_images=500, n_importance_samples=1000, exact=True, jobs=None
+):
     """Evaluate every member on the same images, in parallel processes with one thread each.
 
     Parameters
@@ -310,10 +342,14 @@ def evaluate(ensemble, images, *, n_likelihood_images=500, n_importance_samples=
     ensemble : Ensemble
     images : array, shape (n, pixels)
         Values in [0, 1]; usually the test images.
+    field : array, shape (n, k), optional
+        u(x) of the images; needed if the ensemble's training ended in a field.
     n_likelihood_images : int
-        How many of the images, from the first, get their log p(x) estimated.
+        How many of the images, from the first, get their log p(x) estimated, under the plain prior; may be 0.
     n_importance_samples : int
         Samples of each image for that.
+    exact : bool
+        Whether to find log p(x) by quadrature too, where d ≤ 2.
     jobs : int, optional
         Processes; one per core if not given.
 
@@ -321,22 +357,30 @@ def evaluate(ensemble, images, *, n_likelihood_images=500, n_importance_samples=
     -------
     Evaluation
     """
-    subset = images[: as_integer(n_likelihood_images, "n_likelihood_images", 1)]
+    subset = images[: as_integer(n_likelihood_images, "n_likelihood_images", 0)]
+    strength = ensemble.settings.final_strength
+    exact = exact and ensemble.settings.latent_dim <= 2 and len(subset) > 0
     jobs = min(jobs or joblib.cpu_count(), len(ensemble.members))
     rows = joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(_evaluate_member)(member, images, subset, n_importance_samples) for member in ensemble.members
+        joblib.delayed(_evaluate_member)(member, images, field, strength, subset, n_importance_samples, exact)
+        for member in ensemble.members
     )
     mean, variance = ensemble.posterior(images)
     return Evaluation(mean, variance, *(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _evaluate_member(model, images, subset, n_importance_samples):
+def _evaluate_member(model, images, field, strength, subset, n_importance_samples, exact):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        bound = elbo(model, images)
-        exact = exact_log_likelihood(model, subset).values if model.latent_dim <= 2 else np.empty(0)
-        weighted = log_likelihood(model, subset, n_samples=n_importance_samples)
-        return bound.reconstruction, bound.kl, active_units(model, images), weighted, exact
+        bound = elbo(model, images, field=field, strength=strength)
+        return (
+            bound.reconstruction,
+            bound.kl,
+            bound.perturbed_kl,
+            active_units(model, images),
+            log_likelihood(model, subset, n_samples=n_importance_samples) if len(subset) else np.empty(0),
+            exact_log_likelihood(model, subset).values if exact else np.empty(0),
+        )
     finally:
         torch.set_num_threads(threads)

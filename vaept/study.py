@@ -1,188 +1,31 @@
-"""Named studies and the store in which their results are kept.
+"""A study: a profile carried out on demand, every result kept in the store."""
 
-A `Profile` (data, in profiles.toml) says what is trained and measured. A `Study` carries it out on demand.
-Each result lies in a folder of the store whose name holds a hash of everything that made it: the parameters, the
-checksum of the data, the version of torch and the source of the modules it came through. The same request
-finds it again; a change of any of these makes a new one. A folder appears under its name only when it is
-complete, so a run that was killed leaves no half result, and continues from its last checkpoint.
-"""
-
-import ast
-import functools
-import hashlib
 import json
-import os
-import platform
 import shutil
-import time
-import tomllib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata, resources
+from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
-import filelock
-import pooch
 import torch
 
+from vaept import profiles, topology
 from vaept.datasets import load
-from vaept.ensemble import Ensemble
-from vaept.errors import InputError
+from vaept.ensemble import Ensemble, Seed
 from vaept.evaluation import Evaluation, evaluate
-from vaept.storage import ensure_writable
+from vaept.profiles import Profile
+from vaept.store import RunStore, default_store, source_hash
 from vaept.training import fit
 
-PACKAGE = Path(__file__).parent
-CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else None
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a study trains and how it measures it.
-
-    Attributes
-    ----------
-    name : str
-    dataset : str
-        As for `vaept.datasets.load`.
-    latent_dims : tuple of int
-        One ensemble is trained for each latent dimension d.
-    members : int
-        Seeds 0 … members − 1.
-    epochs, hidden, batch_size, learning_rate
-        As for `vaept.training.fit`.
-    likelihood_images, importance_samples : int
-        As for `vaept.evaluation.evaluate`.
-    """
-
-    name: str
-    dataset: str
-    latent_dims: tuple
-    members: int
-    epochs: int
-    hidden: tuple
-    batch_size: int
-    learning_rate: float
-    likelihood_images: int
-    importance_samples: int
-
-
-def profiles():
-    """All named profiles, as a dict from name to `Profile`."""
-    text = resources.files("vaept").joinpath("profiles.toml").read_text("utf-8")
-    tables = tomllib.loads(text).items()
-    return {
-        name: Profile(name, **{key: tuple(v) if isinstance(v, list) else v for key, v in table.items()})
-        for name, table in tables
-    }
-
-
-def profile(name):
-    """The profile of this name; raises InputError, with the known names, if there is none."""
-    known = profiles()
-    if name not in known:
-        raise InputError(f'Unknown profile "{name}": choose one of {", ".join(known)}.')
-    return known[name]
-
-
-def default_store():
-    """Where results are kept: $VAEPT_STORE, else _build/runs in a checkout, else the user's cache folder."""
-    if os.environ.get("VAEPT_STORE"):
-        return Path(os.environ["VAEPT_STORE"])
-    return CHECKOUT / "_build" / "runs" if CHECKOUT else Path(pooch.os_cache("vaept")) / "runs"
-
-
-@dataclass(frozen=True)
-class RunStore:
-    """Results in folders named by what made them.
-
-    Attributes
-    ----------
-    root : Path
-        The folder that holds them; it is made if needed.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be made or written.
-    """
-
-    root: Path
-
-    def __post_init__(self):
-        ensure_writable(self.root)
-
-    def obtain(self, kind: str, request: dict, make: Callable[[Path], None]) -> Path:
-        """The folder of a result, made now if it is not there.
-
-        Parameters
-        ----------
-        kind : str
-            What it is, such as "ensemble"; begins the folder's name.
-        request : dict
-            Everything that decides the result, as JSON values.
-        make : callable
-            Called with an empty folder, or the one that an interrupted call left, to write the files there.
-
-        Returns
-        -------
-        Path
-        """
-        request = json.loads(json.dumps(request, sort_keys=True))
-        key = hashlib.sha256(json.dumps([kind, request], sort_keys=True).encode()).hexdigest()[:16]
-        folder = self.root / f"{kind}-{key}"
-        # Two chapters, or two commands, may ask for one result at the same time: the second waits for the first.
-        with filelock.FileLock(self.root / f".{kind}-{key}.lock"):
-            if not folder.is_dir():
-                partial = self.root / f".{kind}-{key}.partial"
-                partial.mkdir(exist_ok=True)
-                start = time.perf_counter()
-                make(partial)
-                record = {"kind": kind, "key": key, "request": request} | _circumstances(time.perf_counter() - start)
-                (partial / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-                partial.rename(folder)
-        return folder
-
-
-def _circumstances(seconds):
-    """When, where, with what and how fast a result was made, for its provenance."""
-    return {
-        "seconds": round(seconds, 3),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in ("vaept", "torch", "numpy", "scipy", "scikit-learn")},
-    }
-
-
-def imported_modules(source):
-    """Names of the modules of this package that Python source imports, as a set."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == "vaept":
-            names |= {alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists()}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vaept."):
-            names.add(node.module.removeprefix("vaept."))
-    return names
-
-
-@functools.cache
-def source_hash(*modules):
-    """SHA-256 of the source of modules of this package and of all its modules that they import, at any depth."""
-    seen, queue = {}, list(modules)
-    while queue:
-        name = queue.pop()
-        if name not in seen:
-            source = (PACKAGE / f"{name}.py").read_bytes()
-            seen[name] = hashlib.sha256(source).hexdigest()
-            queue += imported_modules(source)
-    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
+EXACT_ARMS = ("cold", "corrected")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A profile carried out: its data, and for each latent dimension its ensemble and evaluation, made on demand.
+    """A profile carried out: its data, its fields, and for each arm and dimension an ensemble with its evaluation.
+
+    The methods take, where they name a result: `latent_dim`, d; `arm`, the name of an arm; and optionally `coupling`,
+    `members` and `epochs`, to be used instead of the profile's, and `after`, the number of stretches of the profile's
+    aftermath for which the members were trained on without a field.
 
     Attributes
     ----------
@@ -207,52 +50,118 @@ class Study:
             self._loaded["dataset"] = load(self.profile.dataset)
         return self._loaded["dataset"]
 
-    def ensemble(self, latent_dim):
-        """The trained `Ensemble` with this latent dimension; trained now if the store does not have it."""
-        return Ensemble.load(self.ensemble_folder(latent_dim) / "ensemble.safetensors")
+    def field(self, kind):
+        """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
+        return topology.Field.load(self.field_folder(kind) / "field.safetensors")
 
-    def evaluation(self, latent_dim):
+    def ensemble(self, latent_dim, arm="cold", **how):
+        """The trained `Ensemble`; trained now if the store does not have it."""
+        return Ensemble.load(self.ensemble_folder(latent_dim, arm, **how) / "ensemble.safetensors")
+
+    def evaluation(self, latent_dim, arm="cold", **how):
         """The `Evaluation` of that ensemble on the test images; computed now if the store does not have it."""
-        return Evaluation.load(self.evaluation_folder(latent_dim) / "evaluation.safetensors")
+        return Evaluation.load(self.evaluation_folder(latent_dim, arm, **how) / "evaluation.safetensors")
 
-    def label(self, latent_dim):
-        """What made the results of a latent dimension, in a few words, for figures."""
-        run = self.ensemble_folder(latent_dim).name.rpartition("-")[2][:8]
+    def label(self, latent_dim, arm="cold", **how):
+        """What made the results of an ensemble, in a few words, for figures."""
+        run = self.ensemble_folder(latent_dim, arm, **how).name.rpartition("-")[2][:8]
         return f"profile {self.profile.name}, data {self.dataset.name}, d = {latent_dim}, run {run}"
 
-    def ensemble_folder(self, latent_dim):
-        """The folder of the store with the trained ensemble."""
-        settings = {
-            key: value
-            for key, value in asdict(self.profile).items()
-            if key in ("epochs", "hidden", "batch_size", "learning_rate")
-        }
-        request = {"fit": settings | {"latent_dim": latent_dim, "seeds": list(range(self.profile.members))}}
-        request |= {"data": self.dataset.checksum, "source": source_hash("training"), "torch": torch.__version__}
+    def everything(self):
+        """All ensembles of the study, as a list of (words that name it, arguments for the methods as a dict)."""
+        p = self.profile
+        runs = [(f"{name}, d = {d}", {"latent_dim": d, "arm": name}) for d in p.latent_dims for name in p.arms]
+        dose = {"latent_dim": p.couplings_dim, "members": p.couplings_members, "epochs": p.couplings_epochs}
+        runs.append(("λ = 0", dose | {"arm": "warm"}))
+        runs += [(f"λ = {c:g}", dose | {"arm": "throughout", "coupling": c}) for c in p.couplings]
+        for d in p.latent_dims:
+            for after, total in enumerate(accumulate(p.aftermath), start=1):
+                runs.append((f"{total} epochs after, d = {d}", {"latent_dim": d, "arm": "corrected", "after": after}))
+        return runs
+
+    def field_folder(self, kind):
+        """The folder of the store with a field."""
+        request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
+        request |= {"source": source_hash("topology")}
+
+        def compute(folder):
+            make, k = {"diffusion": topology.diffusion_field, "principal": topology.pca_field}, request["components"]
+            if kind == "shuffled":
+                made = topology.shuffled(self.field("neighbour"))
+            elif kind == "neighbour":
+                made = topology.neighbour_field(self.dataset.train, k)
+            else:
+                made = make[kind](self.dataset.train, k)
+            made.save(folder / "field.safetensors")
+
+        return self._obtain("field", request, compute)
+
+    def ensemble_folder(self, latent_dim, arm="cold", *, coupling=None, members=None, epochs=None, after=0):
+        """The folder of the store with a trained ensemble."""
+        chosen, p = profiles.arm(arm), self.profile
+        shared = ("hidden", "batch_size", "learning_rate", "precision")
+        how = {key: getattr(p, key) for key in shared} | {"latent_dim": latent_dim}
+        how["full_covariance"] = chosen.full_covariance
+        origin = None
+        if after:
+            origin = self.ensemble_folder(latent_dim, arm, after=after - 1)
+            how |= {"epochs": p.aftermath[after - 1]}
+            seeds = [Seed(s, s + 1000 * after, s + 1000 * after) for s in range(p.aftermath_members)]
+        else:
+            seeds = [Seed(s, s, s) for s in range(members or p.members)]
+            how |= {"epochs": epochs or p.epochs, "schedule": self._schedule(chosen)}
+            if chosen.perturbed:
+                how["potential"] = chosen.potential or "dipole"
+                how["coupling"] = next(c for c in (coupling, chosen.coupling, p.coupling) if c is not None)
+        kind = None if after else chosen.field
+        request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": self.dataset.checksum}
+        request |= {"field": kind and self.field_folder(kind).name, "start": origin and origin.name}
+        request |= {"source": source_hash("training"), "torch": torch.__version__}
 
         def train(folder):
+            start = None
+            if origin is not None:
+                start = Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
             ensemble = fit(
-                self.dataset, **request["fit"], jobs=self.jobs, device=self.device, checkpoint=folder / "members"
+                self.dataset,
+                **how,
+                seeds=seeds,
+                field=self.field(kind) if kind else None,
+                start=start,
+                jobs=self.jobs,
+                device=self.device,
+                checkpoint=folder / "members",
             )
             ensemble.save(folder / "ensemble.safetensors")
             shutil.rmtree(folder / "members")
 
         return self._obtain("ensemble", request, train)
 
-    def evaluation_folder(self, latent_dim):
-        """The folder of the store with the evaluation."""
-        ensemble = self.ensemble_folder(latent_dim)
+    def evaluation_folder(self, latent_dim, arm="cold", **how):
+        """The folder of the store with an evaluation; it lacks likelihoods where the profile is not followed."""
+        ensemble = self.ensemble_folder(latent_dim, arm, **how)
         settings = {
-            "n_likelihood_images": self.profile.likelihood_images,
+            "n_likelihood_images": 0 if how else self.profile.likelihood_images,
             "n_importance_samples": self.profile.importance_samples,
+            "exact": arm in EXACT_ARMS and not how,
         }
         request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash("evaluation")}
 
         def measure(folder):
-            result = evaluate(self.ensemble(latent_dim), self.dataset.test, **settings, jobs=self.jobs)
+            kind, trained = profiles.arm(arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
+            values = self.field(kind).transform(self.dataset.test) if kind and trained.settings.final_strength else None
+            result = evaluate(trained, self.dataset.test, field=values, **settings, jobs=self.jobs)
             result.save(folder / "evaluation.safetensors")
 
         return self._obtain("evaluation", request, measure)
+
+    def _schedule(self, chosen):
+        """The parts of the profile's schedule that an arm follows, as a dict."""
+        schedule = self.profile.schedule
+        kept = ["warm_start"] if chosen.warm_start else []
+        if chosen.perturbed and chosen.switch_off:
+            kept += ["fade", "switch_off"]
+        return {key: value for key, value in schedule.items() if key in kept}
 
     def _obtain(self, kind, request, make):
         key = (kind, json.dumps(request, sort_keys=True))
@@ -286,7 +195,7 @@ def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
     InputError
         If the profile is unknown or the store cannot be written.
     """
-    chosen = profile(name)
+    chosen = profiles.profile(name)
     if data is not None:
-        chosen = Profile(**(asdict(chosen) | {"dataset": str(data)}))
+        chosen = replace(chosen, dataset=str(data))
     return Study(chosen, RunStore(Path(store) if store else default_store()), jobs, device)

@@ -4,14 +4,17 @@ A member depends on its seed and the settings and on nothing else: not on the nu
 other members, not on whether its training was interrupted. To make that so, each member has three random
 generators of its own (initial weights, batch order, noise of the latent samples), runs on one thread, and
 writes checkpoints from which it continues bit for bit. The optimiser is Adam (Kingma & Ba 2015); its step
-size falls from `learning_rate` to zero along half a cosine over the whole training.
+size falls from `learning_rate` to zero along half a cosine over the whole training. A potential of
+`vaept.potentials` may perturb the prior meanwhile, along a schedule.
 """
 
+import hashlib
 import json
 import math
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +27,7 @@ from tqdm import tqdm
 from vaept.datasets import Dataset
 from vaept.ensemble import Ensemble, History, Seed, Settings
 from vaept.errors import InputError, TrainingError, as_integer
+from vaept.potentials import POTENTIALS, Schedule
 from vaept.storage import ensure_writable, read_tensors, write_tensors
 
 CHECKPOINT_SECONDS = 10
@@ -39,6 +43,13 @@ def fit(
     likelihood: str = "bernoulli",
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    full_covariance: bool = False,
+    precision: str = "float32",
+    field=None,
+    coupling: float | Sequence | None = None,
+    schedule: str | Schedule = "constant",
+    potential: str | None = None,
+    start: Ensemble | None = None,
     jobs: int | None = None,
     device: str = "cpu",
     checkpoint: str | Path | None = None,
@@ -64,6 +75,23 @@ def fit(
         Images in a step; the last batch of an epoch may have fewer.
     learning_rate : float
         Adam's step size at the start; it falls to zero along half a cosine.
+    full_covariance : bool
+        Give posteriors a full covariance instead of a diagonal one.
+    precision : {"float32", "bfloat16"}
+        Of the matrix products in training; everything else is float32. On processors with bfloat16 units it is nearly
+        twice as fast.
+    field : vaept.topology.Field or array, shape (n_train, k), optional
+        u(x) of the training images, best with zero mean and unit variance. It pulls coordinate i of the latent
+        towards its component i; with k > d the first d are used, with k < d the other coordinates feel none.
+    coupling : float or sequence of float
+        λ, or λ ε_k for each coordinate, as for `vaept.potentials.couplings`. Needed with a field; 1 for wells.
+    schedule : {"constant", "adiabatic", "switch-off"} or Schedule
+        When the reconstruction is turned on and the potential off. "adiabatic" turns the reconstruction on over the
+        first tenth of the training; "switch-off" does that and turns the potential off at 70 %.
+    potential : {"dipole", "wells"}, optional
+        Default: "dipole", the coupling to the field, if a field is given, else none.
+    start : Ensemble, optional
+        Go on from these members, one for each seed, instead of from new weights: same images and same architecture.
     jobs : int, optional
         Processes, one thread each. Default: one per core on the CPU, one on any other device.
     device : str
@@ -85,8 +113,24 @@ def fit(
         If the loss of a member is no longer finite; the message names seed, epoch and step. The other
         members are trained to the end and kept in `checkpoint`.
     """
-    settings = Settings(latent_dim, epochs, tuple(hidden), likelihood, batch_size, learning_rate)
+    if potential is None and field is not None:
+        potential = "dipole"
+    settings = Settings(
+        latent_dim=latent_dim,
+        epochs=epochs,
+        hidden=tuple(hidden),
+        likelihood=likelihood,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        full_covariance=full_covariance,
+        precision=precision,
+        potential=potential,
+        coupling=_needed_coupling(coupling, potential),
+        schedule=schedule,
+    )
     seeds = _distinct(seeds)
+    field = _checked_field(field, settings, len(dataset.train))
+    origins = _origins(start, settings, seeds, dataset)
     device = _available(device)
     if jobs is None:
         jobs = joblib.cpu_count() if device.type == "cpu" else 1
@@ -97,8 +141,8 @@ def fit(
 
     with _ProgressBoard(len(seeds), settings.epochs, progress) as board:
         outcomes = joblib.Parallel(n_jobs=jobs)(
-            joblib.delayed(_train_member)(dataset, settings, seed, device, checkpoint, board.path, row)
-            for row, seed in enumerate(seeds)
+            joblib.delayed(_train_member)(dataset, field, settings, seed, origin, device, checkpoint, board.path, row)
+            for row, (seed, origin) in enumerate(zip(seeds, origins, strict=True))
         )
     failures = [outcome for outcome in outcomes if isinstance(outcome, TrainingError)]
     if failures:
@@ -114,7 +158,7 @@ def fit(
         settings=settings,
         seeds=seeds,
         members=tuple(members),
-        history=History(reconstruction=history[:, 0], kl=history[:, 1]),
+        history=History(*history.swapaxes(0, 1)),
         image_shape=dataset.image_shape,
         data_checksum=dataset.checksum,
     )
@@ -132,6 +176,71 @@ def _distinct(seeds):
     return seeds
 
 
+def _needed_coupling(coupling, potential):
+    if potential is None and coupling is not None:
+        raise InputError(f"coupling is {coupling!r}, but there is nothing to couple to; give a field or a potential.")
+    if potential == "dipole" and coupling is None:
+        raise InputError("A field needs a coupling λ; give coupling=, such as 3.")
+    return 1.0 if coupling is None else coupling
+
+
+def _checked_field(field, settings, n):
+    """The field's first d components, float32 (n, d), with zeros for those it lacks; None if there is no field."""
+    d, needed = settings.latent_dim, settings.potential is not None and POTENTIALS[settings.potential].needs_field
+    if (field is not None) != needed:
+        raise InputError(
+            f"The potential {settings.potential!r} needs a field of the training images; give field=."
+            if needed
+            else f"The potential {settings.potential!r} knows nothing of a field; leave field= out."
+        )
+    if field is None:
+        return None
+    values = np.asarray(getattr(field, "values", field))
+    if values.ndim != 2 or len(values) != n or values.shape[1] == 0 or values.dtype.kind not in "fiu":
+        raise InputError(
+            f"field must have shape ({n}, k), a row for each training image and k ≥ 1; its shape is {values.shape}."
+        )
+    values = values[:, :d].astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"field must be finite; {(~np.isfinite(values)).any(1).sum()} of its rows are not.")
+    if (values.std(axis=0) == 0).any():
+        flat = np.flatnonzero(values.std(axis=0) == 0).tolist()
+        raise InputError(f"field has no variance in components {flat} (from 0): they are the same for every image.")
+    if values.shape[1] < d:
+        warnings.warn(
+            f"The field has {values.shape[1]} components and the latent space {d} coordinates: the last "
+            f"{d - values.shape[1]} feel no field and stay free.",
+            stacklevel=3,
+        )
+        values = np.pad(values, [(0, 0), (0, d - values.shape[1])])
+    if any(settings.coupling) and len(set(settings.coupling)) < d:
+        warnings.warn(
+            f"Some couplings are equal ({', '.join(f'{c:g}' for c in settings.coupling)}): a permutation of the "
+            "coordinates they belong to may stay free. Give distinct ones, or one number.",
+            stacklevel=3,
+        )
+    return values
+
+
+def _origins(start, settings, seeds, dataset):
+    """For each seed the weights to start from, or None for new ones."""
+    if start is None:
+        return [None] * len(seeds)
+    if len(start.members) != len(seeds):
+        raise InputError(f"start has {len(start.members)} members and there are {len(seeds)} seeds; give one for each.")
+    if start.data_checksum != dataset.checksum:
+        raise InputError("start was trained on other images; give the data set it was trained on.")
+    for name in ("latent_dim", "hidden", "likelihood", "full_covariance"):
+        theirs, ours = getattr(start.settings, name), getattr(settings, name)
+        if theirs != ours:
+            raise InputError(f"start has {name} {theirs!r}, and {ours!r} is asked for; they must be the same.")
+    networks = [member.state_dict() for member in start.members]
+    return [
+        {name: value.numpy() for name, value in state.items() if not name.startswith("potential.")}
+        for state in networks
+    ]
+
+
 def _available(device):
     try:
         device = torch.device(device)
@@ -142,15 +251,15 @@ def _available(device):
     return device
 
 
-def _train_member(dataset, settings, seed, device, checkpoint, board_path, row):
-    """Train one member; return (weights as arrays, history (2, epochs)), or the TrainingError that stopped it.
+def _train_member(dataset, field, settings, seed, origin, device, checkpoint, board_path, row):
+    """Train one member; return (weights as arrays, history (3, epochs)), or the TrainingError that stopped it.
 
     An error is returned, not raised, so that the other members go on.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _Trainer(dataset, settings, seed, device, checkpoint).run(board_path, row)
+        return _Trainer(dataset, field, settings, seed, origin, device, checkpoint).run(board_path, row)
     except TrainingError as error:
         return error
     finally:
@@ -160,47 +269,60 @@ def _train_member(dataset, settings, seed, device, checkpoint, board_path, row):
 class _Trainer:
     """The state of one member's training: weights, optimiser, generators, history, epochs done."""
 
-    def __init__(self, dataset, settings, seed, device, checkpoint):
+    def __init__(self, dataset, field, settings, seed, origin, device, checkpoint):
         self.settings, self.seed, self.device = settings, seed, device
         self.x = torch.tensor(dataset.train, device=device)
+        self.field = None if field is None else torch.tensor(field, device=device)
         weights, self.order, self.noise = seed.generators()
         self.model = settings.new_model(dataset.pixels)
         self.model.initialise(weights)
+        if origin is not None:
+            self.model.load_state_dict({name: torch.tensor(value) for name, value in origin.items()}, strict=False)
         self.model.to(device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate, fused=True)
-        self.history = np.zeros((2, settings.epochs))
+        self.history = np.zeros((3, settings.epochs))
         self.done = 0
-        self.identity = {"settings": asdict(settings), "seed": asdict(seed), "data_checksum": dataset.checksum}
+        self.identity = {
+            "settings": asdict(settings),
+            "seed": asdict(seed),
+            "data_checksum": dataset.checksum,
+            "field": _digest([] if field is None else [field]),
+            "start": _digest((origin or {}).values()),
+        }
         self.path = checkpoint / f"member-{seed}.safetensors" if checkpoint else None
         if self.path and self.path.exists():
             self.restore()
 
     def run(self, board_path, row):
-        """Train to the last epoch; return the weights as arrays and the history, shape (2, epochs)."""
+        """Train to the last epoch; return the weights as arrays and the history, shape (3, epochs)."""
         board = np.memmap(board_path, dtype=np.float64, mode="r+").reshape(-1, 2)
         saved = time.monotonic()
         while self.done < self.settings.epochs:
-            board[row] = self.done, -np.subtract(*self.history[:, self.done - 1])
+            board[row] = self.done, -np.subtract(*self.history[:2, self.done - 1])
             self.epoch()
             finished = self.done == self.settings.epochs
             if self.path and (finished or time.monotonic() - saved > CHECKPOINT_SECONDS):
                 self.store()
                 saved = time.monotonic()
-        board[row] = self.done, -np.subtract(*self.history[:, -1])
+        board[row] = self.done, -np.subtract(*self.history[:2, -1])
         return {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}, self.history
 
     def epoch(self):
         """One pass over the images; raises TrainingError if the loss is not finite."""
-        n, size = len(self.x), self.settings.batch_size
+        n, size, schedule = len(self.x), self.settings.batch_size, self.settings.schedule
+        reduced = self.settings.precision == "bfloat16"
         batches = torch.randperm(n, generator=self.order).to(self.device).split(size)
-        total = torch.zeros(2, dtype=torch.float64, device=self.device)
+        total = torch.zeros(3, dtype=torch.float64, device=self.device)
         for step, rows in enumerate(batches):
             progress = (self.done * len(batches) + step) / (self.settings.epochs * len(batches))
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
             noise = torch.randn(len(rows), self.settings.latent_dim, generator=self.noise).to(self.device)
-            reconstruction, kl = self.model.elbo_terms(self.x[rows], noise)
-            loss = (kl - reconstruction).mean()
+            field = None if self.field is None else self.field[rows]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
+                terms = self.model.perturbed_elbo_terms(self.x[rows], noise, field, schedule.strength(progress))
+            reconstruction, _, perturbed_kl = terms
+            loss = (perturbed_kl - schedule.reconstruction_weight(progress) * reconstruction).mean()
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"Seed {self.seed}: the loss became {loss.item()} in epoch {self.done + 1}, step {step + 1}. "
@@ -209,7 +331,7 @@ class _Trainer:
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
-            total += torch.stack([reconstruction.detach().sum(), kl.detach().sum()])
+            total += torch.stack([term.detach().sum() for term in terms])
         self.history[:, self.done] = (total / n).cpu().numpy()
         self.done += 1
 
@@ -237,6 +359,14 @@ class _Trainer:
         state = self.optimiser.state_dict()
         state["state"] = {i: _within(tensors, f"adam.{i}.") for i in state["param_groups"][0]["params"]}
         self.optimiser.load_state_dict(state)
+
+
+def _digest(arrays):
+    """SHA-256 of arrays, in their order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def _within(tensors, prefix):

@@ -1,0 +1,587 @@
+"""Fields u(x) that tie a latent space to the data: k numbers for each image, made from unlabelled images alone.
+
+Every field first projects images on the leading principal components (at most 50; exact eigenvectors of the
+covariance); distances are Euclidean distances there, in units of pixel values. Each component of a field has mean
+0 and variance 1 over the training images. Its sign: the skewness is positive; where that is within three standard
+errors of 0, the sum over pixels of the cubed covariance with the pixel is positive instead. Sources: Coifman &
+Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 2004 (local scales), Bengio et al. 2004 (extension to new
+points), van der Maaten & Hinton 2008 (t-SNE). The same arguments give the same bits on the same machine.
+"""
+
+import dataclasses
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import LinearOperator, eigsh
+from sklearn.manifold import TSNE
+from sklearn.metrics import pairwise_distances_argmin_min
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from vaept.errors import InputError, as_integer
+from vaept.storage import read_tensors, write_tensors
+
+PRINCIPAL_COMPONENTS = 50
+NEAR = 0.05  # relative difference of two levels below which they count as a near multiplet
+DENSE = 2000  # largest operator that is diagonalised densely
+EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is interpolated from
+BLOCK = 4096  # images converted to float64 at once
+MAX_EXPONENT = 50.0  # keeps the weight of a remote neighbour above zero
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A field on the training images, and what is needed to evaluate it elsewhere.
+
+    Attributes
+    ----------
+    name : str
+        "diffusion", "neighbour", "principal components", or one of these after "shuffled ".
+    values : ndarray of float32, shape (n, k)
+        The field at the training images, read-only.
+    eigenvalues : ndarray of float64, shape (k,)
+        Descending. Diffusion: of the Markov operator (1 is the constant function, which is left out). Principal
+        components: share of the images' variance. Neighbour: variance along each axis of the embedding.
+    next_eigenvalue : float
+        That of the first component left out; 0 where there is none.
+    points : ndarray of float32, shape (n, p)
+        The projected training images.
+    pixel_mean, projection : ndarrays of float64, shape (pixels,) and (pixels, p)
+    references : ndarray of int32, shape (m,)
+        Rows of `points` that new points are interpolated from; none for principal components.
+    scales, densities : ndarrays of float32, shape (m,)
+        Local scale (distance to the k-th neighbour) and the density that the kernel is divided by.
+    coordinates : ndarray of float32, shape (m, k)
+        The coordinates at the references, before the standardisation.
+    n_neighbors : int
+        References that a new point is interpolated from.
+    centre, spread : ndarrays of float64, shape (k,)
+        The standardisation, sign included: values are (coordinates − centre) / spread.
+    """
+
+    name: str
+    values: np.ndarray
+    eigenvalues: np.ndarray
+    next_eigenvalue: float
+    points: np.ndarray
+    pixel_mean: np.ndarray
+    projection: np.ndarray
+    references: np.ndarray
+    scales: np.ndarray
+    densities: np.ndarray
+    coordinates: np.ndarray
+    n_neighbors: int
+    centre: np.ndarray
+    spread: np.ndarray
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                value = np.ascontiguousarray(value)
+                value.setflags(write=False)
+                object.__setattr__(self, name, value)
+
+    @property
+    def near_multiplets(self):
+        """Groups of components that a small change of the data mixes, as a tuple of tuples of indices from 0.
+
+        Neighbouring components are in one group if their levels differ by less than 5 % of the larger one. The
+        level of a diffusion component is 1 − eigenvalue (its rate), else it is the eigenvalue. The index k stands
+        for the first component left out: the space of all k components is then itself not well defined. Sampling
+        errors mix components that are further apart where images are few; fields of two halves of them tell.
+        """
+        levels = np.append(self.eigenvalues, self.next_eigenvalue)
+        if self.name.endswith("diffusion"):
+            levels = 1 - levels
+        near = np.abs(np.diff(levels)) < NEAR * np.maximum(levels[1:], levels[:-1])
+        groups = np.split(np.arange(len(levels)), np.flatnonzero(~near) + 1)
+        return tuple(tuple(map(int, group)) for group in groups if len(group) > 1)
+
+    def transform(self, x_new):
+        """The field at new images.
+
+        At the training images it is `values` up to rounding (differences below 1e-4), because those are computed
+        by the same formula.
+
+        Parameters
+        ----------
+        x_new : array, shape (m, pixels) or (m, *image_shape)
+
+        Returns
+        -------
+        ndarray of float32, shape (m, k)
+
+        Raises
+        ------
+        InputError
+            If the images do not fit or are not finite, or if the field was shuffled.
+        """
+        if self.name.startswith("shuffled "):
+            raise InputError(
+                "A shuffled field has no values at new images: its values were dealt to the training images at "
+                "random. Use the field that it was made from."
+            )
+        return ((self._raw(self._points(x_new)) - self.centre) / self.spread).astype(np.float32)
+
+    def _points(self, x):
+        return _project(_as_matrix(x, len(self.pixel_mean)), self.pixel_mean, self.projection)
+
+    def _raw(self, points):
+        if not len(self.references):
+            return points[:, : self.coordinates.shape[1]].astype(float)
+        own = self.points[self.references]
+        return _interpolate(points, own, self.scales, self.densities, self.coordinates, self.n_neighbors)
+
+    def save(self, path):
+        """Write to one safetensors file; `vaept.storage.write_tensors` says what can go wrong."""
+        header = {"name": self.name, "next_eigenvalue": self.next_eigenvalue, "n_neighbors": self.n_neighbors}
+        tensors = {name: torch.tensor(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        write_tensors(Path(path), "field", header, tensors)
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote; errors are those of `vaept.storage.read_tensors`."""
+        header, tensors = read_tensors(Path(path), "field")
+        own = {name: header[name] for name in ("name", "next_eigenvalue", "n_neighbors")}
+        return cls(**own, **{name: value.numpy() for name, value in tensors.items()})
+
+
+def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
+    """Leading non-constant eigenfunctions of the diffusion operator of the images' neighbour graph.
+
+    The kernel is exp(−|y_i − y_j|²/(s_i s_j)) where one of two images is among the k nearest of the other, s being
+    the distance to the k-th. It is divided by both row sums (α = 1) and made a Markov operator. New points, and the
+    training images alike, get the kernel-weighted mean of the eigenvectors at their k nearest references (the
+    division by the eigenvalue is contained in the standardisation).
+
+    With local scales the row sums are nearly equal, so that distances are counted in neighbours: on an interval
+    the first component is close to cos(πF) with F the share of images to one side, which is its length only where the
+    images are evenly spread. A graph in pieces is joined by the shortest edges between them, with weight 1/e.
+
+    Parameters
+    ----------
+    x : array, shape (n, pixels) or (n, *image_shape)
+    n_components : int
+    n_neighbors : int
+        k.
+    landmarks : int, optional
+        Build the operator on so many randomly chosen images instead of all; saves time and loses detail.
+    seed : int
+        Seed of that choice; without landmarks nothing is random.
+
+    Returns
+    -------
+    Field
+
+    Raises
+    ------
+    InputError
+        If the images are unusable, or too few for the other arguments.
+
+    Warns
+    -----
+    UserWarning
+        If the graph is in pieces, a sign is not determined, or components form near multiplets.
+    """
+    k = as_integer(n_neighbors, "n_neighbors", 1)
+    x, n_components = _checked(x, n_components)
+    m = _landmark_count(landmarks, len(x), len(x))
+    if m < max(k, n_components) + 2:
+        raise InputError(
+            f"{m} images or landmarks are too few for {k} neighbours and {n_components} components; at least "
+            f"{max(k, n_components) + 2} are needed. Give more, or ask for fewer."
+        )
+    base, _ = _principal(x, PRINCIPAL_COMPONENTS)
+    references = _choose(len(x), m, seed)
+    graph, scales = _graph(base["points"][references], k)
+    densities = np.asarray(graph.sum(axis=1)).ravel()
+    graph = sp.diags_array(1 / densities) @ graph @ sp.diags_array(1 / densities)
+    root = np.sqrt(np.asarray(graph.sum(axis=1)).ravel())
+    levels, vectors = _leading(sp.diags_array(1 / root) @ graph @ sp.diags_array(1 / root), n_components + 2)
+    functions = vectors[:, 1:-1] / root[:, None]
+    functions /= functions.std(axis=0)
+    return _field("diffusion", x, levels[1:], base, references, scales, densities, functions, k)
+
+
+def neighbour_field(x, n_components, *, landmarks=None, perplexity=30, seed=0):
+    """A t-SNE of landmarks, interpolated to all images and turned to its principal axes.
+
+    Points get the mean of their 10 nearest landmarks, weighted by the kernel of `diffusion_field`.
+
+    Parameters
+    ----------
+    x : array, shape (n, pixels) or (n, *image_shape)
+    n_components : int
+        Up to 3 by the Barnes–Hut approximation; more by the exact gradient, whose time grows with the square of
+        the landmarks (minutes at 2 000).
+    landmarks : int, optional
+        Randomly chosen images that are embedded; by default 6 000 (2 000 for more than 3 components), or all
+        if there are fewer.
+    perplexity : float
+        Effective number of neighbours of the t-SNE.
+    seed : int
+        Seed of the choice of landmarks and of the t-SNE.
+
+    Returns
+    -------
+    Field
+
+    Raises
+    ------
+    InputError
+        If the images are unusable, or too few for the other arguments.
+    """
+    x, n_components = _checked(x, n_components)
+    m = _landmark_count(landmarks, len(x), min(len(x), 6000 if n_components <= 3 else 2000))
+    if not perplexity > 0 or m < max(EMBEDDED_NEIGHBOURS, perplexity, n_components) + 2:
+        raise InputError(
+            f"perplexity must be positive and less than the number of landmarks; it is {perplexity!r} for {m} "
+            f"landmarks, of which at least {EMBEDDED_NEIGHBOURS + 2} are needed."
+        )
+    base, _ = _principal(x, PRINCIPAL_COMPONENTS)
+    if n_components > base["points"].shape[1]:
+        raise InputError(f"n_components must be at most the number of pixels, {x.shape[1]}; it is {n_components}.")
+    references = _choose(len(x), m, seed)
+    own, k = base["points"][references], EMBEDDED_NEIGHBOURS
+    scales, densities = _floored(_others(own, k)[0][:, -1]), np.ones(m)
+    embedding = _embed(own, n_components, perplexity, seed)
+    found = _interpolate(base["points"], own, scales, densities, embedding, k)
+    levels, axes = np.linalg.eigh(np.atleast_2d(np.cov(found.T, bias=True)))
+    levels, embedding = np.append(levels[::-1], 0.0), embedding @ axes[:, ::-1]
+    return _field("neighbour", x, levels, base, references, scales, densities, embedding, k)
+
+
+def pca_field(x, n_components):
+    """The first principal components: the linear field, a control for the other two.
+
+    Parameters
+    ----------
+    x : array, shape (n, pixels) or (n, *image_shape)
+    n_components : int
+        At most the number of directions in which the images vary.
+
+    Returns
+    -------
+    Field
+
+    Raises
+    ------
+    InputError
+        If the images are unusable or vary in fewer directions.
+    """
+    x, n_components = _checked(x, n_components)
+    base, shares = _principal(x, max(PRINCIPAL_COMPONENTS, n_components))
+    shares = np.append(shares, 0.0)
+    if n_components >= len(shares) or shares[n_components - 1] < 1e-10:
+        raise InputError(
+            f"The images vary in {np.count_nonzero(shares >= 1e-10)} directions only; n_components = {n_components} "
+            "would have components without variance. Ask for fewer."
+        )
+    nothing = np.empty(0)
+    return _field(
+        "principal components",
+        x,
+        shares[: n_components + 1],
+        base,
+        nothing.astype(int),
+        nothing,
+        nothing,
+        np.empty((0, n_components)),
+        0,
+    )
+
+
+def shuffled(field, seed=0):
+    """The field with its values dealt to the images anew: the same distribution, no relation to the images.
+
+    Parameters
+    ----------
+    field : Field
+    seed : int
+
+    Returns
+    -------
+    Field
+        Its `transform` raises InputError.
+    """
+    order = np.random.default_rng(seed).permutation(len(field.values))
+    return dataclasses.replace(field, name=f"shuffled {field.name}", values=field.values[order])
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """How well the field at new images agrees with that of their nearest training images.
+
+    Attributes
+    ----------
+    correlation, r2 : ndarrays of float64, shape (k,)
+        Of each component: Pearson correlation, and the share of the variance of `transform` that the mean of the
+        neighbours' values leaves unexplained, subtracted from 1.
+    """
+
+    correlation: np.ndarray
+    r2: np.ndarray
+
+
+def held_out_agreement(field, x_new, *, n_neighbors=10):
+    """Check that new images land where their nearest training images are.
+
+    Parameters
+    ----------
+    field : Field
+    x_new : array, shape (m, pixels) or (m, *image_shape)
+        At least 3 images that were not used to make the field.
+    n_neighbors : int
+        Nearest training images, by distance of the projected images, whose values are averaged without weights.
+
+    Returns
+    -------
+    HeldOut
+
+    Raises
+    ------
+    InputError
+        As `Field.transform`, and if there are too few images.
+    """
+    k, found = as_integer(n_neighbors, "n_neighbors", 1), field.transform(x_new).astype(float)
+    if len(found) < 3 or k > len(field.points):
+        raise InputError(
+            f"held_out_agreement needs at least 3 new images and {k} training images; there are {len(found)} and "
+            f"{len(field.points)}."
+        )
+    _, indices = _nearest(field.points, field._points(x_new), k)
+    expected = field.values[indices].mean(axis=1, dtype=float)
+    r2 = 1 - ((found - expected) ** 2).mean(axis=0) / np.maximum(found.var(axis=0), np.finfo(float).tiny)
+    return HeldOut(_correlation(found, expected), r2)
+
+
+def _as_matrix(x, pixels=None):
+    """Images as float32 of shape (n, pixels)."""
+    x = np.asarray(x)
+    size = math.prod(x.shape[1:])
+    if x.ndim < 2 or x.size == 0 or size != (pixels or size):
+        raise InputError(f"x must have shape (n, {pixels or 'pixels'}) or (n, *image_shape); it has {x.shape}.")
+    if x.dtype.kind not in "fiub" or not np.isfinite(x).all():
+        raise InputError("x must hold finite real numbers; some values are NaN, infinite or no numbers.")
+    return np.ascontiguousarray(x.reshape(len(x), size), dtype=np.float32)
+
+
+def _checked(x, n_components):
+    x, n_components = _as_matrix(x), as_integer(n_components, "n_components", 1)
+    distinct = len({hash(row.tobytes()) for row in x})
+    if distinct < n_components + 2:
+        raise InputError(
+            f"x has {distinct} different images, too few for {n_components} components; give more images that "
+            "differ from each other."
+        )
+    return x, n_components
+
+
+def _landmark_count(landmarks, n, default):
+    m = default if landmarks is None else as_integer(landmarks, "landmarks", 1)
+    if m > n:
+        raise InputError(f"landmarks must be at most the number of images, {n}; it is {m}.")
+    return m
+
+
+def _choose(n, m, seed):
+    return np.arange(n) if m == n else np.sort(np.random.default_rng(seed).permutation(n)[:m])
+
+
+def _principal(x, count):
+    """What a projection on the leading principal components consists of, and the shares of variance."""
+    mean = x.mean(axis=0, dtype=float)
+    covariance = sum((block - mean).T @ (block - mean) for block in _blocks(x)) / len(x)
+    variances, axes = np.linalg.eigh(covariance)
+    axes = np.ascontiguousarray(axes[:, ::-1][:, :count])
+    shares = variances[::-1] / variances.sum()
+    return {"points": _project(x, mean, axes), "pixel_mean": mean, "projection": axes}, shares
+
+
+def _project(x, mean, axes):
+    return np.concatenate([((block - mean) @ axes).astype(np.float32) for block in _blocks(x)])
+
+
+def _blocks(x):
+    """Row blocks in float64, small enough that memory does not grow with the number of images."""
+    return (x[start : start + BLOCK].astype(float) for start in range(0, len(x), BLOCK))
+
+
+def _nearest(references, points, k):
+    """Distances and indices of the k nearest references, nearest first, shapes (n, k)."""
+    return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(references).kneighbors(points)
+
+
+def _others(points, k):
+    """The k nearest other points of each point."""
+    distances, indices = _nearest(points, points, k + 1)
+    # A duplicate may be found before the point itself; with many of them the point may be missing.
+    own = indices == np.arange(len(points))[:, None]
+    own[~own.any(axis=1), -1] = True
+    return distances[~own].reshape(-1, k).astype(float), indices[~own].reshape(-1, k)
+
+
+def _floored(scales):
+    """Scales with 0, that of a point with k duplicates, replaced by the smallest positive one."""
+    if not scales.any():
+        raise InputError(
+            "Every image has as many duplicates as neighbours; remove duplicates or ask for more neighbours."
+        )
+    return np.maximum(scales, scales[scales > 0].min())
+
+
+def _kernel(distances, scales, others):
+    return np.exp(-np.minimum(distances**2 / (scales * others), MAX_EXPONENT))
+
+
+def _graph(points, k):
+    """Symmetric kernel on the union of k-nearest-neighbour edges, in one piece, and the scales."""
+    n = len(points)
+    distances, indices = _others(points, k)
+    scales = _floored(distances[:, -1])
+    weights = _kernel(distances, scales[:, None], scales[indices])
+    graph = sp.csr_array((weights.ravel(), (np.repeat(np.arange(n), k), indices.ravel())), shape=(n, n))
+    graph = graph.maximum(graph.T)
+    pieces, labels = connected_components(graph, directed=False)
+    if pieces > 1:
+        warnings.warn(
+            f"The neighbour graph is in {pieces} pieces; they are joined by the shortest edges between them, and "
+            "the leading components will tell the pieces apart. More neighbours or fewer duplicates may avoid this.",
+            stacklevel=3,
+        )
+    while pieces > 1:
+        # Borůvka's rounds: each piece but the largest takes its shortest edge to another.
+        edges = [_shortest_edge(points, labels == piece) for piece in _all_but_largest(labels)]
+        i, j = np.array(edges).T
+        joins = sp.csr_array((np.full(len(i), np.exp(-1)), (i, j)), shape=(n, n)).astype(bool) * np.exp(-1)
+        graph = graph.maximum(joins.maximum(joins.T))
+        pieces, labels = connected_components(graph, directed=False)
+    return graph, scales
+
+
+def _all_but_largest(labels):
+    sizes = np.bincount(labels)
+    return np.delete(np.arange(len(sizes)), sizes.argmax())
+
+
+def _shortest_edge(points, inside):
+    rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
+    nearest, distances = pairwise_distances_argmin_min(points[rows], points[others])
+    best = distances.argmin()
+    return rows[best], others[nearest[best]]
+
+
+def _leading(operator, count):
+    """The largest eigenvalues, descending, of a symmetric operator with norm 1, and their vectors.
+
+    Lanczos can miss members of a multiplet. So some more pairs are computed, and the rest of the space is searched
+    from another start until nothing is found there above the levels that are wanted.
+    """
+    n = operator.shape[0]
+    if n <= DENSE:
+        levels, vectors = np.linalg.eigh(operator.toarray())
+        return levels[::-1][:count], vectors[:, ::-1][:, :count]
+    generator = np.random.default_rng(0)
+    levels, vectors = eigsh(operator, k=count + 8, which="LA", v0=generator.standard_normal(n))
+    while True:
+        rest = LinearOperator(
+            (n, n), matvec=lambda v, w=vectors, e=levels: operator @ v - w @ ((e + 1) * (w.T @ v)), dtype=float
+        )
+        start = generator.standard_normal(n)
+        level, vector = eigsh(rest, k=1, which="LA", v0=start - vectors @ (vectors.T @ start), tol=1e-5)
+        if level[0] <= np.sort(levels)[-count] + 1e-9:
+            break
+        missed, vector = eigsh(rest, k=1, which="LA", v0=vector[:, 0])
+        levels, vectors = np.append(levels, missed), np.hstack([vectors, vector])
+    order = np.argsort(-levels)[:count]
+    levels, vectors = levels[order], vectors[:, order]
+    residual = np.linalg.norm(operator @ vectors - vectors * levels, axis=0).max()
+    if residual > 1e-8:
+        warnings.warn(f"The eigenvectors of the diffusion operator have residuals up to {residual:.1g}.", stacklevel=3)
+    return levels, vectors
+
+
+def _interpolate(points, references, scales, densities, coordinates, k):
+    """Mean of the coordinates at the k nearest references, weighted by kernel over density; shape (n, k)."""
+    distances, indices = _nearest(references, points, k)
+    own = np.maximum(distances[:, -1:], scales.min())
+    exponents = np.minimum(distances**2 / (own * scales[indices]), MAX_EXPONENT)
+    weights = np.exp(exponents.min(axis=1, keepdims=True) - exponents) / densities[indices]
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.einsum("nj,njk->nk", weights, coordinates[indices].astype(float))
+
+
+def _embed(points, n_components, perplexity, seed):
+    """The embedding of a neighbour field, shape (m, n_components)."""
+    method = "barnes_hut" if n_components <= 3 else "exact"
+    # The parallel gradient adds in an order that varies from run to run, and t-SNE amplifies rounding.
+    with threadpool_limits(1, user_api="openmp"):
+        return TSNE(
+            n_components, perplexity=perplexity, init="pca", random_state=seed, method=method, n_jobs=1
+        ).fit_transform(points)
+
+
+def _correlation(a, b):
+    """Pearson correlation of equal-numbered columns; 0 where one has no variance."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    scale = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    return np.divide((a * b).sum(axis=0), scale, out=np.zeros(len(scale)), where=scale > 0)
+
+
+def _field(name, x, levels, base, references, scales, densities, coordinates, k):
+    """Standardise, fix signs, warn of what is not determined; the last of the levels belongs to no component."""
+    coordinates = np.asarray(coordinates, dtype=np.float32)
+    one = np.ones(coordinates.shape[1])
+    draft = Field(
+        name,
+        values=np.empty(0),
+        eigenvalues=levels[:-1],
+        next_eigenvalue=float(levels[-1]),
+        references=references.astype(np.int32),
+        scales=scales.astype(np.float32),
+        densities=densities.astype(np.float32),
+        coordinates=coordinates,
+        n_neighbors=k,
+        centre=0 * one,
+        spread=one,
+        **base,
+    )
+    found = draft._raw(draft.points)
+    centre, spread = found.mean(axis=0), found.std(axis=0)
+    if not (spread > 1e-10 * np.abs(found).max()).all():
+        raise InputError(f"Some components of the {name} field do not vary over the images; ask for fewer.")
+    signs, doubtful = _signs((found - centre) / spread, x)
+    values, spread = ((found - centre) / (spread * signs)).astype(np.float32), spread * signs
+    field = dataclasses.replace(draft, values=values, centre=centre, spread=spread)
+    if doubtful:
+        warnings.warn(
+            f"The signs of components {doubtful} of the {name} field are not determined by skewness or pixels; "
+            "they may differ for other images.",
+            stacklevel=3,
+        )
+    if field.near_multiplets:
+        groups = ", ".join(map(str, field.near_multiplets))
+        warnings.warn(
+            f"The {name} field has nearly equal levels, whose components small changes of the data mix: {groups} "
+            f"(numbered from 0; {len(levels) - 1} is the first left out).",
+            stacklevel=3,
+        )
+    return field
+
+
+def _signs(values, x):
+    """Signs for standardised values, and the numbers of the components whose sign is a matter of chance."""
+    cubes = values**3
+    skewness = cubes.mean(axis=0)
+    skewed = np.abs(skewness) > 3 * cubes.std(axis=0) / math.sqrt(len(values))
+    rows = np.split(values, range(BLOCK, len(values), BLOCK))
+    pattern = sum(block.T @ own for block, own in zip(_blocks(x), rows, strict=True)) ** 3
+    balance = pattern.sum(axis=0)
+    doubtful = ~skewed & (np.abs(balance) < 0.1 * np.abs(pattern).sum(axis=0))
+    return np.where(np.where(skewed, skewness, balance) < 0, -1.0, 1.0), [int(i) for i in np.flatnonzero(doubtful)]
