@@ -196,8 +196,14 @@ def test_duplicates_do_no_harm(rng):
     assert np.abs(field.values[-30:] - field.values[-1]).max() < 1e-5
 
 
-def test_many_components_of_a_neighbour_embedding(digits):
-    field = neighbour_field(digits.train, 4, landmarks=120, perplexity=15)
+@pytest.mark.filterwarnings("ignore:The signs of components")
+def test_a_neighbour_field_is_completed_by_principal_components(digits):
+    field = neighbour_field(digits.train, 4, landmarks=400)
+    plane = neighbour_field(digits.train, 2, landmarks=400)
+    assert np.allclose(field.values[:, :2], plane.values, atol=1e-5)
+    linear = pca_field(digits.train, 2).values
+    correlation = np.corrcoef(field.values[:, 2:].T, linear.T)[:2, 2:]
+    assert np.abs(np.diag(correlation)).min() > 0.9
     assert field.values.shape == (len(digits.train), 4) and np.isfinite(field.values).all()
 
 

@@ -114,7 +114,7 @@ class Schedule:
     Raises
     ------
     InputError
-        If 0 ≤ warm_start ≤ fade ≤ switch_off < 1 does not hold: the schedule would not come to its end.
+        If 0 ≤ warm_start < 1 and 0 ≤ fade ≤ switch_off < 1 do not hold: the schedule would not come to its end.
     """
 
     warm_start: float = 0.0
@@ -122,12 +122,12 @@ class Schedule:
     switch_off: float | None = None
 
     def __post_init__(self):
-        given = [v for v in (self.warm_start, self.fade, self.switch_off) if v is not None]
-        real = all(isinstance(v, int | float) and math.isfinite(v) for v in given)
-        if not real or given != sorted(given) or given[0] < 0 or given[-1] >= 1:
+        given = [v for v in (self.fade, self.switch_off) if v is not None]
+        real = all(isinstance(v, int | float) and 0 <= v < 1 for v in (self.warm_start, *given))
+        if not real or given != sorted(given):
             raise InputError(
-                "A schedule needs 0 ≤ warm_start ≤ fade ≤ switch_off < 1, fractions of the training, or it never comes "
-                f"to its end; it has {self.warm_start!r}, {self.fade!r}, {self.switch_off!r}."
+                "A schedule needs 0 ≤ warm_start < 1 and 0 ≤ fade ≤ switch_off < 1, fractions of the training, or it "
+                f"never comes to its end; it has {self.warm_start!r}, {self.fade!r}, {self.switch_off!r}."
             )
         if self.fade is not None and self.switch_off is None:
             raise InputError(f"A schedule with fade={self.fade!r} needs switch_off=, where the field is gone.")
@@ -158,7 +158,7 @@ class Schedule:
         )
 
 
-SCHEDULES = {"constant": Schedule(), "adiabatic": Schedule(0.1), "switch-off": Schedule(0.1, 0.2, 0.7)}
+SCHEDULES = {"constant": Schedule(), "adiabatic": Schedule(0.1), "switch-off": Schedule(0.1, 0.1, 0.5)}
 
 
 def couplings(coupling, latent_dim):

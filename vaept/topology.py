@@ -47,7 +47,8 @@ class Field:
         The field at the training images, read-only.
     eigenvalues : ndarray of float64, shape (k,)
         Descending. Diffusion: of the Markov operator (1 is the constant function, which is left out). Principal
-        components: share of the images' variance. Neighbour: variance along each axis of the embedding.
+        components: share of the images' variance. Neighbour: variance along the axes of the plane, in units in
+        which the smaller is twice the next, and after them shares of the images' variance.
     next_eigenvalue : float
         That of the first component left out; 0 where there is none.
     points : ndarray of float32, shape (n, p)
@@ -209,22 +210,21 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     return _field("diffusion", x, levels[1:], base, references, scales, densities, functions, k)
 
 
-def neighbour_field(x, n_components, *, landmarks=None, perplexity=30, seed=0):
-    """A t-SNE of landmarks, interpolated to all images and turned to its principal axes.
+def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0):
+    """A neighbour embedding (t-SNE) of landmarks in the plane, completed by the leading principal components.
 
-    Points get the mean of their 10 nearest landmarks, weighted by the kernel of `diffusion_field`.
+    The first two components are the plane of the embedding, turned to its principal axes: the arrangement of the
+    images. The others are the first principal components, of which the plane tells nothing definite. Images get the
+    mean of their 10 nearest landmarks, weighted by the kernel of `diffusion_field`.
 
     Parameters
     ----------
     x : array, shape (n, pixels) or (n, *image_shape)
     n_components : int
-        Up to 3 by the Barnes–Hut approximation; more by the exact gradient, whose time grows with the square of
-        the landmarks (minutes at 2 000).
     landmarks : int, optional
-        Randomly chosen images that are embedded; by default 6 000 (2 000 for more than 3 components), or all
-        if there are fewer.
-    perplexity : float
-        Effective number of neighbours of the t-SNE.
+        Randomly chosen images that are embedded; by default 6 000, or all if there are fewer.
+    perplexity : float, optional
+        Effective number of neighbours of the t-SNE; by default a sixtieth of the landmarks, at least 5.
     seed : int
         Seed of the choice of landmarks and of the t-SNE.
 
@@ -236,25 +236,31 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=30, seed=0):
     ------
     InputError
         If the images are unusable, or too few for the other arguments.
+
+    Warns
+    -----
+    UserWarning
+        If a sign is not determined or components form near multiplets.
     """
     x, n_components = _checked(x, n_components)
-    m = _landmark_count(landmarks, len(x), min(len(x), 6000 if n_components <= 3 else 2000))
+    m = _landmark_count(landmarks, len(x), min(len(x), 6000))
+    perplexity = max(5, m / 60) if perplexity is None else perplexity
     if not perplexity > 0 or m < max(EMBEDDED_NEIGHBOURS, perplexity, n_components) + 2:
         raise InputError(
             f"perplexity must be positive and less than the number of landmarks; it is {perplexity!r} for {m} "
             f"landmarks, of which at least {EMBEDDED_NEIGHBOURS + 2} are needed."
         )
-    base, _ = _principal(x, PRINCIPAL_COMPONENTS)
+    base, shares = _principal(x, max(PRINCIPAL_COMPONENTS, n_components))
     if n_components > base["points"].shape[1]:
         raise InputError(f"n_components must be at most the number of pixels, {x.shape[1]}; it is {n_components}.")
     references = _choose(len(x), m, seed)
     own, k = base["points"][references], EMBEDDED_NEIGHBOURS
     scales, densities = _floored(_others(own, k)[0][:, -1]), np.ones(m)
-    embedding = _embed(own, n_components, perplexity, seed)
-    found = _interpolate(base["points"], own, scales, densities, embedding, k)
-    levels, axes = np.linalg.eigh(np.atleast_2d(np.cov(found.T, bias=True)))
-    levels, embedding = np.append(levels[::-1], 0.0), embedding @ axes[:, ::-1]
-    return _field("neighbour", x, levels, base, references, scales, densities, embedding, k)
+    plane, variances = _to_principal_axes(_embed(own, perplexity, seed))
+    coordinates = np.concatenate([plane, own], axis=1)[:, :n_components]
+    # The plane and the rest have units of their own: in these no level of one is near a level of the other.
+    levels = np.append(variances / variances[-1] * 2 * shares[0], np.append(shares, 0))[: n_components + 1]
+    return _field("neighbour", x, levels, base, references, scales, densities, coordinates, k)
 
 
 def pca_field(x, n_components):
@@ -517,14 +523,18 @@ def _interpolate(points, references, scales, densities, coordinates, k):
     return np.einsum("nj,njk->nk", weights, coordinates[indices].astype(float))
 
 
-def _embed(points, n_components, perplexity, seed):
-    """The embedding of a neighbour field, shape (m, n_components)."""
-    method = "barnes_hut" if n_components <= 3 else "exact"
+def _embed(points, perplexity, seed):
+    """The embedding of the landmarks of a neighbour field, shape (m, 2)."""
     # The parallel gradient adds in an order that varies from run to run, and t-SNE amplifies rounding.
     with threadpool_limits(1, user_api="openmp"):
-        return TSNE(
-            n_components, perplexity=perplexity, init="pca", random_state=seed, method=method, n_jobs=1
-        ).fit_transform(points)
+        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(points)
+
+
+def _to_principal_axes(points):
+    """Centred points in their principal axes, and the variances along these, descending."""
+    centred = points - points.mean(axis=0, dtype=float)
+    variances, axes = np.linalg.eigh(np.cov(centred.T, bias=True))
+    return centred @ axes[:, ::-1], variances[::-1]
 
 
 def _correlation(a, b):

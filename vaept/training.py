@@ -87,7 +87,7 @@ def fit(
         λ, or λ ε_k for each coordinate, as for `vaept.potentials.couplings`. Needed with a field; 1 for wells.
     schedule : {"constant", "adiabatic", "switch-off"} or Schedule
         When the reconstruction is turned on and the potential off. "adiabatic" turns the reconstruction on over the
-        first tenth of the training; "switch-off" does that and turns the potential off at 70 %.
+        first tenth of the training; "switch-off" does that and fades the potential out until half of it is done.
     potential : {"dipole", "wells"}, optional
         Default: "dipole", the coupling to the field, if a field is given, else none.
     start : Ensemble, optional
