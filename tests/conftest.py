@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ortho_group
 
 from vaept import datasets
+from vaept.degeneracy import Estimate
+from vaept.records import ArmRecord, Records, Series
 from vaept.training import fit
 
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}
@@ -22,3 +25,45 @@ def ensemble(digits):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def records(rng):
+    """Records of a study that never was: plain members are turned at random, corrected ones agree."""
+    n, members = 300, 4
+    arms = {}
+    for d in (2, 4):
+        base = rng.standard_normal((n, d)) * np.linspace(1.3, 0.8, d)
+        for name in ("cold", "warm", "shuffled", "principal", "diffusion", "corrected"):
+            turns = ortho_group.rvs(d, size=members, random_state=3)
+            free = name in ("cold", "warm", "shuffled")
+            mean = np.stack([base @ turn if free else base for turn in turns])
+            mean += 0.1 * rng.standard_normal(mean.shape)
+            loss = 24 + {"corrected": -1.0, "principal": -0.5}.get(name, 0.0) + 0.02 * rng.standard_normal(members)
+            arms[name, d] = ArmRecord(
+                mean=mean.astype(np.float16).astype(np.float32),
+                deviation=np.full(mean.shape, 0.25, dtype=np.float32) if name in ("cold", "corrected") else None,
+                minus_elbo=loss,
+                minus_perturbed_elbo=loss,
+                log_likelihood=-loss + 0.2,
+                exact_log_likelihood=np.full(members, np.nan),
+                minus_elbo_of_these=loss,
+                active_units=np.full(members, d),
+                run=f"ensemble-{name}{d}0123456789",
+            )
+    values = np.array([0, 0.1, 0.3, 1.0, 3.0])
+    estimates = [Estimate(a, a - 0.02, a + 0.01) for a in (0.1, 0.5, 0.9, 0.97, 0.99)]
+    losses = 24 + 0.2 * values[:, None] ** 2 + 0.001 * rng.standard_normal((5, members))
+    runs = [f"ensemble-{i}0123456789abcdef" for i in range(5)]
+    return Records(
+        profile="test",
+        data="digits",
+        n_train=1438,
+        labels=np.arange(n) % 10,
+        arms=arms,
+        couplings=Series(values, estimates, estimates, losses, losses, runs),
+        couplings_dim=4,
+        aftermath={d: Series(values, estimates[::-1], estimates[::-1], losses, losses, runs) for d in (2, 4)},
+        fields={"neighbour": {"halves": [0.9, 0.8]}},
+        provenance={"created": "today"},
+    )

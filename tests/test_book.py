@@ -1,6 +1,5 @@
 """The built book: executed from the quick profile, then read as a browser would."""
 
-import dataclasses
 import html.parser
 import shutil
 import urllib.parse
@@ -12,15 +11,13 @@ from test_notebooks import NOTEBOOKS, glued
 
 from vaept import book
 from vaept.book import BookError
+from vaept.claims import ledger
 from vaept.profiles import profile
 from vaept.store import RunStore
 from vaept.study import Study
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.xdist_group("book")
-SUBSTITUTIONS = dict.fromkeys(
-    ("profile", "data", "n_train", "members", "d", "minus_elbo", "agreement", "rotation"), "some value"
-)
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +26,19 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def measured(study):
+    records = study.records()
+    return records, ledger(records)
+
+
+@pytest.fixture(scope="session")
 def executed(study):
     return book.execute(study, jobs=2)
 
 
 @pytest.fixture(scope="session")
-def built(study, executed, tmp_path_factory):
-    return book.build(study, executed, tmp_path_factory.mktemp("book"), SUBSTITUTIONS).parent
+def built(study, measured, executed, tmp_path_factory):
+    return book.build(study, *measured, executed, tmp_path_factory.mktemp("book")).parent
 
 
 class Page(html.parser.HTMLParser):
@@ -138,17 +141,16 @@ def test_a_chapter_that_fails_is_named_with_its_error(study, copy):
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     nbformat.write(broken, copy / "notebooks" / "01_broken.ipynb")
-    small = dataclasses.replace(study.profile, latent_dims=())
     with pytest.raises(BookError, match=r"01_broken\.ipynb failed: ZeroDivisionError: division by zero"):
-        book.execute(Study(small, study.store), jobs=1)
+        book.execute(study, jobs=1)
 
 
-def test_a_warning_fails_the_build_and_keeps_the_old_book(study, executed, copy, tmp_path):
+def test_a_warning_fails_the_build_and_keeps_the_old_book(study, measured, executed, copy, tmp_path):
     output = tmp_path / "out"
     (output / "html").mkdir(parents=True)
     (output / "html" / "index.html").write_text("the old book")
     with (copy / "book" / "fidelity.md").open("a") as page:
         page.write("\nSee {numref}`no-such-figure`.\n")
     with pytest.raises(BookError, match="no-such-figure"):
-        book.build(study, executed, output, SUBSTITUTIONS)
+        book.build(study, *measured, executed, output)
     assert (output / "html" / "index.html").read_text() == "the old book"

@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import vaept
-from vaept import book, training
+from vaept import book, cli, training
 from vaept.cli import main
 from vaept.ensemble import Ensemble
+from vaept.study import Study
 
 QUICK = ["--seeds", "2", "--epochs", "2", "--hidden", "8", "--jobs", "1"]
 
@@ -20,7 +21,7 @@ def call(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", [[], ["reproduce"], ["train"]])
+@pytest.mark.parametrize("command", [[], ["reproduce"], ["train"], ["verify"], ["publish"]])
 def test_help_explains_every_option(command):
     shown = call(*command, "--help")
     assert shown.exit_code == 0 and "Usage:" in shown.output
@@ -117,3 +118,45 @@ def test_interrupted_training_says_that_it_can_be_continued(tmp_path):
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command continues" in shown and "Traceback" not in shown
+
+
+def test_verify_prints_the_published_ledger_without_data_or_training(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_train_member", None)
+    records.save(tmp_path / "results" / "test")
+    shown = call("verify", "--results", tmp_path / "results", "--figures", tmp_path / "figures")
+    assert shown.exit_code == 0, shown.output
+    assert "C4" in shown.output and "1,438 images of digits" in shown.output and "control:" in shown.output
+    assert len(list((tmp_path / "figures").glob("*_test.png"))) == 8
+
+
+@pytest.fixture
+def carried_out(records, monkeypatch):
+    """The command line finds a study that was carried out before."""
+    monkeypatch.setattr(cli, "_carry_out", lambda study, times: None)
+    monkeypatch.setattr(Study, "records", lambda study: records)
+
+
+def test_publish_then_verify_published(carried_out, records, tmp_path):
+    arguments = ["--results", tmp_path / "results", "--store", tmp_path / "runs", "--profile", "quick"]
+    shown = call("publish", *arguments)
+    assert shown.exit_code == 0 and "MB" in shown.output
+    assert sorted(path.name for path in (tmp_path / "results" / "quick").iterdir()) == [
+        "latents.safetensors",
+        "ledger.md",
+        "records.json",
+    ]
+    shown = call("verify", "--published", *arguments)
+    assert shown.exit_code == 0 and "0 of" in shown.output and "moved beyond" in shown.output
+
+    records.arms["corrected", 2].minus_elbo[:] += 5
+    shown = call("verify", "--published", *arguments)
+    assert shown.exit_code == 1
+    moved = [line for line in shown.output.splitlines() if line.startswith("  moved")]
+    assert moved and all("−ELBO" in line and "d = 2" in line for line in moved)
+
+
+def test_nothing_published(tmp_path):
+    shown = call("verify", "--results", tmp_path)
+    assert shown.exit_code == 1 and "Nothing is published in" in shown.output
+    shown = call("verify", "--published", "--results", tmp_path, "--store", tmp_path / "runs")
+    assert shown.exit_code == 1 and "Nothing is published in" in shown.output

@@ -36,6 +36,14 @@ def draw(name, rng, labels):
         "fingerprints": ({"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))}, {"d = 2": np.arange(4)}),
         "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),
         "populations_by_class": (rng.random((3, 5)), [0, 1, 2], [0.5, 1.0, 2.0], 10),
+        "symmetry_breaking_toy": (rng.standard_normal((3, 10, 2)), ["a", "b", "c"], 0.5),
+        "field_of_the_digits": ([latents[0], latents[1]], labels, ["a", "b"]),
+        "ten_seeds_in_a_field": (latents, latents, labels),
+        "teaser": (latents, latents, labels),
+        "agreement_with_controls": ({"d = 2": {"no field, warm start": (agreement.coordinates, rng.random(3))}},),
+        "dose_response": (np.array([0.1, 1.0]), [agreement.coordinates] * 2, rng.random((2, 3)), 2.0, np.ones(2, bool)),
+        "persistence": (np.arange(2), {"d = 2": [agreement.coordinates] * 2}, {"d = 2": rng.random((2, 3))}),
+        "arrangements": ({"cold": rng.random(3)}, {"cold": rng.random(3)}),
     }[name]
     if name == "wells_and_levels":
         arguments = (arguments[0][0], *arguments[1:])

@@ -7,10 +7,11 @@ import pytest
 from numpy.polynomial.hermite import hermgauss
 from scipy import sparse
 from scipy.special import binom
+from scipy.stats import ortho_group
 
 from vaept.errors import InputError
 from vaept.oscillator import quantum_numbers
-from vaept.perturbation import oscillator_series, resum, series
+from vaept.perturbation import orient, oscillator_series, resum, series
 
 # Bender & Wu 1969: p²/2 + x²/2 + g x⁴.
 ANHARMONIC = {
@@ -362,3 +363,70 @@ def test_bad_input_of_oscillator_series(arguments, message):
 def test_bad_input_of_resum(arguments):
     with pytest.raises(InputError, match="finite"):
         resum(*arguments)
+
+
+@pytest.fixture
+def oriented(rng):
+    """A whitened field and latents that follow it, with a little noise."""
+    field = rng.standard_normal((400, 3))
+    return field, field + 0.05 * rng.standard_normal((400, 3))
+
+
+def test_orient_undoes_rotations(oriented):
+    field, latents = oriented
+    turns = ortho_group.rvs(3, size=4, random_state=2)
+    found = orient(np.stack([latents @ turn for turn in turns]), field)
+    assert np.abs(found.latents - latents).max() < 0.1
+    assert np.allclose(found.matrix @ found.matrix.transpose(0, 2, 1), np.eye(3), atol=1e-12)
+    assert (found.energy <= found.energy_before + 1e-12).all()
+    assert ((found.rigidity > 0.5) & (found.rigidity <= 1)).all()
+
+
+def test_orient_finds_the_lowest_energy_of_the_group(oriented):
+    field, latents = oriented
+    latents = latents @ ortho_group.rvs(3, random_state=5)
+    moments = ((field - field.mean(axis=0)) * [1.1, 1.0, 0.9]).T @ latents / len(field)
+    best = orient(latents, field).energy[0]
+    tried = [-np.trace(turn @ moments.T) for turn in ortho_group.rvs(3, size=500, random_state=6)]
+    assert best <= min(tried) + 1e-9 and best > min(tried) - 1
+    signed = orient(latents, field, group="signed permutation")
+    everyone = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            everyone.append(-np.trace((np.eye(3)[list(order)] * signs) @ moments.T))
+    assert signed.energy[0] == pytest.approx(min(everyone)) and best <= signed.energy[0]
+
+
+def test_orienting_twice_changes_nothing(oriented):
+    field, latents = oriented
+    once = orient(latents, field).latents[0]
+    assert np.allclose(orient(once, field).matrix[0], np.eye(3), atol=1e-9)
+
+
+def test_the_strength_of_the_coupling_does_not_matter(oriented):
+    """Order 1 as soon as the coupling is positive."""
+    field, latents = oriented
+    assert np.allclose(orient(latents, field, coupling=1e-6).matrix, orient(latents, field, coupling=1).matrix)
+
+
+def test_a_direction_that_the_field_does_not_hold_is_warned_of(oriented):
+    field, latents = oriented
+    latents[:, 2] = 0
+    with pytest.warns(UserWarning, match=r"hardly holds some direction of members \[0\]"):
+        orient(latents, field)
+
+
+@pytest.mark.parametrize(
+    ("latents", "field", "arguments", "message"),
+    [
+        (np.zeros(3), np.zeros((3, 1)), {}, "latents must be finite"),
+        (np.full((5, 2), np.nan), np.zeros((5, 2)), {}, "latents must be finite"),
+        (np.ones((5, 2)), np.ones((4, 2)), {}, r"shape \(5, 2 or more\)"),
+        (np.ones((5, 2)), np.ones((5, 1)), {}, r"shape \(5, 2 or more\)"),
+        (np.ones((5, 2)), np.ones((5, 2)), {"group": "all"}, 'group must be "orthogonal"'),
+        (np.ones((5, 2)), np.ones((5, 2)), {"coupling": -1}, "coupling must be"),
+    ],
+)
+def test_what_cannot_be_oriented(latents, field, arguments, message):
+    with pytest.raises(InputError, match=message):
+        orient(latents, field, **arguments)

@@ -18,8 +18,11 @@ from pathlib import Path
 
 import joblib
 
+from vaept import figures
+from vaept.claims import as_markdown
 from vaept.errors import InputError, VaeptError
 from vaept.profiles import profile
+from vaept.records import Records
 from vaept.store import CHECKOUT, imported_modules, source_hash
 from vaept.study import Study
 
@@ -77,15 +80,17 @@ def execute(study: Study, jobs: int, report=lambda line: None):
         If a cell of a chapter fails; the message names the chapter and the error.
     """
     calls, root = [], checkout()
-    benchmarks = {path.name: path.read_text("utf-8") for path in sorted((root / "benchmarks").glob("results/*.json"))}
+    tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/records.json"))]
+    tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
+    results = [study.evaluation_folder(**how).name for _, how in study.everything()]
     for notebook in chapters(root):
         request = {
             "notebook": notebook.read_text("utf-8"),
             "profile": study.profile.name,
             "data": study.dataset.checksum,
             "source": source_hash(*sorted(imported_modules(_code(notebook)))),
-            "benchmarks": benchmarks,
-            "results": [study.evaluation_folder(d).name for d in study.profile.latent_dims],
+            "tables": tables,
+            "results": results,
         }
         calls.append(joblib.delayed(_execute_one)(study, notebook, request))
     paths = []
@@ -147,19 +152,20 @@ def _hide_stored_parameters(path):
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def build(study: Study, executed: list, output: Path, substitutions: dict):
+def build(study: Study, records: Records, entries: list, executed: list, output: Path):
     """Build the book from executed chapters.
 
     Parameters
     ----------
     study : Study
+    records : Records
+        Of that study; fill the numbers of the pages that do not compute, as {{ names }}, and draw the teaser.
+    entries : list of vaept.claims.Entry
+        The ledger, which becomes a page.
     executed : list of Path
         As `execute` returns them.
     output : Path
         The folder that receives `html`; an older book there is replaced once the new one is complete.
-    substitutions : dict
-        Values for the {{ names }} in the pages that do not compute.
-
     Returns
     -------
     Path
@@ -181,8 +187,10 @@ def build(study: Study, executed: list, output: Path, substitutions: dict):
     for path in executed:
         shutil.copy(path, source / "notebooks" / path.name)
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
+    (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
+    _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
-    config["parse"]["myst_substitutions"] = {name: str(value) for name, value in substitutions.items()}
+    config["parse"]["myst_substitutions"] = _substitutions(records, entries)
     if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
         config["sphinx"]["config"]["html_theme_options"] |= {
             "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
@@ -217,6 +225,52 @@ def build(study: Study, executed: list, output: Path, substitutions: dict):
     return html / "index.html"
 
 
+def _ledger_page(records, entries):
+    """The ledger as a page, in MyST Markdown."""
+    head = [
+        "# The ledger",
+        "",
+        "Every statement of the paper's abstract, in our words, with what was measured, the threshold that was written "
+        "down before the run, and a control. A claim is *reproduced* if every check holds, *partly* if some do, *not "
+        "reproduced* if none does. Values are means with 95 % intervals over members.",
+        "",
+        f"This copy: profile **{records.profile}**, {records.n_train:,} training images of {records.data}. "
+        f"`vaept verify --profile {records.profile}` prints this page.",
+        "",
+    ]
+    return "\n".join(head) + "\n" + as_markdown(entries)
+
+
+def _draw_teaser(study, records, path):
+    d = records.latent_dims[0]
+    arms = [records.arms[name, d] for name in ("cold", "corrected")]
+    made_by = "; ".join((study.label(d), study.label(d, "corrected").rpartition(", ")[2]))
+    planes = [record.mean[:, :, :2] for record in arms]
+    path.parent.mkdir(exist_ok=True)
+    figures.teaser(*planes, records.labels, made_by=made_by).savefig(path)
+
+
+def _substitutions(records, entries):
+    """Numbers for the pages that do not compute."""
+    d = records.latent_dims[0]
+    arms = {name: records.arms[name, d] for name in ("cold", "warm", "corrected")}
+    values = {
+        "profile": records.profile,
+        "data": records.data,
+        "n_train": f"{records.n_train:,}",
+        "members": len(arms["cold"].mean),
+        "d": d,
+    }
+    for name, record in arms.items():
+        values[f"{name}_loss"] = f"{record.minus_elbo.mean():.2f} ± {record.minus_elbo.std(ddof=1):.2f}"
+        values[f"{name}_agreement"] = f"{record.agreement.coordinates}"
+        values[f"{name}_rotation"] = f"{record.agreement.orthogonal}"
+    for entry in entries:
+        held = sum(check.holds for check in entry.checks)
+        values[entry.claim.id] = entry.verdict + (f" ({held} of {len(entry.checks)} checks)" if entry.checks else "")
+    return {name: str(value) for name, value in values.items()}
+
+
 def _status_page(study, executed):
     """A page on how this copy of the book was made, in MyST Markdown."""
     profile = study.profile
@@ -224,15 +278,16 @@ def _status_page(study, executed):
         "# How this copy was made",
         "",
         f"Every figure and number in these pages comes from one run with the profile **{profile.name}**: "
-        f"{profile.members} members for each of d = {', '.join(map(str, profile.latent_dims))}, "
+        f"{profile.members} members for each arm and each of d = {', '.join(map(str, profile.latent_dims))}, "
         f"{profile.epochs} epochs on {len(study.dataset.train):,} images of {study.dataset.name}, "
         f"tested on {len(study.dataset.test):,} others.",
         "",
         "| result | run | seconds | made (UTC) |",
         "|---|---|---|---|",
     ]
-    folders = [folder(d) for d in profile.latent_dims for folder in (study.ensemble_folder, study.evaluation_folder)]
-    names = [f"{what}, d = {d}" for d in profile.latent_dims for what in ("training", "evaluation")]
+    runs = study.everything()
+    folders = [folder(**how) for _, how in runs for folder in (study.ensemble_folder, study.evaluation_folder)]
+    names = [f"{what}: {name}" for name, _ in runs for what in ("training", "evaluation")]
     names += [path.stem.replace("_", " ") for path in executed]
     for name, folder in zip(names, folders + [path.parent for path in executed], strict=True):
         record = json.loads((folder / "provenance.json").read_text("utf-8"))

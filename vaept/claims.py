@@ -5,6 +5,7 @@ was written here before the run. The verdict is "reproduced" if every check hold
 reproduced" if none does, and "not yet run" if nothing was measured. Every check stands beside a control.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,6 +91,94 @@ def ledger(records):
         One for each claim, in order.
     """
     return [Entry(claim, tuple(claim.check(records)) if claim.check else ()) for claim in CLAIMS]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A check of a fresh run beside the published one.
+
+    Attributes
+    ----------
+    claim : str
+        Its id.
+    quantity : str
+    fresh, published : Estimate, or None
+        None where only the other has the check.
+    moved : bool
+        Whether the fresh mean lies outside the published interval (without one: differs by more than 1 %), or only
+        one has the check.
+    """
+
+    claim: str
+    quantity: str
+    fresh: Estimate | None
+    published: Estimate | None
+    moved: bool
+
+
+def changes(fresh, published):
+    """Compare two ledgers check by check.
+
+    Checks belong together if claim and place are the same, because their words may hold numbers.
+
+    Parameters
+    ----------
+    fresh, published : list of Entry
+
+    Returns
+    -------
+    list of Change
+    """
+    found = []
+    for new, old in zip(fresh, published, strict=True):
+        for one, other in itertools.zip_longest(new.checks, old.checks):
+            either = one or other
+            moved = one is None or other is None or _moved(one.value, other.value)
+            found.append(Change(new.claim.id, either.quantity, one and one.value, other and other.value, moved))
+    return found
+
+
+def _moved(fresh, published):
+    if np.isnan(fresh.mean) or np.isnan(published.mean):
+        return np.isnan(fresh.mean) != np.isnan(published.mean)
+    if np.isnan(published.low):
+        return abs(fresh.mean - published.mean) > 0.01 * abs(published.mean)
+    rounding = 1e-9 * max(1.0, abs(published.mean))
+    return not published.low - rounding <= fresh.mean <= published.high + rounding
+
+
+def as_markdown(entries):
+    """The ledger as a page of the book, in MyST Markdown."""
+    lines = []
+    for entry in entries:
+        lines += [
+            f"## {entry.claim.id}: {entry.verdict}",
+            "",
+            f"*{entry.claim.statement}*",
+            "",
+            entry.claim.measured,
+            "",
+        ]
+        if entry.checks:
+            lines += ["| measured | value | threshold | holds | control |", "|---|---|---|---|---|"]
+            for check in entry.checks:
+                holds = "yes" if check.holds else "no"
+                cells = (check.quantity, f"{check.value:.3g}", check.threshold, holds, check.control)
+                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def as_text(entries):
+    """The ledger for a terminal."""
+    lines = []
+    for entry in entries:
+        lines.append(f"{entry.claim.id}  {entry.verdict}: {entry.claim.statement}")
+        for check in entry.checks:
+            mark = "holds" if check.holds else "fails"
+            lines.append(f"    {mark}  {check.quantity}: {check.value:.3g} (threshold {check.threshold})")
+            lines.append(f"           control: {check.control}")
+    return "\n".join(lines)
 
 
 def mean_over_members(values, *, n_bootstrap=1000, seed=0):

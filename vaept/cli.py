@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 import joblib
-import numpy as np
 
 import vaept
 from vaept import book, datasets
+from vaept.claims import as_markdown, as_text, changes, ledger
 from vaept.degeneracy import compare
 from vaept.errors import InputError, VaeptError
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
 from vaept.profiles import profiles
+from vaept.records import Records
+from vaept.report import analysis_figures
 from vaept.storage import ensure_writable
 from vaept.study import open_study
 from vaept.training import fit
@@ -86,34 +88,41 @@ def reproduce(profile, data, jobs, device, store, output):
     name = study.profile.name if data is None else f"{study.profile.name}-{Path(data).stem}"
     output = output or root / "_build" / name
     ensure_writable(output)
-    times, results = {}, {}
+    times = {}
 
     with _timed(times, "data"):
         dataset = study.dataset
     click.echo(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} test images.")
-    for d in study.profile.latent_dims:
-        click.echo(f"d = {d}: {study.profile.members} members, {study.profile.epochs} epochs each")
-        with _timed(times, f"training, d = {d}"):
-            study.ensemble_folder(d)
-        with _timed(times, f"evaluation, d = {d}"):
-            results[d] = study.evaluation(d)
+    _carry_out(study, times)
+    with _timed(times, "records and ledger"):
+        records = study.records()
+        entries = ledger(records)
     click.echo("Executing the chapters")
     with _timed(times, "chapters"):
         executed = book.execute(study, jobs or joblib.cpu_count(), report=click.echo)
     click.echo("Building the book")
-    numbers = _main_numbers(results)
     with _timed(times, "building"):
-        index = book.build(study, executed, output, _substitutions(study, numbers))
+        index = book.build(study, records, entries, executed, output)
 
     click.echo("\nTime")
     for part, seconds in [*times.items(), ("in all", sum(times.values()))]:
         click.echo(f"  {part:<22}{seconds:7.1f} s")
-    click.echo("\nMain numbers (on test images; mean [95 % interval over members])")
-    for d, row in numbers.items():
-        click.echo(f"  d = {d}")
-        for quantity, value in row.items():
-            click.echo(f"    {quantity:<40}{value}")
+    click.echo("\nThe claims (vaept verify --profile " + study.profile.name + " shows every check)")
+    for entry in entries:
+        held = sum(check.holds for check in entry.checks)
+        click.echo(f"  {entry.claim.id}  {entry.verdict:<15}{held} of {len(entry.checks)} checks hold")
     click.echo(f"\nThe book: {index}")
+
+
+def _carry_out(study, times):
+    """Make every ensemble of a study and its evaluation, with a line for each."""
+    runs = study.everything()
+    for number, (name, how) in enumerate(runs, start=1):
+        click.echo(f"{number} of {len(runs)}: {name}")
+        with _timed(times, "fields and training"):
+            study.ensemble_folder(**how)
+        with _timed(times, "evaluation"):
+            study.evaluation_folder(**how)
 
 
 class _timed:
@@ -124,47 +133,100 @@ class _timed:
         self.start = time.perf_counter()
 
     def __exit__(self, *_):
-        self.times[self.part] = time.perf_counter() - self.start
+        self.times[self.part] = self.times.get(self.part, 0) + time.perf_counter() - self.start
 
 
-def _main_numbers(results):
-    numbers = {}
-    for d, result in results.items():
-        agreement = compare(result.mean)
-        numbers[d] = {
-            "−ELBO, mean ± sd over members (nats)": f"{-result.elbo.mean():.2f} ± {_deviation(result.elbo):.2f}",
-            "log p(x) − ELBO (nats)": f"{_gap(result):.2f}",
-            "active units": f"{result.active.sum(1).mean():.1f} of {d}",
-            "coordinate agreement, no alignment": f"{agreement.coordinates}",
-            "after the best signed permutation": f"{agreement.signed_permutation}",
-            "R² after the best rotation": f"{agreement.orthogonal}",
-            "R² after the best linear map": f"{agreement.linear}",
-        }
-    return numbers
+@main.command(cls=_Command)
+@click.option(
+    "--profile", metavar="P", help="A run of this profile, made now where it is missing: " + ", ".join(profiles()) + "."
+)
+@click.option("--published", is_flag=True, help="Compare that run with what the repository publishes.")
+@click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="What is published. [default: results]")
+@jobs_option
+@device_option
+@click.option(
+    "--store", type=click.Path(path_type=Path), metavar="DIR", help="Keep results here. [default: _build/runs]"
+)
+@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw the analysis figures there.")
+def verify(profile, published, results, jobs, device, store, figures):
+    """Print the ledger of the claims: thresholds, values with intervals, controls, verdicts.
+
+    Without options it is filled from the published records, without images and without training. The exit status
+    with --published is 1 if a number of the run lies outside the published interval.
+    """
+    root = results or book.checkout() / "results"
+    if profile is None and not published:
+        for folder in _published(root):
+            records = Records.load(folder)
+            click.echo(f"Published: profile {records.profile}, {records.n_train:,} images of {records.data}\n")
+            click.echo(as_text(ledger(records)) + "\n")
+            _draw(records, figures)
+        return
+    study = open_study(profile or "digits", store=store, jobs=jobs, device=device)
+    folder = root / study.profile.name
+    if published and folder not in _published(root):
+        raise InputError(f"Nothing is published for the profile {study.profile.name}: {folder} holds no records.json.")
+    _carry_out(study, {})
+    records = study.records()
+    entries = ledger(records)
+    click.echo("\n" + as_text(entries))
+    _draw(records, figures)
+    if published:
+        found = changes(entries, ledger(Records.load(folder)))
+        click.echo(f"\nBeside the published numbers ({folder}):")
+        for change in found:
+            mark = "moved" if change.moved else "as published"
+            values = f"{_number(change.fresh)}, published {_number(change.published)}"
+            click.echo(f"  {mark:<13}{change.claim}  {change.quantity}: {values}")
+        moved = sum(change.moved for change in found)
+        click.echo(f"{moved} of {len(found)} numbers moved beyond the published interval.")
+        if moved:
+            sys.exit(1)
 
 
-def _gap(result):
-    """Mean distance of the ELBO from the importance-weighted log p(x), on the images that have both."""
-    m = result.importance_weighted.shape[1]
-    return (result.importance_weighted - (result.reconstruction - result.kl)[:, :m]).mean()
+def _draw(records, folder):
+    if folder is not None:
+        ensure_writable(folder)
+        for name, figure in analysis_figures(records).items():
+            path = folder / f"{name}_{records.profile}.png"
+            figure.savefig(path)
+            click.echo(f"Drew {path}")
 
 
-def _deviation(values):
-    return np.std(values, ddof=1) if len(values) > 1 else 0.0
+def _number(estimate):
+    return "none" if estimate is None else f"{estimate:.3g}"
 
 
-def _substitutions(study, numbers):
-    d, row = next(iter(numbers.items()))
-    return {
-        "profile": study.profile.name,
-        "data": study.dataset.name,
-        "n_train": f"{len(study.dataset.train):,}",
-        "members": study.profile.members,
-        "d": d,
-        "minus_elbo": row["−ELBO, mean ± sd over members (nats)"],
-        "agreement": row["coordinate agreement, no alignment"],
-        "rotation": row["R² after the best rotation"],
-    }
+def _published(root):
+    folders = sorted(path.parent for path in root.glob("*/records.json"))
+    if not folders:
+        raise InputError(f"Nothing is published in {root}: it holds no folder with a records.json.")
+    return folders
+
+
+@main.command(cls=_Command)
+@click.option("--profile", default="mnist", show_default=True, metavar="P", help=f"One of {', '.join(profiles())}.")
+@click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Write here. [default: results]")
+@jobs_option
+@device_option
+@click.option(
+    "--store", type=click.Path(path_type=Path), metavar="DIR", help="Keep results here. [default: _build/runs]"
+)
+def publish(profile, results, jobs, device, store):
+    """Write what a profile's run measured to DIR/PROFILE: records, latents of test images, ledger.
+
+    These files are what `vaept verify` reads; commit them with the run that the book shows.
+    """
+    root = results or book.checkout() / "results"
+    ensure_writable(root)
+    study = open_study(profile, store=store, jobs=jobs, device=device)
+    _carry_out(study, {})
+    folder = root / profile
+    study.records().save(folder)
+    records = Records.load(folder)
+    (folder / "ledger.md").write_text(f"# Ledger, profile {profile}\n\n" + as_markdown(ledger(records)), "utf-8")
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    click.echo(f"Wrote {folder}, {size:.1f} MB")
 
 
 @main.command(cls=_Command)

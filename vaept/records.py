@@ -129,8 +129,8 @@ class Records:
     couplings_dim : int
     aftermath : dict from d to Series
         Epochs after the field was gone, from 0.
-    fields : dict from str to dict of str to Estimate or list
-        For each kind of field: agreement of fields made from disjoint halves of the images, and from other seeds.
+    fields : dict from str to dict from str to list of float
+        For each kind of field how well two fields agree on the test images, as `Study.field_reproducibility`.
     provenance : dict
         When, where and with what the results were made.
     """
@@ -212,9 +212,6 @@ class Records:
                     "arms": arms,
                     "couplings": _series(plain["couplings"]),
                     "aftermath": {int(d): _series(series) for d, series in plain["aftermath"].items()},
-                    "fields": {
-                        kind: {k: Estimate(**v) for k, v in own.items()} for kind, own in plain["fields"].items()
-                    },
                 }
             )
         except (KeyError, TypeError, ValueError) as error:

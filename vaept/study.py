@@ -2,21 +2,27 @@
 
 import json
 import shutil
+import warnings
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vaept import profiles, topology
 from vaept.datasets import load
+from vaept.degeneracy import compare
 from vaept.ensemble import Ensemble, Seed
 from vaept.evaluation import Evaluation, evaluate
 from vaept.profiles import Profile
+from vaept.records import IMAGES, ArmRecord, Records, Series
 from vaept.store import RunStore, default_store, source_hash
 from vaept.training import fit
 
-EXACT_ARMS = ("cold", "corrected")
+EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
+FIELD_PAIRS = 2
 
 
 @dataclass(frozen=True)
@@ -79,19 +85,92 @@ class Study:
                 runs.append((f"{total} epochs after, d = {d}", {"latent_dim": d, "arm": "corrected", "after": after}))
         return runs
 
+    def records(self):
+        """The `Records` of the whole study; what is missing is made now."""
+        p, dataset = self.profile, self.dataset
+        arms = {}
+        for d in p.latent_dims:
+            for name in p.arms:
+                run = self.ensemble_folder(d, name).name
+                arms[name, d] = ArmRecord.of(self.evaluation(d, name), run, deviations=name in EXACT_ARMS)
+        doses = [
+            (how.get("coupling", 0.0), self.evaluation(**how), self.ensemble_folder(**how).name)
+            for _, how in self.everything()
+            if "members" in how
+        ]
+        aftermath = {}
+        for d in p.latent_dims:
+            start = self.evaluation(d, "corrected")
+            start = Evaluation(**{key: value[: p.aftermath_members] for key, value in vars(start).items()})
+            points = [(0, start, arms["corrected", d].run)]
+            for after, total in enumerate(accumulate(p.aftermath), start=1):
+                how = {"arm": "corrected", "after": after}
+                points.append((total, self.evaluation(d, **how), self.ensemble_folder(d, **how).name))
+            aftermath[d] = Series.of(points)
+        first = json.loads((self.ensemble_folder(p.latent_dims[0]) / "provenance.json").read_text("utf-8"))
+        labels = dataset.test_labels
+        return Records(
+            profile=p.name,
+            data=dataset.name,
+            n_train=len(dataset.train),
+            labels=None if labels is None else labels[:IMAGES],
+            arms=arms,
+            couplings=Series.of(doses),
+            couplings_dim=p.couplings_dim,
+            aftermath=aftermath,
+            fields={kind: self.field_reproducibility(kind) for kind in ("neighbour", "diffusion", "principal")},
+            provenance={key: first[key] for key in ("created", "machine", "versions")}
+            | {"data_checksum": dataset.checksum, "settings": asdict(p)},
+        )
+
+    def field_reproducibility(self, kind):
+        """How well two fields of a kind agree on the test images, as a dict of lists, one value for each pair.
+
+        "halves": coordinate agreement of fields made from disjoint random halves of the training images; "halves,
+        permuted" and "halves, rotated": the same after the best signed permutation, and R² after the best rotation;
+        "seeds": coordinate agreement between seeds, where the field has one, each with landmarks of its own.
+        """
+        request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
+        request |= {"pairs": FIELD_PAIRS, "source": source_hash("topology", "degeneracy")}
+
+        def measure(folder):
+            x, found = self.dataset.train, defaultdict(list)
+            for pair in range(FIELD_PAIRS):
+                order = np.random.default_rng(pair).permutation(len(x))
+                halves = compare(self._on_test(kind, [x[rows] for rows in np.array_split(order, 2)]), n_bootstrap=1)
+                found["halves"].append(halves.coordinates.mean)
+                found["halves, permuted"].append(halves.signed_permutation.mean)
+                found["halves, rotated"].append(halves.orthogonal.mean)
+                if kind == "neighbour":
+                    seeds = self._on_test(kind, [x, x], seeds=(2 * pair, 2 * pair + 1))
+                    found["seeds"].append(compare(seeds, n_bootstrap=1).coordinates.mean)
+            (folder / "agreement.json").write_text(json.dumps(found), "utf-8")
+
+        return json.loads((self._obtain("fields", request, measure) / "agreement.json").read_text("utf-8"))
+
+    def _on_test(self, kind, images, seeds=(0, 0)):
+        """The fields of several sets of images at the test images, shape (fields, n, k)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the warnings say is what is measured here
+            made = [self._make_field(kind, own, seed) for own, seed in zip(images, seeds, strict=True)]
+        return np.stack([field.transform(self.dataset.test) for field in made])
+
+    def _make_field(self, kind, images, seed=0):
+        k = max(self.profile.latent_dims)
+        if kind == "neighbour":
+            return topology.neighbour_field(images, k, seed=seed)
+        return {"diffusion": topology.diffusion_field, "principal": topology.pca_field}[kind](images, k)
+
     def field_folder(self, kind):
         """The folder of the store with a field."""
         request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
         request |= {"source": source_hash("topology")}
 
         def compute(folder):
-            make, k = {"diffusion": topology.diffusion_field, "principal": topology.pca_field}, request["components"]
             if kind == "shuffled":
                 made = topology.shuffled(self.field("neighbour"))
-            elif kind == "neighbour":
-                made = topology.neighbour_field(self.dataset.train, k)
             else:
-                made = make[kind](self.dataset.train, k)
+                made = self._make_field(kind, self.dataset.train)
             made.save(folder / "field.safetensors")
 
         return self._obtain("field", request, compute)

@@ -1,0 +1,102 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vaept.claims import CLAIMS, Check, Entry, as_markdown, as_text, changes, cost_exponent, ledger, mean_over_members
+from vaept.degeneracy import Estimate
+
+VALUE = Estimate(0.5, 0.4, 0.6)
+
+
+def entry(*held):
+    return Entry(CLAIMS[0], tuple(Check("a quantity", VALUE, "≥ 0", holds, "a control") for holds in held))
+
+
+@pytest.mark.parametrize(
+    ("held", "verdict"),
+    [((), "not yet run"), ((True, True), "reproduced"), ((True, False), "partly"), ((False, False), "not reproduced")],
+)
+def test_verdicts(held, verdict):
+    assert entry(*held).verdict == verdict
+
+
+def test_the_ledger_has_every_claim_once_with_controls(records):
+    entries = ledger(records)
+    assert [each.claim.id for each in entries] == [f"C{i}" for i in range(1, 9)]
+    for each in entries:
+        assert all(check.control and check.threshold for check in each.checks)
+    assert {each.claim.id: each.verdict for each in entries}["C1"] == "reproduced"
+
+
+def by_quantity(records, claim, words):
+    checks = next(each for each in ledger(records) if each.claim.id == claim).checks
+    return next(check for check in checks if words in check.quantity)
+
+
+def test_a_claim_can_fail(records):
+    words = "coordinate agreement of corrected members, d = 2"
+    assert by_quantity(records, "C4", words).holds
+    arms = records.arms | {("corrected", 2): records.arms["warm", 2]}
+    assert not by_quantity(dataclasses.replace(records, arms=arms), "C4", words).holds
+
+
+def test_a_control_that_agrees_fails_the_claim(records):
+    arms = records.arms | {("shuffled", 2): records.arms["corrected", 2]}
+    words = "coordinate agreement of corrected members, d = 2"
+    assert not by_quantity(dataclasses.replace(records, arms=arms), "C4", words).holds
+
+
+def test_equal_seeds_are_no_degeneracy(records):
+    arms = records.arms | {("cold", 2): dataclasses.replace(records.arms["corrected", 2])}
+    assert not by_quantity(dataclasses.replace(records, arms=arms), "C1", "d = 2").holds
+
+
+def test_the_gain_is_measured_against_the_warm_start(records):
+    value = by_quantity(records, "C4", "minus that of the warm-start control, nats, d = 2").value
+    assert value.mean == pytest.approx(-1, abs=0.05) and value.low <= value.mean <= value.high
+
+
+def test_cost_exponent_finds_the_power(records):
+    exponent, used = cost_exponent(records.couplings)
+    assert exponent.mean == pytest.approx(2, abs=0.1) and exponent.low <= exponent.mean <= exponent.high
+    assert not used[0] and used[2:].all()
+    series = records.couplings
+    free = dataclasses.replace(series, minus_elbo=series.minus_elbo[::-1])
+    exponent, used = cost_exponent(free)
+    assert np.isnan(exponent.mean) and used.sum() < 3
+
+
+def test_mean_over_members_covers_the_mean():
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        found = mean_over_members(generator.standard_normal(20) + 3, n_bootstrap=200)
+        covered += found.low <= 3 <= found.high
+    assert 170 <= covered <= 198
+    assert np.isnan(mean_over_members([1.0, 2.0]).low)
+
+
+def test_a_ledger_beside_itself_has_not_moved(records):
+    entries = ledger(records)
+    assert not any(change.moved for change in changes(entries, entries))
+
+
+def test_changes_are_seen():
+    published = [entry(True, True)]
+    inside = dataclasses.replace(published[0].checks[0], value=Estimate(0.55, 0.5, 0.6))
+    outside = dataclasses.replace(published[0].checks[1], value=Estimate(0.65, 0.6, 0.7))
+    fresh = [Entry(CLAIMS[0], (inside, outside))]
+    assert [change.moved for change in changes(fresh, published)] == [False, True]
+    assert [change.moved for change in changes([entry(True)], published)] == [False, True]
+    nothing = dataclasses.replace(inside, value=Estimate(np.nan, np.nan, np.nan))
+    assert changes([Entry(CLAIMS[0], (nothing,))], [entry(True)])[0].moved
+
+
+def test_the_ledger_as_text_and_as_a_page(records):
+    entries = ledger(records)
+    page, text = as_markdown(entries), as_text(entries)
+    for each in entries:
+        assert f"## {each.claim.id}: {each.verdict}" in page and each.claim.statement in text
+        for check in each.checks:
+            assert check.quantity.replace("|", "\\|") in page and f"{check.value:.3g}" in text

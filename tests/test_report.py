@@ -1,0 +1,39 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from vaept import report
+from vaept.errors import InputError
+
+
+def test_all_analysis_figures_need_the_records_alone(records):
+    made = report.analysis_figures(records)
+    assert len(made) == 8 and all(isinstance(figure, Figure) for figure in made.values())
+    for figure in made.values():
+        assert any("profile test, data digits" in text.get_text() for text in figure.texts)
+
+
+def test_a_study_without_a_plane_leaves_the_planes_out(records):
+    arms = {key: record for key, record in records.arms.items() if key[1] == 4}
+    made = report.analysis_figures(dataclasses.replace(records, arms=arms))
+    assert "ten_seeds" not in made and "dose_response" in made
+
+
+def test_likeness_forgives_rotations_only(records):
+    found = report.likeness(records)
+    assert all((values > 0.9).all() for values in found.values())
+    record = records.arms["cold", 2]
+    mixed = dataclasses.replace(record, mean=np.random.default_rng(0).permuted(record.mean, axis=1))
+    found = report.likeness(dataclasses.replace(records, arms=records.arms | {("cold", 2): mixed}))
+    assert (found["no field, cold start"] < 0.3).all()
+
+
+def test_what_is_not_published_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "CHECKOUT", tmp_path)
+    with pytest.raises(InputError, match="There are no records"):
+        report.published("digits")
+    monkeypatch.setattr(report, "CHECKOUT", None)
+    with pytest.raises(InputError, match="come with the repository"):
+        report.published("digits")
