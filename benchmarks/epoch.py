@@ -29,7 +29,7 @@ def images():
 
 
 def ours(dataset, settings):
-    trainer = _Trainer(dataset, settings, Seed.of(0), torch.device("cpu"), None)
+    trainer = _Trainer(dataset, None, settings, Seed.of(0), None, torch.device("cpu"), None)
     for _ in range(EPOCHS):
         start = time.perf_counter()
         trainer.epoch()

@@ -72,8 +72,8 @@ class Profile:
         How many corrected members are trained on without the field.
     aftermath : tuple of int
         For how many epochs, in stretches; each begins anew with the first learning rate.
-    arms : tuple of str
-        The arms; the first is the plain model.
+    arms, further_arms : tuple of str
+        The arms of every latent dimension, of which the first is the plain model, and those of the last one only.
     """
 
     name: str
@@ -96,6 +96,11 @@ class Profile:
     aftermath_members: int
     aftermath: tuple
     arms: tuple
+    further_arms: tuple
+
+    def arms_of(self, latent_dim):
+        """Names of the arms that are trained with this latent dimension."""
+        return self.arms + (self.further_arms if latent_dim == self.latent_dims[-1] else ())
 
 
 @functools.cache

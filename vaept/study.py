@@ -76,7 +76,7 @@ class Study:
     def everything(self):
         """All ensembles of the study, as a list of (words that name it, arguments for the methods as a dict)."""
         p = self.profile
-        runs = [(f"{name}, d = {d}", {"latent_dim": d, "arm": name}) for d in p.latent_dims for name in p.arms]
+        runs = [(f"{name}, d = {d}", {"latent_dim": d, "arm": name}) for d in p.latent_dims for name in p.arms_of(d)]
         dose = {"latent_dim": p.couplings_dim, "members": p.couplings_members, "epochs": p.couplings_epochs}
         runs.append(("λ = 0", dose | {"arm": "warm"}))
         runs += [(f"λ = {c:g}", dose | {"arm": "throughout", "coupling": c}) for c in p.couplings]
@@ -90,7 +90,7 @@ class Study:
         p, dataset = self.profile, self.dataset
         arms = {}
         for d in p.latent_dims:
-            for name in p.arms:
+            for name in p.arms_of(d):
                 run = self.ensemble_folder(d, name).name
                 arms[name, d] = ArmRecord.of(self.evaluation(d, name), run, deviations=name in EXACT_ARMS)
         doses = [
@@ -217,10 +217,10 @@ class Study:
         return self._obtain("ensemble", request, train)
 
     def evaluation_folder(self, latent_dim, arm="cold", **how):
-        """The folder of the store with an evaluation; it lacks likelihoods where the profile is not followed."""
+        """The folder of the store with an evaluation; only the arms in `EXACT_ARMS` get their likelihoods."""
         ensemble = self.ensemble_folder(latent_dim, arm, **how)
         settings = {
-            "n_likelihood_images": 0 if how else self.profile.likelihood_images,
+            "n_likelihood_images": self.profile.likelihood_images if arm in EXACT_ARMS and not how else 0,
             "n_importance_samples": self.profile.importance_samples,
             "exact": arm in EXACT_ARMS and not how,
         }
