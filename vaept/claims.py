@@ -348,9 +348,19 @@ def _corrected(records):
             Check(
                 f"−ELBO of corrected members minus that of the warm-start control, nats, d = {d}",
                 value,
-                f"≤ {-gain:g}".replace("-", "−"),
+                f"≤ {-gain:g}".replace("-", "−") if gain else "≤ 0",
                 bool(value.mean <= -gain),
-                f"warm {_spread(warm.minus_elbo)}, cold {_spread(arms['cold'].minus_elbo)}",
+                f"warm {_spread(warm.minus_elbo)}",
+            )
+        )
+        value = mean_over_members(corrected.minus_elbo - arms["cold"].minus_elbo)
+        checks.append(
+            Check(
+                f"−ELBO of corrected members minus that of the cold start, nats, d = {d}",
+                value,
+                "≤ 0",
+                bool(value.mean <= 0),
+                f"cold {_spread(arms['cold'].minus_elbo)}",
             )
         )
         if d in records.aftermath:
