@@ -101,7 +101,7 @@ class _Mixture:
         self.mixture = mixture
         n, d = mixture.mean.shape
         self.in_cells = d <= MAX_CELL_DIM and n >= MIN_CELL_COMPONENTS
-        self.width = np.median(np.sqrt(mixture.variance))
+        self.width = 2 * np.median(np.sqrt(mixture.variance))
         self.cells, self.held = {}, 0
 
     def __call__(self, z, order):

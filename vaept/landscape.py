@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
@@ -134,10 +134,10 @@ class LowestPaths:
             raise InputError(f"i and j must be two different minima from 0 to {n - 1}; they are {i} and {j}.")
         if np.isinf(self.barriers[i, j]):
             raise InputError(f"No path between minima {i} and {j} is known. Search from more starts.")
-        previous = breadth_first_order(self._tree, i, directed=False)[1]
+        previous = breadth_first_order(self._tree, i, directed=False)[1].tolist()
         images, energies, saddles = [self.minima[[j]]], [self.energies[[j]]], []
         while j != i:
-            saddle = _lowest_edges(self.edges)[frozenset((previous[j], j))]
+            saddle = int(max(self._tree[j, previous[j]], self._tree[previous[j], j])) - 1
             saddles.append(saddle)
             for minimum in (j, previous[j]):
                 points, values = self._branches[saddle][self.edges[saddle].tolist().index(minimum)]
@@ -370,39 +370,32 @@ class _Graph:
         rank = np.append(np.argsort(low), -1)  # the last entry keeps −1 as it is
         heights, saddle_heights = heights[low], saddle_heights[order]
         edges = rank[np.array([self.edges[k] for k in order], dtype=int).reshape(-1, 2)]
-        n = len(heights)
-        passes = {tuple(sorted(pair)): saddle_heights[k] for pair, k in _lowest_edges(edges).items()}
-        rows, columns = np.array(list(passes), dtype=int).reshape(-1, 2).T
-        # The tree takes a weight of zero for no edge.
-        weights = np.array(list(passes.values())) - heights[0] + 1
-        tree = minimum_spanning_tree(coo_array((weights, (rows, columns)), shape=(n, n)).tocsr())
-        barriers = _highest_on_tree(tree) - 1 + heights[0] - heights[:, None]
-        np.fill_diagonal(barriers, 0)
+        tree, passes = _spanning_tree(edges, saddle_heights, len(heights))
+        barriers = np.where(np.eye(len(heights), dtype=bool), 0, passes - heights[:, None])
         branches = [self.branches[k] for k in order]
         return LowestPaths(
             self.minima[low], heights, self.saddles[order], saddle_heights, edges, barriers, tree, branches
         )
 
 
-def _lowest_edges(edges):
-    """The lowest saddle between two minima: frozenset of the two → index of the saddle; saddles are sorted."""
-    lowest = {}
+def _spanning_tree(edges, heights, n):
+    """The tree of lowest paths, with the saddle's index + 1 as an edge's value, and the highest energy on each path.
+
+    Edges are added from the lowest up unless they close a loop (Kruskal 1956): when two groups of minima become one,
+    the saddle that joins them is the highest between any two of their members.
+    """
+    passes = np.full((n, n), np.inf)
+    groups, used = [[i] for i in range(n)], []
     for k, (i, j) in enumerate(edges.tolist()):
-        if i != j and min(i, j) >= 0:
-            lowest.setdefault(frozenset((i, j)), k)
-    return lowest
-
-
-def _highest_on_tree(tree):
-    """The largest weight on the tree's path between every two nodes; inf between nodes that it does not connect."""
-    highest = np.full(tree.shape, np.inf)
-    for root in range(tree.shape[0]):
-        order, previous = breadth_first_order(tree, root, directed=False)
-        highest[root, root] = -np.inf
-        for node in order[1:]:
-            weight = max(tree[node, previous[node]], tree[previous[node], node])
-            highest[root, node] = max(highest[root, previous[node]], weight)
-    return highest
+        if min(i, j) >= 0 and groups[i] is not groups[j]:
+            one, other = groups[i], groups[j]
+            passes[np.ix_(one, other)] = passes[np.ix_(other, one)] = heights[k]
+            one.extend(other)
+            for member in other:
+                groups[member] = one
+            used.append(k)
+    rows, columns = edges[used].T
+    return coo_array((np.array(used, dtype=int) + 1, (rows, columns)), shape=(n, n)).tocsr(), passes
 
 
 def _merge(energy, points, region):
