@@ -117,7 +117,7 @@ def quadratic_flow(slopes, curvatures, longest):
         small = np.abs(exponent) < 1e-9
         return -slopes * np.where(small, time, -np.expm1(-exponent) / np.where(small, 1, curvatures))
 
-    low = np.log(longest / np.maximum(np.linalg.norm(slopes, axis=1), 1e-300)) - 40
+    low = np.log(longest / np.maximum(np.linalg.norm(slopes, axis=1), 1e-100)) - 40
     high = low + 80
     for _ in range(25):
         middle = (low + high) / 2

@@ -147,7 +147,7 @@ class _Function:
         self.function = function
 
     def __call__(self, z, order):
-        x = torch.tensor(z, dtype=torch.float64, requires_grad=True)
+        x = torch.tensor(np.ascontiguousarray(z), dtype=torch.float64, requires_grad=True)
         with torch.enable_grad():
             value = self.function(x)
             if not isinstance(value, torch.Tensor) or value.shape != (len(z),):

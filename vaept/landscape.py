@@ -189,17 +189,24 @@ def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
     found = np.repeat(known.points, known.searches, axis=0)
     new = known.points
     for _ in range(MAX_ROUNDS):
-        shifts = 0.01 * region.size * np.linalg.eigh(energy.expansion(new)[2])[1].transpose(0, 2, 1)
-        around = np.concatenate([(new[:, None] + side * shifts).reshape(-1, energy.dim) for side in (1, -1)])
+        around = _around(energy, new, region)
         for index in range(max_index + 1):
             begin = np.concatenate([starts, around]) if index else around
             found = np.concatenate([found, follow(energy, begin, index, region, n_steps).arrived])
         before, known = known, _merge(energy, found, region)
-        new = known.points[cdist(known.points, before.points).min(axis=1) > MERGE_TOLERANCE * region.size]
+        new = known.points[cKDTree(before.points).query(known.points)[0] > MERGE_TOLERANCE * region.size]
         starts = starts[:0]
         if not len(new):
             break
     return known
+
+
+def _around(energy, points, region):
+    """Points a little away from each point, to both sides along every axis of the Hessian; shape (n, d)."""
+    if not len(points):
+        return points
+    shifts = 0.01 * region.size * np.linalg.eigh(energy.expansion(points)[2])[1].transpose(0, 2, 1)
+    return np.concatenate([points[:, None] + shifts, points[:, None] - shifts]).reshape(-1, points.shape[1])
 
 
 def _midpoints(minima):
@@ -336,6 +343,9 @@ class _Graph:
             self.saddles = np.concatenate([self.saddles, [saddle]])
             self.edges.append(ends[2 * k : 2 * k + 2])
             trails = [np.array([saddle, *flow.trails[2 * k + side]]) for side in range(2)]
+            # Newton's last steps are no longer than the distance at which points are one.
+            apart = [np.linalg.norm(trail - trail[-1], axis=1) > MERGE_TOLERANCE * self.region.size for trail in trails]
+            trails = [np.append(trail[far], trail[-1:], axis=0) for trail, far in zip(trails, apart, strict=True)]
             self.branches.append([(trail, self.energy(trail)) for trail in trails])
         return len(saddles)
 
