@@ -6,6 +6,7 @@ U₀ = |z|²/8 − d/4.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import logsumexp
@@ -100,12 +101,18 @@ class AggregatePosterior:
             raise InputError(f"points must be a finite array of shape (m, {d}); theirs is {z.shape}.")
         return z
 
-    def _derivatives(self, points, order, hessian=False):
-        """log q and, up to the order, its gradient and its Laplacian, or its Hessian; in chunks of bounded memory."""
-        z = self._checked(points)
+    @cached_property
+    def _factors(self):
+        """1/σ², μ/σ², and the log of N(0; μ, σ²)/n: what a component's part of log q is made of."""
         precision = 1 / self.variance
         pull = self.mean * precision
         constant = -0.5 * (self.mean * pull + np.log(2 * np.pi * self.variance)).sum(1) - np.log(len(self.mean))
+        return precision, pull, constant
+
+    def _derivatives(self, points, order, hessian=False):
+        """log q and, up to the order, its gradient and its Laplacian, or its Hessian; in chunks of bounded memory."""
+        z = self._checked(points)
+        precision, pull, constant = self._factors
         value, gradient = np.empty(len(z)), np.empty(z.shape)
         second = np.empty((*z.shape, z.shape[1]) if hessian else len(z))
         size = max(1, CHUNK_VALUES // len(self.mean))

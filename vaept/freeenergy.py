@@ -13,7 +13,7 @@ from vaept.errors import InputError, as_integer
 
 MAX_CELL_DIM = 3  # above it, cells are too many to be shared by points
 MIN_CELL_COMPONENTS = 1000
-CELL_MEMORY = 2**24  # numbers held in cells
+CELL_MEMORY = 2**25  # numbers held in cells
 
 
 class FreeEnergy:
@@ -128,7 +128,7 @@ class _Mixture:
             rows, centre = self.mixture.near(low, low + self.width), low + self.width / 2
             local = AggregatePosterior(mean[rows] - centre, self.mixture.variance[rows])
             self.cells[name] = local, centre, np.log(len(mean) / len(rows))
-            self.held += 2 * local.mean.size
+            self.held += 4 * local.mean.size + len(rows)
         return self.cells[name]
 
     @staticmethod
