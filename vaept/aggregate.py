@@ -6,8 +6,10 @@ U₀ = |z|²/8 − d/4.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.special import logsumexp
 
 from vaept.errors import InputError, as_integer
 from vaept.oscillator import checked_gaussian
@@ -48,6 +50,33 @@ class AggregatePosterior:
         """∇ log q at points (m, d); shape (m, d)."""
         return self._derivatives(points, 1)[1]
 
+    def expansion(self, points):
+        """log q, ∇ log q and the Hessian ∇∇ log q at points (m, d); shapes (m,), (m, d), (m, d, d)."""
+        return self._derivatives(points, 2, hessian=True)
+
+    def near(self, low, high, share=1e-12):
+        """Components that matter in a box; those left out carry at most a share of q anywhere in it.
+
+        Parameters
+        ----------
+        low, high : array, shape (d,)
+            Opposite corners of the box.
+        share : float
+            log q without the others differs by less than `share`, and its gradient by less than `share` times the
+            largest |∇ log N_i − ∇ log q| among them.
+
+        Returns
+        -------
+        ndarray of int
+            Rows of `mean`.
+        """
+        centre, half = (high + low) / 2, (high - low) / 2
+        distance = np.abs(self.mean - centre)
+        peak = -0.5 * np.log(2 * np.pi * self.variance).sum(1)
+        most = peak - 0.5 * (np.maximum(distance - half, 0) ** 2 / self.variance).sum(1)
+        least = peak - 0.5 * ((distance + half) ** 2 / self.variance).sum(1)
+        return np.flatnonzero(most > logsumexp(least) + np.log(share / len(peak)))
+
     def potential(self, points):
         """U = ¼ Δ log q + ⅛ |∇ log q|² at points (m, d); shape (m,)."""
         _, gradient, laplacian = self._derivatives(points, 2)
@@ -72,13 +101,20 @@ class AggregatePosterior:
             raise InputError(f"points must be a finite array of shape (m, {d}); theirs is {z.shape}.")
         return z
 
-    def _derivatives(self, points, order):
-        """log q and, up to the order, its gradient and its Laplacian; computed in chunks of bounded memory."""
-        z = self._checked(points)
+    @cached_property
+    def _factors(self):
+        """1/σ², μ/σ², and the log of N(0; μ, σ²)/n: what a component's part of log q is made of."""
         precision = 1 / self.variance
         pull = self.mean * precision
         constant = -0.5 * (self.mean * pull + np.log(2 * np.pi * self.variance)).sum(1) - np.log(len(self.mean))
-        value, gradient, laplacian = np.empty(len(z)), np.empty(z.shape), np.empty(len(z))
+        return precision, pull, constant
+
+    def _derivatives(self, points, order, hessian=False):
+        """log q and, up to the order, its gradient and its Laplacian, or its Hessian; in chunks of bounded memory."""
+        z = self._checked(points)
+        precision, pull, constant = self._factors
+        value, gradient = np.empty(len(z)), np.empty(z.shape)
+        second = np.empty((*z.shape, z.shape[1]) if hessian else len(z))
         size = max(1, CHUNK_VALUES // len(self.mean))
         for start in range(0, len(z), size):
             rows = slice(start, start + size)
@@ -95,7 +131,21 @@ class AggregatePosterior:
             gradient[rows] = slope
             if order == 1:
                 continue
+            if hessian:
+                second[rows] = _spread(weights, pull, precision, own) - slope[:, :, None] * slope[:, None]
+                continue
             # Δ log q = E[Δ log N + |∇ log N|²] − |∇ log q|², the mean over the components that could be at z.
             squares = weights @ pull**2 - 2 * own * (weights @ (pull * precision)) + own**2 * (weights @ precision**2)
-            laplacian[rows] = (squares - weights @ precision - slope**2).sum(1)
-        return value, gradient, laplacian
+            second[rows] = (squares - weights @ precision - slope**2).sum(1)
+        return value, gradient, second
+
+
+def _spread(weights, pull, precision, z):
+    """E[∇∇ log N + ∇log N ∇log Nᵀ] over the components that could be at z, ∇log N = pull − precision·z."""
+
+    def mean_of(a, b):
+        return (weights @ (a[:, :, None] * b[:, None]).reshape(len(a), -1)).reshape(*z.shape, -1)
+
+    crossed = mean_of(pull, precision) * z[:, None]
+    squares = mean_of(pull, pull) + mean_of(precision, precision) * z[:, :, None] * z[:, None]
+    return squares - crossed - crossed.transpose(0, 2, 1) - (weights @ precision)[:, :, None] * np.eye(z.shape[1])
