@@ -86,3 +86,18 @@ def test_source_hash_follows_imports(tmp_path, monkeypatch):
 def test_figures_do_not_retrain():
     source = (store.PACKAGE / "training.py").read_text("utf-8")
     assert "figures" not in imported_modules(source) and "study" not in imported_modules(source)
+
+
+def test_words_do_not_retrain_and_code_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PACKAGE", tmp_path)
+
+    def of(text):
+        (tmp_path / "one.py").write_text(text)
+        source_hash.cache_clear()
+        return source_hash("one")
+
+    plain = of("def f(x):\n    return x + 1\n")
+    assert of('"""What it is for."""\n\n\ndef f(x):\n    """Add one."""\n    # why\n    return (x + 1)\n') == plain
+    assert of("def f(x):\n    return x + 2\n") != plain
+    assert of("def f(x):\n    y = 'a string that is no docstring'\n    return x + 1\n") != plain
+    source_hash.cache_clear()

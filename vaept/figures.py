@@ -585,7 +585,7 @@ def agreement_with_controls(arms):
     )
     for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
         for row, (title, (agreement, losses)) in enumerate(own.items()):
-            colour = RED if "neighbour" in title else BLUE if "no field" not in title else GREY
+            colour = RED if "neighbour" in title else GREY if "no field" in title or "shuffled" in title else BLUE
             left.plot([agreement.low, agreement.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
             left.plot(agreement.mean, row, "o", color=colour)
             right.plot(losses, np.full(len(losses), row), "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
@@ -594,9 +594,9 @@ def agreement_with_controls(arms):
                 right.axvline(losses.mean(), color=GREY, linewidth=0.8, linestyle=":")
         left.axvline(0, color=GREY, linewidth=0.8)
         left.axvline(1, color=GREY, linewidth=0.8)
-        left.set(yticks=range(len(own)), yticklabels=list(own), title=name, xlim=(-0.55, 1.05))
+        left.set(yticks=range(len(own)), yticklabels=list(own), title=name, xlim=(-1.05, 1.05))
         left.invert_yaxis()
-        right.set_title("each dot a member, bar: mean, dotted: fair baseline", fontsize=7.5)
+        right.set_title("each dot a member, bar: mean, dotted: warm start", fontsize=7.5)
     axes[-1, 0].set_xlabel("coordinate agreement, no alignment")
     axes[-1, 1].set_xlabel("−ELBO under the plain prior (nats)")
     return figure

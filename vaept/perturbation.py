@@ -191,7 +191,7 @@ class Orientation:
     latents : ndarray, shape (members, n, d)
         The oriented latents.
     energy, energy_before : ndarray, shape (members,)
-        ⟨V⟩/λ = −⟨Σ_k ε_k u_k z_k⟩ after and before; the map makes it as low as the group allows.
+        4⟨V⟩/λ = −⟨Σ_k ε_k u_k z_k⟩ after and before; the map makes it as low as the group allows.
     rigidity : ndarray, shape (members,)
         How firmly the field holds the least firm direction, relative to the firmest, 0 to 1: near 0 it is left free.
     """
@@ -207,7 +207,7 @@ def orient(latents, field, *, coupling=1.0, group="orthogonal"):
     """First-order degenerate perturbation theory on the orbit of optima: orient models that are already trained.
 
     All maps of a latent space by an orthogonal R have the same energy under the prior's oscillator. A weak field
-    V = −λ Σ_k ε_k u_k(x) z_k lifts that degeneracy at first order: the state with the lowest ⟨V⟩ is the one that the
+    V = −¼λ Σ_k ε_k u_k(x) z_k lifts that degeneracy at first order: the state with the lowest ⟨V⟩ is the one that the
     field selects. With M = ⟨(ε⊙u) zᵀ⟩ this is the orthogonal Procrustes problem max tr(R Mᵀ) (Schönemann 1966),
     solved by the singular vectors of M, or for signed permutations an assignment problem.
 

@@ -2,7 +2,7 @@
 
 A potential V turns the prior N(0, I), the ground state of H₀, into the normalised ground state p_s(z|u) of H₀ + sV.
 Its strength s runs from 0, the plain prior, to 1. With p_s the objective of training stays an exact lower bound on
-log p(x), and the cost of the potential is read off as a difference of two KL divergences. A potential has one method,
+log p(x|u), and the cost of the potential is read off as a difference of two KL divergences. A potential has one method,
 `kl`; a new one is a class here and an entry of `POTENTIALS`.
 """
 
@@ -18,9 +18,9 @@ from vaept.errors import InputError
 
 
 class Dipole(nn.Module):
-    """A field u(x) pulls at the latent: V = −Σ_k c_k u_k(x) z_k, whose ground state is N(s c⊙u(x), I).
+    """A field u(x) pulls at the latent: V = −¼ Σ_k c_k u_k(x) z_k, up to a constant.
 
-    The constant that normalises it is left out of V.
+    The ground state of H₀ + sV, with H₀ of `vaept.oscillator`, is N(s c⊙u(x), I): the bowl |z|²/8, moved.
 
     Parameters
     ----------

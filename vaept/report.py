@@ -4,6 +4,8 @@ Everything here works from `vaept.records` alone, so the published figures can b
 training.
 """
 
+import re
+
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
@@ -137,6 +139,13 @@ def arrangements(records):
     names = ("cold", "warm", "corrected")
     losses = {arm(name).title: records.arms[name, 2].minus_elbo for name in names}
     return figures.arrangements(likeness(records), losses, made_by=_made_by(records, names, [2]))
+
+
+def table(header, rows):
+    """A table in Markdown, from a sequence of str and sequences of values; minus signs are set as such."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
+    lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
 def _study(records):

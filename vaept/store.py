@@ -1,7 +1,7 @@
 """The store in which results are kept, each in a folder that is named by what made it.
 
 The name holds a hash of everything that made the result: the parameters, the checksum of the data, the version of torch
-and the source of the modules it came through. The same request finds it again; a change of any of these makes a
+and the code of the modules it came through (comments and docstrings left out). The same request finds it again; a change of any of these makes a
 new one. A folder appears under its name only when it is complete, so a run that was killed leaves no half result, and
 continues from its last checkpoint.
 """
@@ -111,12 +111,24 @@ def imported_modules(source):
 
 @functools.cache
 def source_hash(*modules):
-    """SHA-256 of the source of modules of this package and of all its modules that they import, at any depth."""
+    """SHA-256 of the code of modules of this package and of all its modules that they import, at any depth.
+
+    Comments, docstrings and layout do not count, so that explaining something better does not train it again.
+    """
     seen, queue = {}, list(modules)
     while queue:
         name = queue.pop()
         if name not in seen:
-            source = (PACKAGE / f"{name}.py").read_bytes()
-            seen[name] = hashlib.sha256(source).hexdigest()
+            source = (PACKAGE / f"{name}.py").read_text("utf-8")
+            seen[name] = hashlib.sha256(_code(source).encode()).hexdigest()
             queue += imported_modules(source)
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
+
+
+def _code(source):
+    """Python source as a syntax tree in text, without comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
