@@ -1,9 +1,9 @@
 """The store in which results are kept, each in a folder that is named by what made it.
 
 The name holds a hash of everything that made the result: the parameters, the checksum of the data, the version of torch
-and the code of the modules it came through (comments and docstrings left out). The same request finds it again; a change of any of these makes a
-new one. A folder appears under its name only when it is complete, so a run that was killed leaves no half result, and
-continues from its last checkpoint.
+and the code of the modules it came through (comments and docstrings left out). The same request finds it again; a
+change of any of these makes a new one. A folder appears under its name only when it is complete, so a run that was
+killed leaves no half result, and continues from its last checkpoint.
 """
 
 import ast

@@ -486,8 +486,8 @@ def _shortest_edge(points, inside):
 def _leading(operator, count):
     """The largest eigenvalues, descending, of a symmetric operator with norm 1, and their vectors.
 
-    Lanczos can miss members of a multiplet. So some more pairs are computed, and the rest of the space is searched
-    from another start until nothing is found there above the levels that are wanted.
+    Lanczos can miss members of a multiplet. So some more pairs are computed, and the rest of the space is searched from
+    another start until nothing is found there above the levels that are wanted.
     """
     n = operator.shape[0]
     if n <= DENSE:
