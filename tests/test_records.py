@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vaept.claims import ledger
+from vaept.claims import as_markdown, ledger
 from vaept.errors import DamagedFileError, InputError
 from vaept.evaluation import evaluate
 from vaept.records import IMAGES, ArmRecord, Records
@@ -64,3 +65,23 @@ def test_a_record_holds_what_was_evaluated(ensemble, digits):
     assert record.exact_log_likelihood.shape == (3,) and np.isfinite(record.exact_log_likelihood).all()
     none = evaluate(ensemble, digits.test, n_likelihood_images=0, jobs=1)
     assert np.isnan(ArmRecord.of(none, "ensemble-1", deviations=False).log_likelihood).all()
+
+
+PUBLISHED = sorted((Path(__file__).parents[1] / "results").glob("*/records.json"))
+
+
+def test_what_is_published_fits_and_is_complete():
+    assert sum(path.stat().st_size for path in (PUBLISHED[0].parents[1]).rglob("*")) < 12e6
+    for path in PUBLISHED:
+        found = Records.load(path.parent)
+        assert found.profile == path.parent.name == found.provenance["settings"]["name"]
+        for d in found.latent_dims:
+            assert {"cold", "warm", "shuffled", "principal", "diffusion", "corrected"} <= set(found.arm_names(d))
+            assert found.aftermath[d].values[0] == 0 and np.isfinite(found.aftermath[d].minus_elbo).all()
+        for record in found.arms.values():
+            assert len(record.mean) == len(record.minus_elbo) == 10 and np.isfinite(record.mean).all()
+
+
+def test_the_published_ledger_is_that_of_the_published_records():
+    folder = next(path.parent for path in PUBLISHED if path.parent.name == "digits")
+    assert as_markdown(ledger(Records.load(folder))) in (folder / "ledger.md").read_text("utf-8")

@@ -1,9 +1,10 @@
 """vaept: degenerate latent spaces of variational autoencoders, seen as a problem of perturbation theory.
 
 The modules, in the order in which data flows: `datasets`, `topology` (fields from the data), `potentials`, `model`,
-`ensemble`, `training`, `evaluation`, `degeneracy`, `oscillator`, `aggregate`, `landscape` (on `freeenergy` and `flow`), `dynamics`, `spectrum` (with `survey`, `galerkin`,
-`eigensolver` and `sampled` beneath it), `perturbation`, `records` (what a study measured), `claims` (the ledger),
-`figures`, `report` (records into figures), `profiles`, `store`, `study`, `book`, `cli`.
+`ensemble`, `training`, `evaluation`, `degeneracy`, `oscillator`, `aggregate`, `landscape` (on `freeenergy` and `flow`),
+`dynamics`, `spectrum` (with `survey`, `galerkin`, `eigensolver` and `sampled` beneath it), `perturbation`, `records`
+(what a study measured), `claims` (the ledger), `figures`, `report` (records into figures), `profiles`, `store`,
+`study`, `book`, `cli`.
 """
 
 from importlib.metadata import version
