@@ -13,6 +13,7 @@ from vaept import book, cli, training
 from vaept.cli import main
 from vaept.ensemble import Ensemble
 from vaept.study import Study
+from vaept.topology import Field
 
 QUICK = ["--seeds", "2", "--epochs", "2", "--hidden", "8", "--jobs", "1"]
 
@@ -41,6 +42,17 @@ def test_train_saves_an_ensemble_and_prints_its_numbers(tmp_path):
     assert "seed 1: −ELBO" in shown.output and "coordinate agreement" in shown.output
     assert len(Ensemble.load(path).members) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"]
+
+
+def test_train_in_a_field_saves_the_field_too(tmp_path):
+    path = tmp_path / "e.safetensors"
+    shown = call("train", *QUICK, "--field", "principal", "--coupling", 2, "--output", path)
+    assert shown.exit_code == 0, shown.output
+    trained, field = Ensemble.load(path), Field.load(tmp_path / "e.field.safetensors")
+    assert trained.settings.potential == "dipole" and trained.settings.schedule.switch_off
+    assert field.values.shape == (1438, 2)
+    shown = call("train", *QUICK, "--coupling", 2, "--output", path)
+    assert shown.exit_code == 1 and "--coupling 2 needs --field" in shown.output
 
 
 def test_train_on_own_data_with_one_member(tmp_path, rng):

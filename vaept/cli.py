@@ -12,16 +12,19 @@ import vaept
 from vaept import book, datasets
 from vaept.claims import as_markdown, as_text, changes, ledger
 from vaept.degeneracy import compare
-from vaept.errors import InputError, VaeptError
+from vaept.errors import InputError, VaeptError, as_integer
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
+from vaept.potentials import SCHEDULES
 from vaept.profiles import profiles
 from vaept.records import Records
 from vaept.report import analysis_figures
 from vaept.storage import ensure_writable
 from vaept.study import open_study
+from vaept.topology import diffusion_field, neighbour_field, pca_field
 from vaept.training import fit
 
+FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
 INTERRUPTED = "Interrupted. What was finished is kept; the same command continues from there."
 
 
@@ -238,12 +241,40 @@ def publish(profile, results, jobs, device, store):
 @click.option("--likelihood", type=click.Choice(LIKELIHOODS), default="bernoulli", show_default=True)
 @click.option("--batch-size", default=64, show_default=True, metavar="N", help="Images in a step.")
 @click.option("--learning-rate", default=2e-3, show_default=True, metavar="X", help="Adam's first step size.")
+@click.option(
+    "--field",
+    type=click.Choice(list(FIELDS)),
+    help="Train in a field made from the unlabelled images; it is saved beside FILE.",
+)
+@click.option("--coupling", type=float, metavar="X", help="λ, the strength of the field. [default: 1.5]")
+@click.option(
+    "--schedule",
+    type=click.Choice(list(SCHEDULES)),
+    default="switch-off",
+    show_default=True,
+    help="With a field: when.",
+)
 @jobs_option
 @device_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default="ensemble.safetensors", show_default=True, metavar="FILE"
 )
-def train(data, latent_dim, seeds, epochs, hidden, likelihood, batch_size, learning_rate, jobs, device, output):
+def train(
+    data,
+    latent_dim,
+    seeds,
+    epochs,
+    hidden,
+    likelihood,
+    batch_size,
+    learning_rate,
+    field,
+    coupling,
+    schedule,
+    jobs,
+    device,
+    output,
+):
     """Train one ensemble and save it.
 
     Checkpoints lie in a folder beside FILE until it is written; the same command continues from them.
@@ -253,6 +284,14 @@ def train(data, latent_dim, seeds, epochs, hidden, likelihood, batch_size, learn
     except ValueError as error:
         raise InputError(f"--hidden needs integers separated by commas, such as 400,200; it is {hidden!r}.") from error
     dataset = datasets.load(data)
+    perturbed = {}
+    if field is not None:
+        made = FIELDS[field](dataset.train, as_integer(latent_dim, "latent_dim", 1))
+        ensure_writable(output.absolute().parent)
+        made.save(output.with_name(f"{output.stem}.field.safetensors"))
+        perturbed = {"field": made, "coupling": 1.5 if coupling is None else coupling, "schedule": schedule}
+    elif coupling is not None:
+        raise InputError(f"--coupling {coupling:g} needs --field, one of {', '.join(FIELDS)}.")
     checkpoint = output.with_name(output.name + ".members")
     ensemble = fit(
         dataset,
@@ -263,6 +302,7 @@ def train(data, latent_dim, seeds, epochs, hidden, likelihood, batch_size, learn
         likelihood=likelihood,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        **perturbed,
         jobs=jobs,
         device=device,
         checkpoint=checkpoint,
