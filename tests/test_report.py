@@ -5,6 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vaept import report
+from vaept.degeneracy import Estimate
 from vaept.errors import InputError
 
 
@@ -37,3 +38,8 @@ def test_what_is_not_published_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(report, "CHECKOUT", None)
     with pytest.raises(InputError, match="come with the repository"):
         report.published("digits")
+
+
+def test_tables_show_estimates_and_minus_signs():
+    shown = report.table(("a-b", "value"), [("x", Estimate(-0.5, -0.6, 0.4)), ("-1 y-z", -2)])
+    assert shown.splitlines() == ["| a-b | value |", "|---|---|", "| x | −0.50 [−0.60, 0.40] |", "| −1 y-z | −2 |"]

@@ -143,7 +143,7 @@ def arrangements(records):
 
 def table(header, rows):
     """A table in Markdown, from a sequence of str and sequences of values; minus signs are set as such."""
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
+    lines = ["| " + " | ".join(map("{}".format, row)) + " |" for row in (header, *rows)]
     lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
