@@ -123,7 +123,7 @@ def test_interrupted_training_says_that_it_can_be_continued(tmp_path):
     process = subprocess.Popen(
         [*command, "--output", str(tmp_path / "e")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (tmp_path / "e.members").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1)
