@@ -62,6 +62,9 @@ def test_cost_exponent_finds_the_power(records):
     assert exponent.mean == pytest.approx(2, abs=0.1) and exponent.low <= exponent.mean <= exponent.high
     assert not used[0] and used[2:].all()
     series = records.couplings
+    losses = series.minus_elbo.copy()
+    losses[3] = losses[0] - 1  # no cost in the middle: what lies below does not belong to the same power
+    assert cost_exponent(dataclasses.replace(series, minus_elbo=losses))[1].tolist() == [False] * 4 + [True]
     free = dataclasses.replace(series, minus_elbo=series.minus_elbo[::-1])
     exponent, used = cost_exponent(free)
     assert np.isnan(exponent.mean) and used.sum() < 3

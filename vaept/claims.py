@@ -203,7 +203,8 @@ def mean_over_members(values, *, n_bootstrap=1000, seed=0):
 def cost_exponent(series, *, n_bootstrap=1000, seed=0):
     """How the cost of a field in nats grows with its coupling: the slope in log-log of −ELBO(λ) − (−ELBO(0)).
 
-    Fitted where the mean cost exceeds twice its standard error over members, and to at least three couplings.
+    Fitted to the strongest couplings, down to the last whose mean cost exceeds twice its standard error over members,
+    and to three at least.
 
     Parameters
     ----------
@@ -219,8 +220,9 @@ def cost_exponent(series, *, n_bootstrap=1000, seed=0):
     """
     cost = series.minus_elbo - series.minus_elbo[0]
     members = cost.shape[1]
-    used = cost.mean(axis=1) > 2 * cost.std(axis=1, ddof=1) / np.sqrt(members)
-    used[0] = False
+    clear = cost.mean(axis=1) > 2 * cost.std(axis=1, ddof=1) / np.sqrt(members)
+    clear[0] = False
+    used = np.logical_and.accumulate(clear[::-1])[::-1]
     if used.sum() < 3:
         return Estimate(np.nan, np.nan, np.nan), used
     rows = np.random.default_rng(seed).integers(members, size=(n_bootstrap, members))
