@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import ortho_group
 
 from vaept import datasets
+from vaept.claims import ledger
 from vaept.degeneracy import Estimate
 from vaept.records import ArmRecord, Records, Series
 from vaept.training import fit
@@ -27,10 +28,21 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture(scope="session")
+def entries():
+    """The ledger of `records`, filled once."""
+    return ledger(synthetic_records())
+
+
 @pytest.fixture
-def records(rng):
+def records():
+    return synthetic_records()
+
+
+def synthetic_records():
     """Records of a study that never was: plain members are turned at random, corrected ones agree."""
-    n, members = 300, 4
+    rng = np.random.default_rng(0)
+    n, members = 300, 8
     arms = {}
     for d in (2, 4):
         base = rng.standard_normal((n, d)) * np.linspace(1.3, 0.8, d)

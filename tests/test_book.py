@@ -103,7 +103,7 @@ def test_pages_show_the_profile_that_was_run(built):
     chapter = (built / "notebooks" / f"{NOTEBOOKS[-1].stem}.html").read_text("utf-8")
     assert "# Parameters" in chapter and chapter.count("quick, digits or mnist") == 0
     status = (built / "book" / "status.html").read_text("utf-8")
-    assert "profile <strong>quick</strong>" in status and "training, d = 4" in status and "torch" in status
+    assert "profile <strong>quick</strong>" in status and "training: cold, d = 4" in status and "torch" in status
 
 
 def test_stored_numbers_are_what_a_fresh_run_gives(executed):

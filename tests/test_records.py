@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaept.claims import as_markdown, ledger
+from vaept.claims import CLAIMS, as_markdown, ledger
 from vaept.errors import DamagedFileError, InputError
 from vaept.evaluation import evaluate
 from vaept.records import IMAGES, ArmRecord, Records
@@ -18,10 +18,10 @@ def test_records_come_back_and_give_the_same_ledger(records, tmp_path):
         assert np.array_equal(again.arms[key].mean, record.mean) and again.arms[key].run == record.run
         assert np.array_equal(again.arms[key].minus_elbo, record.minus_elbo)
     assert again.fields == records.fields and np.array_equal(again.labels, records.labels)
-    for one, other in zip(ledger(records), ledger(again), strict=True):
-        assert one.verdict == other.verdict
-        for a, b in zip(one.checks, other.checks, strict=True):
-            assert a.value == b.value or np.isnan(a.value.mean)
+    corrected = next(claim for claim in CLAIMS if claim.id == "C4")
+    for a, b in zip(corrected.check(records), corrected.check(again), strict=True):
+        assert a.holds == b.holds and a.control == b.control
+        assert a.value == b.value or np.isnan(a.value.mean)
 
 
 def test_a_study_without_labels(records, tmp_path):
