@@ -635,8 +635,7 @@ def dose_response(couplings, agreement, costs, exponent, used):
         right.plot(couplings, line, color="black", label=f"fit λ^{exponent:.2f}", linewidth=1)
         square = mean[used][-1] * (couplings / couplings[used][-1]) ** 2
         right.plot(couplings, square, color=GREY, linestyle="--", label="prediction λ²", linewidth=1)
-    scale = max(np.abs(error).max(), 1e-3)
-    right.set_yscale("symlog", linthresh=min(scale, 0.05))
+    right.set_yscale("symlog", linthresh=0.1 if np.abs(mean).max() > 0.1 else 0.01)
     right.set(xscale="log", xlabel="coupling λ", ylabel="cost of the field (nats)")
     right.axhline(0, color=GREY, linewidth=0.8)
     right.legend(loc="upper left")
