@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vaept.claims import CLAIMS, Check, Entry, as_markdown, as_text, changes, cost_exponent, mean_over_members
+from vaept.claims import CLAIMS, Check, Entry, as_markdown, as_text, changes, cost_exponent, mean_over_members, shown
 from vaept.degeneracy import Estimate
 
 VALUE = Estimate(0.5, 0.4, 0.6)
@@ -99,4 +99,4 @@ def test_the_ledger_as_text_and_as_a_page(entries):
     for each in entries:
         assert f"## {each.claim.id}: {each.verdict}" in page and each.claim.statement in text
         for check in each.checks:
-            assert check.quantity.replace("|", "\\|") in page and f"{check.value:.3g}" in text
+            assert check.quantity.replace("|", "\\|") in page and shown(check.value) in text

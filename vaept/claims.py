@@ -163,10 +163,15 @@ def as_markdown(entries):
             lines += ["| measured | value | threshold | holds | control |", "|---|---|---|---|---|"]
             for check in entry.checks:
                 holds = "yes" if check.holds else "no"
-                cells = (check.quantity, f"{check.value:.3g}", check.threshold, holds, check.control)
+                cells = (check.quantity, shown(check.value), check.threshold, holds, check.control)
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
             lines.append("")
     return "\n".join(lines)
+
+
+def shown(value):
+    """An `Estimate` in words: three digits with its interval, or "none" where nothing could be measured."""
+    return "none" if value is None or np.isnan(value.mean) else f"{value:.3g}"
 
 
 def as_text(entries):
@@ -176,7 +181,7 @@ def as_text(entries):
         lines.append(f"{entry.claim.id}  {entry.verdict}: {entry.claim.statement}")
         for check in entry.checks:
             mark = "holds" if check.holds else "fails"
-            lines.append(f"    {mark}  {check.quantity}: {check.value:.3g} (threshold {check.threshold})")
+            lines.append(f"    {mark}  {check.quantity}: {shown(check.value)} (threshold {check.threshold})")
             lines.append(f"           control: {check.control}")
     return "\n".join(lines)
 

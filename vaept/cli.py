@@ -10,7 +10,7 @@ import joblib
 
 import vaept
 from vaept import book, datasets
-from vaept.claims import as_markdown, as_text, changes, ledger
+from vaept.claims import as_markdown, as_text, changes, ledger, shown
 from vaept.degeneracy import compare
 from vaept.errors import InputError, VaeptError, as_integer
 from vaept.evaluation import elbo
@@ -179,7 +179,7 @@ def verify(profile, published, results, jobs, device, store, figures):
         click.echo(f"\nBeside the published numbers ({folder}):")
         for change in found:
             mark = "moved" if change.moved else "as published"
-            values = f"{_number(change.fresh)}, published {_number(change.published)}"
+            values = f"{shown(change.fresh)}, published {shown(change.published)}"
             click.echo(f"  {mark:<13}{change.claim}  {change.quantity}: {values}")
         moved = sum(change.moved for change in found)
         click.echo(f"{moved} of {len(found)} numbers moved beyond the published interval.")
@@ -194,10 +194,6 @@ def _draw(records, folder):
             path = folder / f"{name}_{records.profile}.png"
             figure.savefig(path)
             click.echo(f"Drew {path}")
-
-
-def _number(estimate):
-    return "none" if estimate is None else f"{estimate:.3g}"
 
 
 def _published(root):
