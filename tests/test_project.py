@@ -179,7 +179,7 @@ def test_make_book_from_a_copy_of_the_tracked_files(tmp_path):
     assert first.returncode == 0, first.stdout + first.stderr
     index = copy / "_build" / "quick" / "html" / "index.html"
     assert index.exists() and f"The book: {index}" in first.stdout
-    for part in ("cold, d = 2", "chapters", "in all", "C4  "):
+    for part in ("cold, d = 2", "chapters", "in all", "C4  ", "coordinate agreement, no alignment"):
         assert part in first.stdout
     again = run(*command, env=environment)
     assert again.returncode == 0 and again.stdout.count("already executed") == len(

@@ -249,8 +249,8 @@ def _degenerate(records):
             Check(
                 f"coordinate agreement of seeds with equal −ELBO ({_spread(record.minus_elbo)} nats), d = {d}",
                 value,
-                "interval below 0.5, −ELBO within 2 %",
-                bool(value.high < 0.5 and alike),
+                f"< {CHANCE}, interval below 0.5, −ELBO within 2 %",
+                bool(value.mean < CHANCE and value.high < 0.5 and alike),
                 f"a member with itself, sampled twice: {_itself(record):.2f}; R² of a linear map with images "
                 f"shuffled: {control.linear.mean:.2f}",
             )

@@ -16,7 +16,7 @@ from vaept.errors import InputError, VaeptError, as_integer
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
 from vaept.potentials import SCHEDULES
-from vaept.profiles import profiles
+from vaept.profiles import arm, profiles
 from vaept.records import Records
 from vaept.report import analysis_figures
 from vaept.storage import ensure_writable
@@ -25,6 +25,7 @@ from vaept.topology import diffusion_field, neighbour_field, pca_field
 from vaept.training import fit
 
 FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
+MAIN_ARMS = ("cold", "corrected")
 INTERRUPTED = "Interrupted. What was finished is kept; the same command continues from there."
 
 
@@ -114,7 +115,28 @@ def reproduce(profile, data, jobs, device, store, output):
     for entry in entries:
         held = sum(check.holds for check in entry.checks)
         click.echo(f"  {entry.claim.id}  {entry.verdict:<15}{held} of {len(entry.checks)} checks hold")
+    click.echo("\nMain numbers (on test images; mean [95 % interval over members])")
+    for (name, d), record in records.arms.items():
+        if name in MAIN_ARMS:
+            click.echo(f"  d = {d}, {arm(name).title}")
+            for quantity, value in _main_numbers(record, d).items():
+                click.echo(f"    {quantity:<40}{value}")
     click.echo(f"\nThe book: {index}")
+
+
+def _main_numbers(record, d):
+    """The numbers of one arm that a reader asks for first, from its `vaept.records.ArmRecord`."""
+    losses, agreement = record.minus_elbo, record.agreement
+    spread = losses.std(ddof=1) if len(losses) > 1 else 0.0
+    return {
+        "−ELBO, mean ± sd over members (nats)": f"{losses.mean():.2f} ± {spread:.2f}",
+        "log p(x) − ELBO (nats)": f"{(record.log_likelihood + record.minus_elbo_of_these).mean():.2f}",
+        "active units": f"{record.active_units.mean():.1f} of {d}",
+        "coordinate agreement, no alignment": f"{agreement.coordinates}",
+        "after the best signed permutation": f"{agreement.signed_permutation}",
+        "R² after the best rotation": f"{agreement.orthogonal}",
+        "R² after the best linear map": f"{agreement.linear}",
+    }
 
 
 def _carry_out(study, times):
