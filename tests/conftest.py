@@ -7,6 +7,7 @@ from scipy.stats import ortho_group
 from vaept import datasets
 from vaept.claims import ledger
 from vaept.degeneracy import Estimate
+from vaept.member import Member
 from vaept.records import ArmRecord, Records, Series
 from vaept.training import fit
 
@@ -21,6 +22,12 @@ def digits():
 @pytest.fixture(scope="session")
 def ensemble(digits):
     return fit(digits, seeds=range(3), jobs=1, **SMALL)
+
+
+@pytest.fixture(scope="session")
+def member(ensemble, digits):
+    """The first member, without a classifier."""
+    return Member.of(ensemble, 0, digits)
 
 
 @pytest.fixture

@@ -80,3 +80,18 @@ def test_bad_components(mean, variance):
 def test_bad_points(mixture, points):
     with pytest.raises(InputError, match=r"shape \(m, 2\)"):
         mixture.potential(points)
+
+
+def test_blur_is_chosen_by_held_out_points(rng):
+    points = rng.standard_normal((2, 400, 2))
+    narrow = AggregatePosterior(points[0], np.full((400, 2), 1e-4))
+    blurred = narrow.blurred(points[1])
+    width = np.sqrt(blurred.variance[0, 0] - 1e-4)
+    assert 0.2 < width < 0.6  # Scott's rule gives 400^(-1/6) = 0.37
+    assert blurred.log_density(points[1]).mean() > narrow.log_density(points[1]).mean() + 1
+
+
+def test_wide_components_are_blurred_little(rng):
+    points = rng.standard_normal((2, 400, 2))
+    wide = AggregatePosterior(0 * points[0], np.ones((400, 2)))
+    assert wide.blurred(points[1]).variance.max() < 1.1
