@@ -62,13 +62,13 @@ def test_lock_holds_exact_public_versions():
 
 def test_what_runs_is_what_the_lock_pins():
     locked = pins()
-    for name in ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "jupyter-book", "papermill"):
+    for name in ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "jupyter-book", "papermill"):
         assert metadata.version(name).split("+")[0] == locked[name]
 
 
 def test_every_import_of_the_package_is_a_dependency():
     declared = {project_name(r) for r in PYPROJECT["project"]["dependencies"]}
-    modules = {"sklearn": "scikit-learn"}
+    modules = {"sklearn": "scikit-learn", "skimage": "scikit-image"}
     optional = {"yaml", "ensurepip"}  # only to build the book; installed with it
     for path in (ROOT / "vaept").glob("*.py"):
         for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text("utf-8"), re.MULTILINE):

@@ -1,0 +1,167 @@
+"""Unusual images found by how far their posteriors are from the ordinary, on planted outliers that are known.
+
+An image is unusual by the state that the encoder makes of it: its energy, how little of it is in the ground state,
+how high it lies in the landscape of the training images, its KL divergence from the prior; or by its bound, −ELBO
+(compare An & Cho 2015, who score by the reconstruction alone). How well a score finds outliers is the precision at k
+(Manning, Raghavan & Schütze 2008, ch. 8) with k the number of outliers.
+"""
+
+import math
+
+import numpy as np
+
+from vaept.ensemble import as_images
+from vaept.errors import InputError
+from vaept.evaluation import elbo
+from vaept.member import encode
+from vaept.oscillator import energy, level_populations
+
+KINDS = ("overlaid", "halves", "scrambled")
+IMAGES = 2_000
+STRIPS = (2, 0, 3, 1)  # an order in which no strip is where it was or beside one that it was beside
+
+
+def plant(images, image_shape, *, share=0.05, seed=0):
+    """Replace some images, drawn at random, by outliers made of images of the same set.
+
+    Parameters
+    ----------
+    images : array, shape (n, pixels) or (n, *image_shape)
+        Values in [0, 1].
+    image_shape : tuple of int
+    share : float
+        Of the images that are replaced; between 0 and 1.
+    seed : int
+
+    Returns
+    -------
+    images : ndarray of float32, of the shape of `images`
+    kind : ndarray of str, shape (n,)
+        What was planted, a third each: "overlaid", the brighter pixel of the image and another one; "halves", the
+        first half of the image's rows and the second of another's; "scrambled", the image cut into four strips along
+        every axis, in another order, which keeps the values of its pixels. "" where nothing was.
+
+    Raises
+    ------
+    InputError
+        If the images are not of that shape or not in [0, 1], or the share leaves fewer than three images or all.
+    """
+    original = as_images(images, math.prod(image_shape)).numpy().reshape(-1, *image_shape)
+    n, planted = len(original), round(share * len(original)) if np.isfinite(share) else 0
+    if not len(KINDS) <= planted < n:
+        raise InputError(
+            f"A share of {share} of {n} images is {planted}: at least {len(KINDS)}, and not all, can be planted."
+        )
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(n, planted, replace=False)
+    others = (rows + rng.integers(1, n, size=planted)) % n
+    kind = np.full(n, "", dtype=f"<U{max(map(len, KINDS))}")
+    kind[rows] = np.resize(KINDS, planted)
+    changed = original.copy()
+    for row, other in zip(rows, others, strict=True):
+        changed[row] = _outlier(kind[row], original[row], original[other])
+    return changed.reshape(np.shape(images)), kind
+
+
+def _outlier(kind, image, other):
+    if kind == "overlaid":
+        return np.maximum(image, other)
+    if kind == "halves":
+        middle = len(image) // 2
+        return np.concatenate([image[:middle], other[middle:]])
+    for axis in range(image.ndim):
+        strips = np.array_split(image, len(STRIPS), axis)
+        image = np.concatenate([strips[i] for i in STRIPS], axis)
+    return image
+
+
+def scores(member, images):
+    """How unusual images are to a member, by several scores; larger is more unusual.
+
+    Of posteriors with a full covariance, the first three scores know the variances alone.
+
+    Parameters
+    ----------
+    member : vaept.member.Member
+    images : array, shape (n, pixels) or (n, *image_shape)
+        Values in [0, 1].
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n,)
+        "energy", ⟨H₀⟩ of the posterior above the ground state; "ground state", −log of its probability |⟨0|ψ⟩|²;
+        "landscape", the free energy of the training images at its mean, in kT; "KL" from the plain prior and "−ELBO",
+        with 16 samples, in nats.
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model or are not in [0, 1].
+    """
+    mean, variance = encode(member.model, images)
+    bound = elbo(member.model, images, n_samples=16, seed=member.seed)
+    # The ground state is a product, and its population in d dimensions underflows earlier than its factors.
+    ground = level_populations(mean[..., None], variance[..., None], 1)
+    return {
+        "energy": energy(mean, variance),
+        "ground state": -np.log(ground).sum((1, 2)),
+        "landscape": member.energy(mean),
+        "KL": bound.kl,
+        "−ELBO": -bound.elbo,
+    }
+
+
+def precision_at_k(score, planted):
+    """The share of outliers among the k highest scores, k being the number of outliers.
+
+    Scores that tie for the last places share them: the result is the mean over all orders of them.
+
+    Parameters
+    ----------
+    score : array, shape (n,)
+    planted : array of bool, shape (n,)
+        Which are outliers.
+
+    Returns
+    -------
+    float
+        From 0 to 1; of a score that knows nothing, the share of outliers.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, a score is not a number, or there are no outliers or nothing else.
+    """
+    score, planted = np.asarray(score, dtype=float), np.asarray(planted, dtype=bool)
+    if score.ndim != 1 or score.shape != planted.shape or np.isnan(score).any():
+        raise InputError(f"Each image needs a score and whether it was planted: {score.shape} and {planted.shape}.")
+    k = int(planted.sum())
+    if k in (0, len(planted)):
+        raise InputError(f"{k} of {len(planted)} images are outliers; some must be, and some not.")
+    last = np.sort(score)[-k]
+    above, tied = score > last, score == last
+    return float((planted[above].sum() + (k - above.sum()) * planted[tied].mean()) / k)
+
+
+def measure(member):
+    """How well a member finds outliers planted among its test images.
+
+    Parameters
+    ----------
+    member : vaept.member.Member
+
+    Returns
+    -------
+    dict of str to float
+        "precision <score>" for all outliers among the first `IMAGES` test images, "precision <score> <kind>" for those
+        of one kind against the untouched images, and "precision chance", the share of outliers, which is what a score
+        that knows nothing reaches for all of them; for one kind it is about a third of that.
+    """
+    images, kind = plant(member.test[:IMAGES], member.image_shape, seed=member.seed)
+    found = {"precision chance": float((kind != "").mean())}
+    for name, score in scores(member, images).items():
+        found[f"precision {name}"] = precision_at_k(score, kind != "")
+        for own in KINDS:
+            rows = np.isin(kind, (own, ""))
+            found[f"precision {name} {own}"] = precision_at_k(score[rows], kind[rows] == own)
+    return found
