@@ -3,8 +3,9 @@
 The modules, in the order in which data flows: `datasets`, `topology` (fields from the data), `potentials`, `model`,
 `ensemble`, `training`, `evaluation`, `degeneracy`, `oscillator`, `aggregate`, `landscape` (on `freeenergy` and `flow`),
 `dynamics`, `spectrum` (with `survey`, `galerkin`, `eigensolver` and `sampled` beneath it), `perturbation`, `member`
-(one model with its images and its landscape, and what it is used for), `records` (what a study measured), `claims`
-(the ledger), `figures`, `report` (records into figures), `profiles`, `store`, `study`, `book`, `cli`.
+(one model with its images and its landscape, and what it is used for), `classifier` (a judge of images), `generation`
+(how good generated images are), `records` (what a study measured), `claims` (the ledger), `figures`, `report` (records
+into figures), `profiles`, `store`, `study`, `book`, `cli`.
 """
 
 from importlib.metadata import version
