@@ -6,6 +6,7 @@ from scipy.stats import ortho_group
 
 from vaept import datasets
 from vaept.claims import ledger
+from vaept.classifier import fit_classifier
 from vaept.degeneracy import Estimate
 from vaept.member import Member
 from vaept.records import ArmRecord, Records, Series
@@ -28,6 +29,12 @@ def ensemble(digits):
 def member(ensemble, digits):
     """The first member, without a classifier."""
     return Member.of(ensemble, 0, digits)
+
+
+@pytest.fixture(scope="session")
+def judge(digits):
+    """A classifier of the digits."""
+    return fit_classifier(digits.train, digits.train_labels, digits.image_shape, epochs=20, progress=False)
 
 
 @pytest.fixture
