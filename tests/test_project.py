@@ -68,7 +68,7 @@ def test_what_runs_is_what_the_lock_pins():
 
 def test_every_import_of_the_package_is_a_dependency():
     declared = {project_name(r) for r in PYPROJECT["project"]["dependencies"]}
-    modules = {"sklearn": "scikit-learn", "skimage": "scikit-image"}
+    modules = {"sklearn": "scikit-learn", "skimage": "scikit-image", "pywt": "pywavelets"}
     optional = {"yaml", "ensurepip"}  # only to build the book; installed with it
     for path in (ROOT / "vaept").glob("*.py"):
         for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text("utf-8"), re.MULTILINE):
