@@ -53,6 +53,53 @@ def records():
     return synthetic_records()
 
 
+IN_USE = ("cold", "warm", "shuffled", "corrected")
+
+
+def _uses(rng, members, *, better):
+    """Numbers in use by which the claims hold where members are `better`, and fail otherwise."""
+
+    def around(value):
+        return value + 0.01 * rng.standard_normal(members)
+
+    good = 0.2 * better
+    sources = ("prior", "aggregate posterior", "Langevin")
+    return {
+        "paths": {"minima": np.full(members, 4.0)}
+        | {f"energy {way}": around(1 + k) for k, way in enumerate(("lowest path", "straight line", "mirrored path"))}
+        | {
+            f"sure {way}": around(0.6 - 0.1 * k)
+            for k, way in enumerate(("lowest path", "straight line", "mirrored path"))
+        },
+        "relaxation": {f"time {k}": around(1) for k in (1, 2, 3)}
+        | {f"within {k}": np.ones(members) for k in (1, 2, 3)}
+        | {"time Gaussian": around(1.5)},
+        "clustering": {
+            f"{score} {method}": around(value + good)
+            for score in ("Rand index", "information")
+            for method, value in (("slow modes", 0.5), ("k-means", 0.4), ("mixture", 0.45), ("chance", -0.2))
+        },
+        "denoising": {
+            f"{score} {method} {noise}": around(10 + k + good)
+            for score in ("psnr", "ssim")
+            for k, method in enumerate(("noisy", "median", "wavelet", "encoder", "model"))
+            for noise in (0.25, 0.5, 1.0)
+        },
+        "outliers": {
+            f"precision {name}{kind}": around(0.5 + good)
+            for name in ("energy", "ground state", "landscape", "KL", "−ELBO")
+            for kind in ("", " overlaid", " halves", " scrambled")
+        }
+        | {"precision chance": np.full(members, 0.05)},
+        "generation": {
+            f"{score} {source}": around(3 - k - good)
+            for score in ("frechet", "precision", "recall", "sure")
+            for k, source in enumerate(sources)
+        }
+        | {"frechet images": around(0.5), "sure images": around(0.9)},
+    }
+
+
 def synthetic_records():
     """Records of a study that never was: plain members are turned at random, corrected ones agree."""
     rng = np.random.default_rng(0)
@@ -76,6 +123,7 @@ def synthetic_records():
                 minus_elbo_of_these=loss,
                 active_units=np.full(members, d),
                 run=f"ensemble-{name}{d}0123456789",
+                uses=_uses(rng, members, better=name == "corrected") if name in IN_USE else {},
             )
     values = np.array([0, 0.1, 0.3, 1.0, 3.0])
     estimates = [Estimate(a, a - 0.02, a + 0.01) for a in (0.1, 0.5, 0.9, 0.97, 0.99)]

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vaept.claims import CLAIMS, Check, Entry, as_markdown, as_text, changes, cost_exponent, mean_over_members, shown
+from vaept.checks import Check, cost_exponent, mean_over_members
+from vaept.claims import CLAIMS, Entry, as_markdown, as_text, changes, shown
 from vaept.degeneracy import Estimate
 
 VALUE = Estimate(0.5, 0.4, 0.6)
@@ -100,3 +101,30 @@ def test_the_ledger_as_text_and_as_a_page(entries):
         assert f"## {each.claim.id}: {each.verdict}" in page and each.claim.statement in text
         for check in each.checks:
             assert check.quantity.replace("|", "\\|") in page and shown(check.value) in text
+
+
+def test_uses_are_judged_and_can_fail(records):
+    verdicts = {claim.id: Entry(claim, tuple(claim.check(records))).verdict for claim in CLAIMS[5:]}
+    assert verdicts == {"C6": "reproduced", "C7": "reproduced", "C8": "reproduced"}
+    arms = records.arms | {("corrected", d): dataclasses.replace(records.arms["cold", d], uses={}) for d in (2, 4)}
+    nothing = dataclasses.replace(records, arms=arms)
+    assert all(claim.check(nothing) == [] for claim in CLAIMS[5:])
+    arms = records.arms | {("corrected", d): records.arms["cold", d] for d in (2, 4)}
+    plain = dataclasses.replace(records, arms=arms)
+    held = [check.holds for claim in CLAIMS[5:] for check in claim.check(plain) if "minus plain" in check.quantity]
+    assert len(held) == 8 and not all(held)
+
+
+def test_unlabelled_data_have_no_checks_by_class(records):
+    for record in records.arms.values():
+        for name in ("clustering", "generation"):
+            record.uses.get(name, {}).clear()
+        for key in [key for key in record.uses.get("paths", {}) if key.startswith("sure")]:
+            del record.uses["paths"][key]
+    words = [check.quantity for claim in CLAIMS[5:] for check in claim.check(records)]
+    assert words and not any("Rand" in each or "sure" in each or "Fréchet" in each for each in words)
+
+
+def test_members_without_a_number_are_left_out():
+    assert mean_over_members([1.0, np.nan, 3, 2]).mean == 2
+    assert np.isnan(mean_over_members([np.nan]).mean)

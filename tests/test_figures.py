@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 
 from vaept import figures
 from vaept.degeneracy import compare
+from vaept.relaxation import Relaxation
 
 
 def draw(name, rng, labels):
+    times = np.array([5.0, 3.0])
     latents = rng.standard_normal((3, 40, 2))
     agreement = compare(latents)
     plane = rng.standard_normal((21, 21))
@@ -44,6 +46,51 @@ def draw(name, rng, labels):
         "dose_response": (np.array([0.1, 1.0]), [agreement.coordinates] * 2, rng.random((2, 3)), 2.0, np.ones(2, bool)),
         "persistence": (np.arange(2), {"d = 2": [agreement.coordinates] * 2}, {"d = 2": rng.random((2, 3))}),
         "arrangements": ({"cold": rng.random(3)}, {"cold": rng.random(3)}),
+        "landscape": (
+            (np.arange(21.0),) * 2,
+            plane,
+            latents[0, :4] + 9,
+            latents[1, :3] + 9,
+            [latents[2] + 9],
+            range(4),
+            None if labels is None else rng.random((4, 8, 8)),
+            (np.arange(5.0), np.arange(5.0)),
+        ),
+        "path_between_digits": (
+            rng.random((2, 30)),
+            rng.random((2, 6, 8, 8)),
+            None if labels is None else [["0"] * 6, ["1"] * 6],
+        ),
+        "relaxation_against_gap": (
+            {
+                "a": Relaxation(
+                    times, times, np.stack([times, times], 1), 4.0, np.arange(1.0, 5), *rng.random((2, 4, 2))
+                )
+            },
+        ),
+        "slow_modes_decoded": (
+            rng.random((2, 5, 8, 8)),
+            np.array([3.0, 2.0]),
+            None if labels is None else rng.random((2, 2, 10)),
+            range(10),
+        ),
+        "states_against_classes": (
+            rng.integers(0, 9, (3, 10)),
+            np.arange(10),
+            {"ARI": {"cold": {"slow modes": rng.random(3), "k-means": rng.random(3)}}},
+        ),
+        "outliers_by_energy": (
+            rng.random((10, 8, 8)),
+            rng.random(10),
+            {"cold": {"energy": agreement.linear, "KL": agreement.linear}},
+            0.05,
+        ),
+        "denoise": ({"clean": (rng.random((5, 8, 8)), ""), "noisy": (rng.random((5, 8, 8)), "9 dB")},),
+        "cluster": (
+            {"cold": (rng.random((3, 8, 8)), "0.5")},
+            None if labels is None else [["0 (90 %)", "1", "2"]],
+        ),
+        "generate": ({"prior": (rng.random((5, 8, 8)), "12")},),
     }[name]
     if name == "wells_and_levels":
         arguments = (arguments[0][0], *arguments[1:])

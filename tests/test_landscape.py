@@ -218,3 +218,11 @@ def test_indices_of_paths_that_do_not_exist(surface):
     for pair in [(0, 3), (-1, 0), (1, 1)]:
         with pytest.raises(InputError):
             paths.path(*pair)
+
+
+def test_persistence_is_the_lowest_barrier_to_a_lower_minimum(surface):
+    found = lowest_paths(*surface)
+    expected = [np.inf, found.barriers[1, 0], min(found.barriers[2, 0], found.barriers[2, 1])]
+    np.testing.assert_allclose(found.persistence, expected)
+    steps = np.linalg.norm(np.diff(found.path(0, 1).points(60), axis=0), axis=1)
+    assert steps.max() < 1.02 * steps.mean()

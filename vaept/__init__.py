@@ -2,11 +2,11 @@
 
 The modules, in the order in which data flows: `datasets`, `topology` (fields from the data), `potentials`, `model`,
 `ensemble`, `training`, `evaluation`, `degeneracy`, `oscillator`, `aggregate`, `landscape` (on `freeenergy` and `flow`),
-`dynamics`, `spectrum` (with `survey`, `galerkin`, `eigensolver` and `sampled` beneath it), `perturbation`; `member` (one
-model with its images and its landscape), what a member is used for (`clustering`, `paths`, `relaxation`, `denoising`,
-`outliers`, `generation`, judged by a `classifier`) and `measures` (all of these by name); `records` (what a study
-measured), `checks` and `claims` (the ledger), `figures`, `report` (records into figures), `profiles`, `store`, `study`,
-`book`, `cli`.
+`dynamics`, `spectrum` (with `survey`, `galerkin`, `eigensolver` and `sampled` beneath it), `perturbation`; `member`
+(one model with its images and its landscape), what a member is used for (`clustering`, `paths`, `relaxation`,
+`denoising`, `outliers`, `generation`, judged by a `classifier`) and `measures` (all of these by name); `records` (what
+a study measured), `checks` and `claims` (the ledger), `figures`, `report` (records into figures), `profiles`, `store`,
+`study`, `book`, `cli`.
 """
 
 from importlib.metadata import version

@@ -82,7 +82,9 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     calls, root = [], checkout()
     tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/records.json"))]
     tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
-    results = [study.evaluation_folder(**how).name for _, how in study.everything()]
+    runs = [how for _, how in study.everything()]
+    results = [study.evaluation_folder(**how).name for how in runs]
+    results += [folder.name for how in runs for folder in study.measure_folders(**how).values()]
     for notebook in chapters(root):
         request = {
             "notebook": notebook.read_text("utf-8"),
@@ -288,6 +290,9 @@ def _status_page(study, executed):
     runs = study.everything()
     folders = [folder(**how) for _, how in runs for folder in (study.ensemble_folder, study.evaluation_folder)]
     names = [f"{what}: {name}" for name, _ in runs for what in ("training", "evaluation")]
+    measured = [(f"{what}: {name}", path) for name, how in runs for what, path in study.measure_folders(**how).items()]
+    names += [name for name, _ in measured]
+    folders += [path for _, path in measured]
     names += [path.stem.replace("_", " ") for path in executed]
     for name, folder in zip(names, folders + [path.parent for path in executed], strict=True):
         record = json.loads((folder / "provenance.json").read_text("utf-8"))

@@ -148,6 +148,8 @@ def _carry_out(study, times):
             study.ensemble_folder(**how)
         with _timed(times, "evaluation"):
             study.evaluation_folder(**how)
+        with _timed(times, "uses"):
+            study.measure_folders(**how)
 
 
 class _timed:

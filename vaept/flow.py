@@ -142,13 +142,14 @@ def relaxed_string(energy, a, b, n_images):
         spacing = np.linalg.norm(np.diff(images, axis=0), axis=1).mean()
         step = np.einsum("nij,nj->ni", axes, quadratic_flow(slopes, curvatures, np.full(len(slopes), spacing / 2)))
         images[1:-1] += step
-        images = _evenly_spaced(images)
+        images = evenly_spaced(images, n_images)
         if np.linalg.norm(step, axis=1).max() < 0.01 * spacing:
             break
     return images
 
 
-def _evenly_spaced(images):
+def evenly_spaced(images, n):
+    """n points with equal distances along the straight pieces between images (m, d); shape (n, d)."""
     length = np.append(0, np.cumsum(np.linalg.norm(np.diff(images, axis=0), axis=1)))
-    places = np.linspace(0, length[-1], len(images))
+    places = np.linspace(0, length[-1], n)
     return np.stack([np.interp(places, length, column) for column in images.T], axis=1)

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from vaept.errors import InputError, as_integer
-from vaept.flow import FLAT, Region, follow, relaxed_string
+from vaept.flow import FLAT, Region, evenly_spaced, follow, relaxed_string
 from vaept.freeenergy import FreeEnergy, as_points
 
 __all__ = [
@@ -91,6 +91,10 @@ class MinimumEnergyPath:
     saddle_energies: np.ndarray
     barrier: float
 
+    def points(self, n):
+        """n points with equal distances along the path, shape (n, d)."""
+        return evenly_spaced(self.images, n)
+
 
 @dataclass(frozen=True, eq=False)
 class LowestPaths:
@@ -120,6 +124,11 @@ class LowestPaths:
     barriers: np.ndarray
     _tree: object = field(repr=False)
     _branches: list = field(repr=False)
+
+    @property
+    def persistence(self):
+        """How deep each minimum is, shape (n,): the lowest barrier on a way to a lower one; inf for the lowest."""
+        return np.where(np.tri(len(self.minima), k=-1, dtype=bool), self.barriers, np.inf).min(axis=1)
 
     def path(self, i, j):
         """The lowest path from minimum i to minimum j, a MinimumEnergyPath.

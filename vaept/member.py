@@ -86,10 +86,14 @@ class Member:
             return self.model.decode(z).numpy().reshape(-1, *self.image_shape)
 
     @cached_property
+    def held_out(self):
+        """Draws from the posteriors of the test images, which choose the blur; shape (HELD_OUT, d)."""
+        return AggregatePosterior(self.test_mean, self.test_variance).sample(HELD_OUT, seed=self.seed)
+
+    @cached_property
     def aggregate(self):
         """The aggregate posterior of at most `COMPONENTS` training images, blurred as the test images ask for."""
-        q = AggregatePosterior(self.mean[:COMPONENTS], self.variance[:COMPONENTS])
-        return q.blurred(AggregatePosterior(self.test_mean, self.test_variance).sample(HELD_OUT, seed=self.seed))
+        return AggregatePosterior(self.mean[:COMPONENTS], self.variance[:COMPONENTS]).blurred(self.held_out)
 
     @cached_property
     def energy(self):

@@ -36,6 +36,8 @@ class ArmRecord:
     active_units : ndarray of int64, shape (members,)
     run : str
         The ensemble's name in the store.
+    uses : dict from str to dict from str to ndarray of shape (members,)
+        Numbers of the members in use by measure and name, as `vaept.measures` takes them; empty for most arms.
     """
 
     mean: np.ndarray
@@ -47,9 +49,10 @@ class ArmRecord:
     minus_elbo_of_these: np.ndarray
     active_units: np.ndarray
     run: str
+    uses: dict
 
     @classmethod
-    def of(cls, evaluation, run, *, deviations):
+    def of(cls, evaluation, run, *, deviations, uses=None):
         """The record of a `vaept.evaluation.Evaluation`."""
         half = np.float16
         m = evaluation.importance_weighted.shape[1]
@@ -65,6 +68,7 @@ class ArmRecord:
             minus_elbo_of_these=-bound[:, :m].mean(axis=1) if m else nothing,
             active_units=evaluation.active.sum(axis=1),
             run=run,
+            uses=uses or {},
         )
 
     @property
@@ -203,6 +207,11 @@ class Records:
             for own in plain.pop("arms"):
                 name, d = own.pop("arm"), own.pop("d")
                 numbers = {k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in own.items()}
+                uses = numbers.pop("uses", {})
+                numbers["uses"] = {
+                    what: {key: np.array(values, dtype=float) for key, values in found.items()}
+                    for what, found in uses.items()
+                }
                 latents = {key: arrays.get(f"{name}.{d}.{key}") for key in ("mean", "deviation")}
                 arms[name, d] = ArmRecord(**latents, **numbers)
             return cls(

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
 from vaept import figures
-from vaept.claims import cost_exponent
+from vaept.checks import cost_exponent
 from vaept.degeneracy import compare, shuffled_rows
 from vaept.errors import InputError
 from vaept.oscillator import kl_bound

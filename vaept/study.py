@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaept import profiles, topology
+from vaept import measures, profiles, topology
+from vaept.classifier import Classifier, fit_classifier
 from vaept.datasets import load
 from vaept.degeneracy import compare
 from vaept.ensemble import Ensemble, Seed
 from vaept.evaluation import Evaluation, evaluate
+from vaept.member import Member
 from vaept.profiles import Profile
 from vaept.records import IMAGES, ArmRecord, Records, Series
 from vaept.store import RunStore, default_store, source_hash
@@ -68,6 +70,25 @@ class Study:
         """The `Evaluation` of that ensemble on the test images; computed now if the store does not have it."""
         return Evaluation.load(self.evaluation_folder(latent_dim, arm, **how) / "evaluation.safetensors")
 
+    @property
+    def classifier(self):
+        """The `Classifier` of images, trained now if the store does not have it; None where there are no classes."""
+        if self.dataset.train_labels is None:
+            return None
+        return Classifier.load(self.classifier_folder() / "classifier.safetensors")
+
+    def member(self, latent_dim, arm="cold", number=0):
+        """A `Member` of an ensemble, with its images and the classifier."""
+        return Member.of(self.ensemble(latent_dim, arm), number, self.dataset, self.classifier)
+
+    def uses(self, latent_dim, arm="cold"):
+        """What is measured of the members of an arm in use: for each of `vaept.measures.MEASURES` a dict of arrays."""
+        found = {}
+        for name, folder in self.measure_folders(latent_dim, arm).items():
+            numbers = json.loads((folder / "numbers.json").read_text("utf-8"))
+            found[name] = {key: np.array(values) for key, values in numbers.items()}
+        return found
+
     def label(self, latent_dim, arm="cold", **how):
         """What made the results of an ensemble, in a few words, for figures."""
         run = self.ensemble_folder(latent_dim, arm, **how).name.rpartition("-")[2][:8]
@@ -92,7 +113,9 @@ class Study:
         for d in p.latent_dims:
             for name in p.arms_of(d):
                 run = self.ensemble_folder(d, name).name
-                arms[name, d] = ArmRecord.of(self.evaluation(d, name), run, deviations=name in EXACT_ARMS)
+                arms[name, d] = ArmRecord.of(
+                    self.evaluation(d, name), run, deviations=name in EXACT_ARMS, uses=self.uses(d, name)
+                )
         doses = [
             (how.get("coupling", 0.0), self.evaluation(**how), self.ensemble_folder(**how).name)
             for _, how in self.everything()
@@ -233,6 +256,41 @@ class Study:
             result.save(folder / "evaluation.safetensors")
 
         return self._obtain("evaluation", request, measure)
+
+    def classifier_folder(self):
+        """The folder of the store with the classifier of images, which never sees a latent."""
+        request = {"data": self.dataset.checksum, "source": source_hash("classifier"), "torch": torch.__version__}
+
+        def train(folder):
+            x = self.dataset
+            fit_classifier(x.train, x.train_labels, x.image_shape).save(folder / "classifier.safetensors")
+
+        return self._obtain("classifier", request, train)
+
+    def measure_folders(self, latent_dim, arm="cold", **how):
+        """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path."""
+        names = measures.measures_of(arm) if not how else []
+        return {name: self._measure_folder(name, latent_dim, arm) for name in names}
+
+    def _measure_folder(self, name, latent_dim, arm):
+        ensemble = self.ensemble_folder(latent_dim, arm)
+        labelled = self.dataset.train_labels is not None
+        request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(name)}
+        request |= {"classifier": self.classifier_folder().name if labelled else None}
+
+        def take(folder):
+            found = measures.measure(
+                name,
+                Ensemble.load(ensemble / "ensemble.safetensors"),
+                self.dataset,
+                self.classifier,
+                jobs=self.jobs,
+                checkpoint=folder / "members",
+            )
+            (folder / "numbers.json").write_text(json.dumps(found), "utf-8")
+            shutil.rmtree(folder / "members")
+
+        return self._obtain("measure", request, take)
 
     def _schedule(self, chosen):
         """The parts of the profile's schedule that an arm follows, as a dict."""

@@ -1,0 +1,110 @@
+r"""Latents in groups: by the slow modes of their landscape and by methods that know no dynamics, against the classes.
+
+Classes are used to compare only; no group is made with them. Sources of the scores: Hubert & Arabie 1985 (adjusted Rand
+index), Vinh, Epps & Bailey 2010 (normalised mutual information).
+"""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.mixture import GaussianMixture
+
+from vaept.dynamics import metastable_states
+from vaept.errors import InputError, as_integer
+
+IMAGES = 5_000
+METHODS = ("slow modes", "k-means", "mixture")
+
+
+def groups(member, n_groups):
+    """Test latents in groups, by each of `METHODS`.
+
+    Parameters
+    ----------
+    member : Member
+    n_groups : int
+        The same for all methods.
+
+    Returns
+    -------
+    dict from str to ndarray of int, shape (n,)
+        For the first `IMAGES` test images: the metastable states of the landscape, k-means and a mixture of Gaussians.
+    """
+    n_groups = as_integer(n_groups, "n_groups", 2)
+    latents = member.test_mean[:IMAGES]
+    modes = member.modes(n_groups)
+    mixture = GaussianMixture(n_groups, n_init=3, random_state=member.seed)
+    return {
+        "slow modes": metastable_states(modes.eigenfunctions(latents), n_groups, seed=member.seed),
+        "k-means": KMeans(n_groups, n_init=10, random_state=member.seed).fit_predict(latents),
+        "mixture": mixture.fit_predict(latents),
+    }
+
+
+def agreement(labels, found):
+    """How alike two groupings of the same images are.
+
+    Parameters
+    ----------
+    labels, found : array, shape (n,)
+
+    Returns
+    -------
+    rand_index, information : float
+        The adjusted Rand index, 0 on average for random groups, and the normalised mutual information, from 0 to 1.
+    """
+    return float(adjusted_rand_score(labels, found)), float(normalized_mutual_info_score(labels, found))
+
+
+def along_mode(values, energies, n_frames=9):
+    """Points on a walk from one end of a mode to the other: of each part of its range the point of lowest energy.
+
+    Parameters
+    ----------
+    values, energies : array, shape (n,)
+        An eigenfunction and the free energy at the points.
+    n_frames : int
+        Parts with equal numbers of points.
+
+    Returns
+    -------
+    ndarray of int, shape (n_frames,)
+        Rows of the points.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or there are fewer points than frames.
+    """
+    values, energies = np.asarray(values, dtype=float), np.asarray(energies, dtype=float)
+    if values.ndim != 1 or values.shape != energies.shape or len(values) < n_frames:
+        raise InputError(
+            f"values and energies must both have shape (n,), n ≥ {n_frames}; they have {values.shape} and "
+            f"{energies.shape}."
+        )
+    parts = np.array_split(np.argsort(values, kind="stable"), as_integer(n_frames, "n_frames", 2))
+    return np.array([part[energies[part].argmin()] for part in parts])
+
+
+def measure(member):
+    """Agreement of groups of test latents with the classes, by method.
+
+    Parameters
+    ----------
+    member : Member
+
+    Returns
+    -------
+    dict from str to float
+        "Rand index *method*" and "information *method*" for each of `METHODS`, with as many groups as there are
+        classes, and for "chance": the states of the slow modes against classes dealt anew. Empty without classes.
+    """
+    if member.labels is None:
+        return {}
+    labels = member.labels[:IMAGES]
+    found = groups(member, len(np.unique(labels)))
+    dealt = np.random.default_rng(member.seed).permutation(labels)
+    scores = {method: agreement(labels, own) for method, own in found.items()}
+    scores["chance"] = agreement(dealt, found["slow modes"])
+    names = ("Rand index", "information")
+    return {f"{name} {method}": own[i] for method, own in scores.items() for i, name in enumerate(names)}
