@@ -43,3 +43,9 @@ def test_what_is_not_published_is_named(monkeypatch, tmp_path):
 def test_tables_show_estimates_and_minus_signs():
     shown = report.table(("a-b", "value"), [("x", Estimate(-0.5, -0.6, 0.4)), ("-1 y-z", -2)])
     assert shown.splitlines() == ["| a-b | value |", "|---|---|", "| x | −0.50 [−0.60, 0.40] |", "| −1 y-z | −2 |"]
+
+
+def test_cells_of_tables_say_where_nothing_was_measured():
+    numbers = {"a": np.array([1.0, 2, 3, np.nan]), "b": np.array([-1.0])}
+    assert report.cell(numbers, "a", ".1f").startswith("2.0 [1.")
+    assert report.cell(numbers, "b").startswith("−1.00") and report.cell(numbers, "c") == "–"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from vaept import eigensolver, galerkin, oscillator
+from vaept import eigensolver, galerkin, oscillator, sampled
 from vaept.eigensolver import ConvergenceError
 from vaept.errors import InputError, VaeptError
 from vaept.spectrum import from_log_density, from_potential, from_samples
@@ -347,11 +347,77 @@ def test_sampled_gap_of_two_wells(n, dim, a):
     assert result.intervals[1, 1] > 0.95 * gap
 
 
+def polygon(n, radius):
+    angle = 2 * np.pi * np.arange(n) / n
+    return radius * np.column_stack([np.cos(angle), np.sin(angle)])
+
+
+def mixture_levels(centres, width, n_levels):
+    """Levels of a mixture of equal round Gaussians in the plane."""
+
+    def log_density(x):
+        return np.logaddexp.reduce(-((x[:, None] - centres) ** 2).sum(axis=2) / (2 * width**2), axis=1)
+
+    return from_log_density(log_density, 2, n_levels, tol=1e-6).levels
+
+
+def mixture_samples(centres, width, n, dim, seed):
+    """The same mixture, round in further dimensions too, and turned."""
+    rng = np.random.default_rng(seed)
+    x = width * rng.standard_normal((n, dim))
+    x[:, :2] += centres[rng.integers(len(centres), size=n)]
+    return x @ np.linalg.qr(rng.standard_normal((dim, dim)))[0]
+
+
+def test_sampled_ring_of_wells():
+    wells = polygon(5, 3)
+    exact = mixture_levels(wells, 0.7, 5)
+    x = mixture_samples(wells, 0.7, 50_000, 2, seed=0)
+    result = from_samples(x, 5)
+    assert np.abs(result.levels[1:] / exact[1:] - 1).max() < 0.03
+    assert ((result.intervals[:, 0] <= exact) & (exact <= result.intervals[:, 1])).all()
+    # Polynomials alone are too stiff for five wells.
+    assert from_samples(x, 5, degree=6, bootstrap=0).levels[1] > 1.1 * exact[1]
+
+
+def test_sampled_clusters_in_six_dimensions():
+    wells = polygon(3, 2.3)
+    exact = mixture_levels(wells, 1.0, 3)[1:]
+    x = mixture_samples(wells, 1.0, 50_000, 6, seed=0)
+    assert np.abs(from_samples(x, 4, bootstrap=0).levels[1:3] / exact - 1).max() < 0.05
+
+
+@pytest.mark.parametrize(("dim", "n_levels"), [(1, 3), (2, 6), (8, 9)])
+def test_sampled_gaussian_needs_no_cells(dim, n_levels):
+    # Outliers must not pass for states, in one dimension least of all.
+    x = np.random.default_rng(5).standard_normal((20_000, dim))
+    exact = np.sort([sum(n) / 2 for n in itertools.product(range(3), repeat=dim)])[:n_levels]
+    levels = from_samples(x, n_levels, bootstrap=0).levels
+    assert np.abs(levels[1:] / exact[1:] - 1).max() < 0.05
+    assert abs(levels[1:].mean() / exact[1:].mean() - 1) < 0.02
+
+
+def test_gradients_and_moments_of_the_space():
+    rng = np.random.default_rng(2)
+    y, weight = rng.standard_normal((5000, 3)), np.array([0.5, 1, 3])
+    space = sampled.Space(sampled.Polynomials(2, 3), rng.standard_normal((7, 3)), 0.8)
+    values, every = space.values(y), np.eye(17)
+    assert np.abs(values[10:].sum(axis=0) - 1).max() < 1e-12
+    gradients = list(space.gradients(every, values))
+    for gradient, step in zip(gradients, 1e-5 * np.eye(3), strict=True):
+        assert np.abs((space.values(y + step) - space.values(y - step)) / 2e-5 - gradient).max() < 1e-7
+    mass, stiffness = space.moments(y, weight)
+    assert np.abs(mass - values @ values.T / 5000).max() < 1e-12
+    direct = sum(w * g @ g.T for w, g in zip(weight, gradients, strict=True)) / 10_000
+    assert np.abs(stiffness - direct).max() < 1e-11
+
+
 def test_sampled_levels_do_not_turn_with_the_samples():
     rng = np.random.default_rng(7)
-    x = two_well_samples(5_000, 3, 1.5, seed=0) * [1, 0.3, 2]
+    wells = two_well_samples(5_000, 3, 1.5, seed=0) * [1, 0.3, 2]
+    ring = mixture_samples(polygon(5, 3), 0.7, 10_000, 3, seed=1)
     rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    for degree in (3, None):
+    for x, degree in ((wells, 3), (wells, None), (ring, None)):
         one, other = from_samples(x, 5, degree=degree), from_samples(x @ rotation + 4, 5, degree=degree)
         assert close(one.levels, other.levels, 1e-8)
         assert np.abs(one.intervals - other.intervals).max() < 1e-8

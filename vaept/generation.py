@@ -139,8 +139,8 @@ def measure(member):
     -------
     dict of str to float
         For each source "frechet <source>", "precision <source>", "recall <source>", and "sure <source>", the share of
-        generated images of which the judge is sure; for comparison "frechet images", of training images, and
-        "sure images", of test images. Empty if the member has no judge.
+        generated images of which the judge is sure; for comparison "frechet images", "precision images" and "recall
+        images" of training images, and "sure images" of test images. Empty if the member has no judge.
 
     Raises
     ------
@@ -154,10 +154,9 @@ def measure(member):
     # The order of stored images need not be random: the halves of the MNIST test set come from different writers.
     test, train = (x[generator.permutation(len(x))[:n]] for x in (member.test, member.train))
     real = member.judge.features(test)
-    found = {
-        "frechet images": frechet_distance(real, member.judge.features(train)),
-        "sure images": float(member.judge.sure(test).mean()),
-    }
+    other = member.judge.features(train)
+    found = {"frechet images": frechet_distance(real, other), "sure images": float(member.judge.sure(test).mean())}
+    found["precision images"], found["recall images"] = precision_recall(real[:MAX_ROWS], other[:MAX_ROWS])
     for source in SOURCES:
         images = member.decode(draw_latents(member, source, n, member.seed))
         images = np.clip(images, 0, 1)  # the mean of a Gaussian likelihood may lie outside

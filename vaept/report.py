@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
 from vaept import figures
-from vaept.checks import cost_exponent
+from vaept.checks import cost_exponent, mean_over_members
 from vaept.degeneracy import compare, shuffled_rows
 from vaept.errors import InputError
 from vaept.oscillator import kl_bound
@@ -146,6 +146,23 @@ def table(header, rows):
     lines = ["| " + " | ".join(map("{}".format, row)) + " |" for row in (header, *rows)]
     lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def cell(numbers, key, spec=".2f"):
+    """A number of members in use for a table: its mean and interval over them, or a dash where there is none.
+
+    Parameters
+    ----------
+    numbers : dict from str to array of shape (members,)
+        One measure of `vaept.records.ArmRecord.uses`.
+    key, spec : str
+        Its name, and the format of a number.
+
+    Returns
+    -------
+    str
+    """
+    return format(mean_over_members(numbers[key]), spec) if key in numbers else "–"
 
 
 def _study(records):

@@ -1,10 +1,12 @@
-r"""The generator of a reversible diffusion from samples of its equilibrium alone, in polynomials.
+r"""The generator of a reversible diffusion from samples of its equilibrium alone, in polynomials and soft cells.
 
 Levels are those of ½(Δ + ∇log ρ·∇) with the sign changed, ħ = m = 1: stationary values of ½E[|∇f|²]/E[f²] over f
 orthogonal to the constant. Samples are whitened; functions are products of Hermite polynomials up to a total
-degree, a space that no rotation changes, and of what completes it (`SampledModes`). Sources: Zhang, Hartmann &
-Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); McGibbon & Pande 2015 (held-out score);
-Weyl 1912 (eigenvalues of a perturbed matrix).
+degree and, where held-out samples favour them, smooth indicators of the cells around the means of clusters, a
+partition of unity (`Space`); its slowest modes complete it (`SampledModes`). No rotation changes the space. Sources:
+Zhang, Hartmann & Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); Shepard 1968 (partition
+of unity), Weber 2006 (for conformations of molecules); McGibbon & Pande 2015 (held-out score); Weyl 1912
+(eigenvalues of a perturbed matrix).
 """
 
 import math
@@ -13,6 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from sklearn.cluster import KMeans
 
 from vaept.errors import InputError, as_integer
 from vaept.galerkin import as_points
@@ -23,6 +27,12 @@ MAX_FUNCTIONS = 500  # of the degrees that are tried; a degree that is given may
 MASS_CUTOFF = 1e-10
 N_BLOCKS = 250
 N_BENT, BENT_DEGREE = 3, 7
+N_CELLS = 100, 400
+WIDTHS = 0.5, 0.7, 1.0, 1.4  # of cells, in distances between neighbouring centres
+DEGREE_WITH_CELLS = 2
+CLUSTERED_SAMPLES = 20_000
+POINTS_AT_BORDER, SEEN_CELLS = 30, 0.8  # points that a cell's border needs; share of cells that must have them
+ROWS = 2048  # points at a time
 
 
 def degrees_to_try(n, dim, n_levels, degree):
@@ -122,14 +132,78 @@ class Polynomials:
 
 
 @dataclass(frozen=True)
-class SampledModes:
-    """Modes in polynomials (the columns of `vectors`), and the first few of them bent, mixed by a matrix.
+class Space:
+    """Polynomials and soft cells of whitened points y: w_j ∝ exp(−|y − c_j|²/2h²), which add up to 1.
 
-    Polynomials of a low degree do not level off inside wells as slow modes do. So Legendre polynomials of
-    f/√(1 + f²), for the slowest modes f, complete the space; modes turn with the samples, and so does this space.
+    Attributes
+    ----------
+    polynomials : Polynomials
+    centres : array, shape (cells, d)
+        c_j; no rows for polynomials alone.
+    width : float
+        h.
     """
 
     polynomials: Polynomials
+    centres: np.ndarray
+    width: float = 1.0
+
+    def values(self, y):
+        """Values at points (n, d): ndarray of shape (functions, n), polynomials first."""
+        return np.concatenate([self.polynomials.values(y), self.cells(y)])
+
+    def cells(self, y):
+        """Values of the cells alone."""
+        cells = (self.centres @ y.T - (self.centres**2).sum(axis=1)[:, None] / 2) / self.width**2
+        cells = np.exp(cells - cells.max(axis=0, initial=-np.inf))
+        return cells / cells.sum(axis=0)
+
+    def gradients(self, vectors, values):
+        """∂/∂y_i of combinations (the columns of `vectors`) of functions of these values: (combinations, n), each i."""
+        size = len(self.polynomials.numbers)
+        raw, cells, mix = values[:size], values[size:], vectors[size:]
+        # ∇w_j = w_j (c_j − c̄)/h², c̄ = Σ w_j c_j.
+        mean, smooth = self.centres.T @ cells, mix.T @ cells
+        for i, slope in enumerate(self.polynomials.slopes(vectors[:size])):
+            yield slope.T @ raw + ((mix * self.centres[:, [i]]).T @ cells - mean[i] * smooth) / self.width**2
+
+    def moments(self, y, inverse_variance):
+        """Means of φφᵀ and of ½∇φ·∇φᵀ, in the metric of the samples, over points."""
+        numbers, lower, size = self.polynomials.numbers, self.polynomials.lower, len(self.polynomials.numbers)
+        mass, own, mixed = 0.0, 0.0, 0.0
+        for part in np.array_split(y, -(-len(y) // ROWS)):
+            values = self.values(part)
+            cells = values[size:]
+            mean = self.centres.T @ cells
+            scaled = inverse_variance[:, None] * mean
+            along = sum(np.sqrt(n)[:, None] * values[k] * s for k, n, s in zip(lower, numbers.T, scaled, strict=True))
+            # Expanding (c_j − c̄)·(c_k − c̄) leaves one product of matrices, whatever d.
+            own = own + (cells * (self.centres @ scaled - (mean * scaled).sum(axis=0) / 2)) @ cells.T
+            mixed = mixed + along @ cells.T
+            mass = mass + values @ values.T
+        mass, own, mixed = mass / len(y), own / len(y), mixed / len(y)
+        centres = self.centres * inverse_variance
+        steep = sum(
+            np.sqrt(n)[:, None] * mass[k, size:] * c for k, n, c in zip(lower, numbers.T, centres.T, strict=True)
+        )
+        stiffness = np.empty_like(mass)
+        stiffness[:size, :size] = self.polynomials.stiffness(mass[:size, :size], inverse_variance)
+        stiffness[:size, size:] = (steep - mixed) / (2 * self.width**2)
+        stiffness[size:, :size] = stiffness[:size, size:].T
+        square = centres @ self.centres.T * mass[size:, size:]
+        stiffness[size:, size:] = (square - own - own.T) / (2 * self.width**4)
+        return mass, stiffness
+
+
+@dataclass(frozen=True)
+class SampledModes:
+    """Modes in a space (the columns of `vectors`), and the first few of them bent, mixed by a matrix.
+
+    Where slow modes level off inside wells, polynomials do not, and in many dimensions cells are too coarse. So
+    Legendre polynomials of f/√(1 + f²), for the slowest modes f, complete the space.
+    """
+
+    space: Space
     vectors: np.ndarray
     mean: np.ndarray
     whitening: np.ndarray
@@ -138,8 +212,11 @@ class SampledModes:
 
     def __call__(self, points):
         points = as_points(points, len(self.mean))
-        values = self._bend(self.vectors.T @ self.polynomials.values((points - self.mean) @ self.whitening))[0]
-        return values.T @ self.mix
+        result = np.empty((len(points), self.mix.shape[1]))
+        for start in range(0, len(points), ROWS):
+            y = (points[start : start + ROWS] - self.mean) @ self.whitening
+            result[start : start + ROWS] = self._bend(self.vectors.T @ self.space.values(y))[0].T @ self.mix
+        return result
 
     def mixed(self, mix):
         """The same modes combined by the columns of `mix`, shape (modes, levels)."""
@@ -147,17 +224,16 @@ class SampledModes:
 
     def blocks(self, y):
         """½∇f·∇fᵀ and ffᵀ of all functions, summed over blocks of whitened points, and the sizes of the blocks."""
-        slopes = self.polynomials.slopes(self.vectors)
         metric = np.sqrt((self.whitening**2).sum(axis=0) / 2)
         parts = np.array_split(y, min(N_BLOCKS, len(y)))
         stiffness, mass = [], []
         for part in parts:
-            raw = self.polynomials.values(part)
+            raw = self.space.values(part)
             values, rates = self._bend(self.vectors.T @ raw)
             mass.append(values @ values.T)
             total = 0
-            for slope, factor in zip(slopes, metric, strict=True):
-                gradient = factor * (slope.T @ raw)
+            for slope, factor in zip(self.space.gradients(self.vectors, raw), metric, strict=True):
+                gradient = factor * slope
                 bent = [rate * gradient[k + 1] for k, rate in enumerate(rates)]
                 gradient = np.concatenate([gradient, *bent])
                 total = total + gradient @ gradient.T
@@ -202,31 +278,86 @@ def pencil(mass, stiffness, n_levels):
     return np.append(0.0, levels), coefficients, np.append(0.0, residuals)
 
 
-def best_polynomials(y, degrees, inverse_variance, n_levels):
-    """The polynomials of the degree that does best on held-out halves of whitened points, and their mass matrix."""
+def best_space(y, degrees, inverse_variance, n_levels, *, with_cells):
+    """The space that does best on held-out halves of whitened points, its mass and its stiffness."""
+    halves = np.array_split(y, 2)
     polynomials = Polynomials(degrees[-1], y.shape[1])
-    half = len(y) // 2
-    halves = [polynomials.mass(y[:half]), polynomials.mass(y[half:])]
-    if len(degrees) > 1:
-        scores = [held_out(halves, polynomials.up_to(p), inverse_variance, n_levels) for p in degrees]
-        # A higher degree has to earn its variance.
-        best = next(p for p, score in zip(degrees, scores, strict=True) if score >= 0.999 * max(scores))
-        polynomials = polynomials.up_to(best)
-    size = len(polynomials.numbers)
-    return polynomials, ((half * halves[0] + (len(y) - half) * halves[1]) / len(y))[:size, :size]
+    masses = [polynomials.mass(half) for half in halves]
+
+    def moments(degree):
+        part = polynomials.up_to(degree)
+        cut = [mass[: len(part.numbers), : len(part.numbers)] for mass in masses]
+        return [(mass, part.stiffness(mass, inverse_variance)) for mass in cut]
+
+    scores = [held_out(moments(p), n_levels) for p in degrees] if len(degrees) > 1 else [0]
+    # A larger space has to earn its variance.
+    degree = next(p for p, score in zip(degrees, scores, strict=True) if score >= 0.999 * max(scores))
+    best = (Space(polynomials.up_to(degree), np.empty((0, y.shape[1]))), moments(degree))
+    if with_cells:
+        low, factors = polynomials.up_to(min(degree, DEGREE_WITH_CELLS)), WIDTHS
+        for centres, spacing in cell_centres(y):
+            trials, scores = [], []
+            for factor in factors:
+                space = seen_cells(Space(low, centres, factor * spacing), y, inverse_variance)
+                if space:
+                    trials.append((space, [space.moments(half, inverse_variance) for half in halves]))
+                    scores.append((held_out(trials[-1][1], n_levels), factor))
+            if not trials or max(scores)[0] <= 1.001 * held_out(best[1], n_levels):
+                break
+            score, factor = max(scores)
+            best = trials[scores.index((score, factor))]
+            # More cells are smaller, and the same width is more of their distances.
+            factors = WIDTHS[WIDTHS.index(factor) :][:2]
+    weights = np.array([len(half) for half in halves]) / len(y)
+    return best[0], *(
+        sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in zip(*best[1], strict=True)
+    )
 
 
-def held_out(halves, polynomials, inverse_variance, n_levels):
-    """Σ 1/level of the modes of one half of the samples on the other half; larger is better, both ways averaged."""
-    size = len(polynomials.numbers)
-    masses = [half[:size, :size] for half in halves]
+def cell_centres(y):
+    """Means of clusters of the points, ever more of them, and the median distance from one to the next."""
+    rows = y[:CLUSTERED_SAMPLES]
+    most = len(np.unique(rows, axis=0)) / (2 * SAMPLES_PER_FUNCTION)
+    for n_cells in N_CELLS:
+        if n_cells <= most:
+            centres = KMeans(n_cells, n_init=1, max_iter=10, random_state=0).fit(rows).cluster_centers_
+            yield centres, np.median(cKDTree(centres).query(centres, k=2)[0][:, 1])
+
+
+def seen_cells(space, y, inverse_variance):
+    """The space without cells at whose borders there are too few points; None if these cells are many.
+
+    A cell of outliers has a steep border in a gap without samples, and would pass for a state that is never left.
+    """
+    least, rows = SEEN_CELLS * len(space.centres), y[:CLUSTERED_SAMPLES]
+    while len(space.centres) >= least:
+        # The points that share in the sum of |∇w_j|²: (Σ |∇w_j|²)²/Σ |∇w_j|⁴.
+        first, second = 0.0, 0.0
+        for part in np.array_split(rows, -(-len(rows) // ROWS)):
+            cells, centres = space.cells(part), space.centres * inverse_variance
+            mean = space.centres.T @ cells
+            distance = (centres * space.centres).sum(axis=1)[:, None] - 2 * centres @ mean + inverse_variance @ mean**2
+            slope = cells**2 * np.maximum(distance, 0)
+            first, second = first + slope.sum(axis=1), second + (slope**2).sum(axis=1)
+        seen = first**2 >= POINTS_AT_BORDER * second
+        seen &= second > 0
+        if seen.all():
+            return space
+        space = replace(space, centres=space.centres[seen])
+    return None
+
+
+def held_out(halves, n_levels):
+    """Σ 1/level of the modes of one half of the samples on the other half; larger is better, both ways averaged.
+
+    A half is its mass and its stiffness.
+    """
     total = 0.0
-    for train, test in (masses, masses[::-1]):
-        modes = pencil(train, polynomials.stiffness(train, inverse_variance), max(n_levels, 2))[1][:, 1:]
-        mean = modes.T @ test[0]
-        variance = modes.T @ test @ modes - np.outer(mean, mean)
-        rates = modes.T @ polynomials.stiffness(test, inverse_variance) @ modes
-        total += np.trace(np.linalg.solve(rates, variance)) / 2
+    for train, test in (halves, halves[::-1]):
+        modes = pencil(*train, max(n_levels, 2))[1][:, 1:]
+        mean = modes.T @ test[0][0]
+        variance = modes.T @ test[0] @ modes - np.outer(mean, mean)
+        total += np.trace(np.linalg.solve(modes.T @ test[1] @ modes, variance)) / 2
     return total
 
 

@@ -4,7 +4,8 @@ Units ħ = m = 1; H = −½Δ + U on ℝᵈ. A density ρ stands for the Hamilto
 U = ¼Δ log ρ + ⅛|∇log ρ|²; its levels are also the relaxation rates of ½(Δ + ∇log ρ·∇), the Langevin dynamics
 dz = ½∇log ρ dt + dW. Potentials and densities are looked over for where their states live (`vaept.survey`) and solved
 by a Galerkin method in an oscillator basis that grows until two sizes agree (`vaept.galerkin`), samples by the
-generator Galerkin method in polynomials (`vaept.sampled`). Source: Risken 1989, ch. 5 (density and Hamiltonian).
+generator Galerkin method in polynomials and soft cells (`vaept.sampled`). Source: Risken 1989, ch. 5 (density and
+Hamiltonian).
 """
 
 import math
@@ -30,7 +31,7 @@ class Spectrum:
         state, `levels[0]` is 0, and NaN stands for a level that a continuum has swallowed.
     residuals : ndarray, shape (n_levels,)
         ‖(H − E)ψ‖ of the normalised states: an exact level lies no farther than this from each level, and as a
-        rule no farther than its square. From samples, within the polynomials: the solver's rounding alone.
+        rule no farther than its square. From samples, within the chosen functions: the solver's rounding alone.
     intervals : ndarray of shape (n_levels, 2), or None
         95 % intervals of sampled levels.
     """
@@ -206,8 +207,8 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
 def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     """Levels of the density that samples were drawn from, above its ground state, without the density.
 
-    The Dirichlet form ½E[∇f·∇g] over E[fg] in the polynomials up to a total degree, the same space after any linear
-    map of the samples. A finite degree moves levels up, sampling moves them down: they are estimates, not bounds.
+    The Dirichlet form ½E[∇f·∇g] over E[fg] in polynomials and soft cells, the same space after any linear map of the
+    samples. A finite space moves levels up, sampling moves them down: they are estimates, not bounds.
 
     Parameters
     ----------
@@ -217,7 +218,9 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
         How many levels, the zero of the ground state and every member of a multiplet counted.
     degree : int, optional
         Of the polynomials, which are then all. Without it, the degree whose slowest modes, found on one half of the
-        samples, are slowest on the other half, and bounded functions of the slowest three modes besides.
+        samples, are slowest on the other half; where that half prefers them, low polynomials and smooth indicators of
+        cells around the means of clusters, whose number and width it decides; and bounded functions of the slowest
+        three modes besides.
     bootstrap : int
         Resamples for the intervals; 0 for none.
     seed : int
@@ -227,7 +230,8 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     -------
     Spectrum
         A level's interval holds the whole multiplet to which it may belong: half its width is the 95 % quantile
-        of the norm of the matrix by which resampling perturbs that multiplet, a bound on any level's shift.
+        of the norm of the matrix by which resampling perturbs that multiplet, a bound on any level's shift. What the
+        choice of the space does to levels is not in it.
 
     Raises
     ------
@@ -245,12 +249,13 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     mean, whitening = sampled.whitening_of(x)
     y = (x[generator.permutation(len(x))] - mean) @ whitening
     inverse_variance = (whitening**2).sum(axis=0)
-    polynomials, mass = sampled.best_polynomials(y, degrees, inverse_variance, n_levels)
+    adaptive = degree is None
+    space, mass, stiffness = sampled.best_space(y, degrees, inverse_variance, n_levels, with_cells=adaptive)
     # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
     n_solved = min(n_levels + 2 * x.shape[1] + 8, len(mass))
-    vectors = sampled.pencil(mass, polynomials.stiffness(mass, inverse_variance), n_solved)[1]
-    n_bent = min(sampled.N_BENT, n_levels - 1) if degree is None else 0
-    modes = sampled.SampledModes(polynomials, vectors, mean, whitening, n_bent)
+    vectors = sampled.pencil(mass, stiffness, n_solved)[1]
+    n_bent = min(sampled.N_BENT, n_levels - 1) if adaptive else 0
+    modes = sampled.SampledModes(space, vectors, mean, whitening, n_bent)
     stiffness, mass, sizes = modes.blocks(y)
     levels, mix, residuals = sampled.pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
     if len(levels) < n_levels:
