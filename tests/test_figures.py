@@ -86,6 +86,7 @@ def draw(name, rng, labels):
             0.05,
         ),
         "denoise": ({"clean": (rng.random((5, 8, 8)), ""), "noisy": (rng.random((5, 8, 8)), "9 dB")},),
+        "scores_against_noise": ((0.5, 1.0), {"PSNR": {"noisy": [agreement.linear] * 2, "median": []}}),
         "cluster": (
             {"cold": (rng.random((3, 8, 8)), "0.5")},
             None if labels is None else [["0 (90 %)", "1", "2"]],

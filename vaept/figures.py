@@ -963,6 +963,31 @@ def denoise(rows):
 
 
 @_figure_of_the_book
+def scores_against_noise(noises, panels):
+    """Quality of images restored by several methods against the strength of the noise.
+
+    Parameters
+    ----------
+    noises : sequence of float
+        Standard deviations.
+    panels : mapping from str to mapping from str to sequence of Estimate
+        For each score and each method its value at every noise; nothing where a method has none.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 2.6), squeeze=False)
+    colours = ("#94a4a2", "#832db6", "#a96b59", "#ffa90e", BLUE, RED)
+    for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
+        for (name, values), colour in zip(lines.items(), colours, strict=False):
+            if values:
+                means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
+                axis.plot(noises, means, "o-", color=colour, markersize=3.5, linewidth=1.5, label=name)
+                axis.vlines(noises, low, high, color=colour, linewidth=1)
+        axis.set(title=title, xlabel="noise s", xticks=noises, xticklabels=[f"{noise:g}" for noise in noises])
+    names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside upper center", ncols=len(colours))
+    return figure
+
+
+@_figure_of_the_book
 def cluster(rows, names):
     """What the centres of groups of latents are decoded to, for several models.
 

@@ -12,13 +12,14 @@ from vaept.ensemble import Ensemble
 from vaept.member import Member
 
 PLAIN_AND_CORRECTED = ("cold", "corrected")
+WITH_WARM_START = ("cold", "warm", "corrected")
 MEASURES = {
     "paths": (paths.measure, PLAIN_AND_CORRECTED),
     "relaxation": (relaxation.measure, PLAIN_AND_CORRECTED),
     "clustering": (clustering.measure, ("cold", "warm", "shuffled", "corrected")),
-    "denoising": (denoising.measure, PLAIN_AND_CORRECTED),
+    "denoising": (denoising.measure, WITH_WARM_START),
     "outliers": (outliers.measure, PLAIN_AND_CORRECTED),
-    "generation": (generation.measure, PLAIN_AND_CORRECTED),
+    "generation": (generation.measure, WITH_WARM_START),
 }
 
 
