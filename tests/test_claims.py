@@ -125,6 +125,14 @@ def test_unlabelled_data_have_no_checks_by_class(records):
     assert words and not any("Rand" in each or "sure" in each or "Fréchet" in each for each in words)
 
 
+def test_data_that_are_no_pictures_have_no_filters(records):
+    for record in records.arms.values():
+        for key in [key for key in record.uses.get("denoising", {}) if "wavelet" in key or "median" in key]:
+            del record.uses["denoising"][key]
+    words = [check.quantity for check in CLAIMS[7].check(records)]
+    assert any("PSNR" in each for each in words) and not any("wavelets" in each for each in words)
+
+
 def test_members_without_a_number_are_left_out():
     assert mean_over_members([1.0, np.nan, 3, 2]).mean == 2
     assert np.isnan(mean_over_members([np.nan]).mean)

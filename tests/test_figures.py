@@ -139,3 +139,12 @@ def test_style_does_not_leak(rng):
     before = plt.rcParams["font.size"], plt.rcParams["figure.dpi"]
     figures.training_history(-rng.random((3, 20)), rng.random((3, 20)), made_by="test")
     assert before == (plt.rcParams["font.size"], plt.rcParams["figure.dpi"])
+
+
+def test_values_in_a_row_can_be_decoded_too(rng):
+    points = (np.arange(5.0),) * 2
+    for shape in ((12,), (4, 4, 3)):
+        images = rng.random((3, 3, *shape))
+        made = figures.eigenfunctions_decoded(points, rng.random((1, 5, 5)), [0.1], images, made_by="a test")
+        assert isinstance(made, Figure)
+        plt.close(made)

@@ -438,7 +438,9 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
         limit = np.nanquantile(np.abs(values), 0.98)
         axis.pcolormesh(*axes_points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="nearest")
         axis.set(aspect="equal", xticks=[], yticks=[], title=f"mode {number}, level {level:.2f}")
-    margin = [(0, 0), (0, 0), (1, 1), (1, 1)]
+    if grid_images.ndim == 3:  # values in a row instead of a picture
+        grid_images = grid_images[:, :, None]
+    margin = [(0, 0), (0, 0), (1, 1), (1, 1)] + [(0, 0)] * (grid_images.ndim - 4)
     grid_images = np.pad(grid_images, margin)
     mosaic = np.concatenate([np.concatenate(list(row), axis=1) for row in grid_images[::-1]], axis=0)
     across, up = (np.ptp(points) for points in axes_points)
