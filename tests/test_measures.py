@@ -1,0 +1,45 @@
+import json
+
+import numpy as np
+import pytest
+
+from vaept import measures
+from vaept.profiles import profiles
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """A measure that gives its first member one number more than the others, and the members that were asked."""
+    asked = []
+
+    def take(member):
+        asked.append(member.seed)
+        return {"seed": float(member.seed)} | ({"extra": 1.0} if member.seed == 0 else {})
+
+    monkeypatch.setitem(measures.MEASURES, "counted", (take, ("cold",)))
+    return asked
+
+
+def test_numbers_of_all_members_by_name(counted, ensemble, digits, tmp_path):
+    found = measures.measure("counted", ensemble, digits, jobs=1, checkpoint=tmp_path / "members", progress=False)
+    assert found["seed"] == [0, 1, 2]
+    np.testing.assert_array_equal(found["extra"], [1, np.nan, np.nan])
+
+
+def test_members_that_were_measured_are_not_asked_again(counted, ensemble, digits, tmp_path):
+    folder = tmp_path / "members"
+    folder.mkdir()
+    (folder / "1.json").write_text(json.dumps({"seed": 7.0}))
+    found = measures.measure("counted", ensemble, digits, jobs=1, checkpoint=folder, progress=False)
+    assert found["seed"] == [0, 7, 2] and counted == [0, 2]
+
+
+def test_every_arm_that_is_measured_exists_in_every_profile():
+    arms = {arm for _, arms in measures.MEASURES.values() for arm in arms}
+    for profile in profiles().values():
+        assert arms <= set(profile.arms)
+
+
+def test_measures_of_an_arm():
+    assert measures.measures_of("corrected") == list(measures.MEASURES)
+    assert measures.measures_of("shuffled") == ["clustering"] and measures.measures_of("wells") == []
