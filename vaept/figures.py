@@ -840,7 +840,7 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
     times : array, shape (modes,)
         Relaxation times.
     ends : array, shape (modes, 2, classes), optional
-        Shares of the classes among the images at the low and at the high end.
+        Shares of the classes among the 5 % of the images at the low and at the high end.
     classes : sequence, optional
         Names of the classes.
     """
@@ -857,12 +857,12 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
                 axis.set_title(f"mode {row + 1}, relaxation time {times[row]:.3g}")
         for side in range(2 if beside else 0):
             axis = figure.add_subplot(grid[row, -side])
-            axis.bar(range(len(classes)), ends[row, side], color=(BLUE, RED)[side])
+            axis.bar(range(len(classes)), ends[row][side], color=(BLUE, RED)[side])
             axis.set(xticks=range(len(classes)), ylim=(0, 1), yticks=[0, 1], yticklabels=["0", "1"])
             axis.set_xticklabels([str(name) for name in classes], fontsize=6)
             axis.tick_params(axis="y", labelsize=6)
             if row == 0:
-                axis.set_title(("classes at this end", "classes at that end")[side], fontsize=7.5)
+                axis.set_title(("lowest 5 % (left end)", "highest 5 % (right end)")[side], fontsize=7.5)
     return figure
 
 
@@ -891,7 +891,8 @@ def states_against_classes(table, classes, scores):
             if value >= 0.1:
                 colour = "white" if value > 0.6 else "black"
                 axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=colour)
-    axis.set(xticks=range(len(classes)), yticks=range(len(order)), yticklabels=order, xlabel="class", ylabel="state")
+    letters = [chr(ord("A") + row) for row in range(len(order))]
+    axis.set(xticks=range(len(classes)), yticks=range(len(order)), yticklabels=letters, xlabel="class", ylabel="state")
     axis.set_xticklabels([str(name) for name in classes])
     axis.set_title("% of a class in each state", fontsize=8.5)
     panels = right.subplots(1, len(scores), sharey=True, squeeze=False)[0]
