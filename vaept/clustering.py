@@ -13,6 +13,7 @@ from vaept.dynamics import metastable_states
 from vaept.errors import InputError, as_integer
 
 IMAGES = 5_000
+TAIL = 20  # the share 1/TAIL of the points is an end of a mode
 METHODS = ("slow modes", "k-means", "mixture")
 
 
@@ -57,14 +58,17 @@ def agreement(labels, found):
 
 
 def along_mode(values, energies, n_frames=9):
-    """Points on a walk from one end of a mode to the other: of each part of its range the point of lowest energy.
+    """Points on a walk from one end of a mode to the other.
+
+    Windows of 5 % of the points are laid evenly over their order by the mode, from the lowest values to the highest; of
+    each, the point of lowest energy is taken.
 
     Parameters
     ----------
     values, energies : array, shape (n,)
         An eigenfunction and the free energy at the points.
     n_frames : int
-        Parts with equal numbers of points.
+        Windows.
 
     Returns
     -------
@@ -82,8 +86,10 @@ def along_mode(values, energies, n_frames=9):
             f"values and energies must both have shape (n,), n ≥ {n_frames}; they have {values.shape} and "
             f"{energies.shape}."
         )
-    parts = np.array_split(np.argsort(values, kind="stable"), as_integer(n_frames, "n_frames", 2))
-    return np.array([part[energies[part].argmin()] for part in parts])
+    order, width = np.argsort(values, kind="stable"), max(1, len(values) // TAIL)
+    first = np.linspace(0, len(values) - width, as_integer(n_frames, "n_frames", 2)).round().astype(int)
+    windows = order[first[:, None] + np.arange(width)]
+    return windows[np.arange(len(first)), energies[windows].argmin(axis=1)]
 
 
 def measure(member):
