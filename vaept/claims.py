@@ -204,7 +204,7 @@ CLAIMS = (
     Claim(
         "C8",
         "The models are used for denoising, clustering and generation.",
-        "Each use with plain and with corrected models of the same budget, beside methods that need no model.",
+        "Whether each use works, and whether the correction brings or costs anything at the same budget.",
         checks.used,
     ),
 )

@@ -913,7 +913,7 @@ def states_against_classes(table, classes, scores):
 
 @_figure_of_the_book
 def outliers_by_energy(images, energies, precisions, chance):
-    """The strangest images by their energy, beside how many planted outliers each score finds.
+    """The images of the highest energy, beside how many planted outliers each score finds.
 
     Parameters
     ----------
@@ -931,7 +931,7 @@ def outliers_by_energy(images, energies, precisions, chance):
     for axis, image, energy in zip(left.subplots(2, columns).flat, images, energies, strict=False):
         _show_image(axis, image)
         axis.set_title(f"{energy:.3g}")
-    left.supxlabel("the strangest test images, with their energy", fontsize=8.5)
+    left.supxlabel("test images of the highest energy", fontsize=8.5)
     axis = right.subplots()
     for place, ((title, scores), colour) in enumerate(zip(precisions.items(), (GREY, RED), strict=False)):
         y = np.arange(len(scores)) + 0.3 * (place - (len(precisions) - 1) / 2)
