@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import subprocess
@@ -122,14 +123,22 @@ def test_outside_a_checkout_it_says_where_the_book_is(monkeypatch):
 def test_interrupted_training_says_that_it_can_be_continued(tmp_path):
     command = [sys.executable, "-c", "from vaept.cli import main; main()", "train", *QUICK, "--epochs", "100000"]
     process = subprocess.Popen(
-        [*command, "--output", str(tmp_path / "e")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--output", str(tmp_path / "e")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells start background jobs with this signal ignored, and their children inherit that.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 240
     while not (tmp_path / "e.members").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    try:
+        _, shown = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and "the same command continues" in shown and "Traceback" not in shown
 
 

@@ -32,7 +32,7 @@ def pins():
 
 
 def run(*command, **kwargs):
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=900, **kwargs)
 
 
 def test_environment_yml_agrees_with_pyproject():
