@@ -95,3 +95,9 @@ def test_wide_components_are_blurred_little(rng):
     points = rng.standard_normal((2, 400, 2))
     wide = AggregatePosterior(0 * points[0], np.ones((400, 2)))
     assert wide.blurred(points[1]).variance.max() < 1.1
+
+
+def test_a_blur_needs_held_out_points(rng):
+    q = AggregatePosterior(rng.standard_normal((5, 2)), np.ones((5, 2)))
+    with pytest.raises(InputError, match="there are none"):
+        q.blurred(np.empty((0, 2)))

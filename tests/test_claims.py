@@ -136,3 +136,7 @@ def test_data_that_are_no_pictures_have_no_filters(records):
 def test_members_without_a_number_are_left_out():
     assert mean_over_members([1.0, np.nan, 3, 2]).mean == 2
     assert np.isnan(mean_over_members([np.nan]).mean)
+
+
+def test_controls_have_minus_signs_and_keep_their_hyphens():
+    assert Check("", VALUE, "", True, "k-means: -0.10, -3").control == "k-means: −0.10, −3"

@@ -43,3 +43,11 @@ def test_every_arm_that_is_measured_exists_in_every_profile():
 def test_measures_of_an_arm():
     assert measures.measures_of("corrected") == list(measures.MEASURES)
     assert measures.measures_of("shuffled") == ["clustering"] and measures.measures_of("wells") == []
+
+
+def test_an_interrupted_write_is_not_taken_for_a_result(counted, ensemble, digits, tmp_path):
+    folder = tmp_path / "members"
+    folder.mkdir()
+    (folder / "1.partial").write_text('{"seed": ')
+    found = measures.measure("counted", ensemble, digits, jobs=1, checkpoint=folder, progress=False)
+    assert found["seed"] == [0, 1, 2] and sorted(path.suffix for path in folder.iterdir()) == [".json"] * 3

@@ -104,7 +104,15 @@ class AggregatePosterior:
         Returns
         -------
         AggregatePosterior
+            With the same means.
+
+        Raises
+        ------
+        InputError
+            If the held-out points are no finite (m, d) array with m ≥ 1.
         """
+        if np.size(held_out) == 0:
+            raise InputError("The blur is chosen by held-out points; there are none.")
         found = [AggregatePosterior(self.mean, self.variance + blur**2) for blur in BLURS]
         scores = np.array([q.log_density(held_out).mean() for q in found])
         return found[int(np.argmax(scores >= scores.max() - BLUR_TOLERANCE))]

@@ -3,6 +3,7 @@
 Every check has an interval over members where there is one, and stands beside a control.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class Check:
     threshold : str
     holds : bool
     control : str
-        What the control gave, in words.
+        What the control gave, in words; its numbers are set with minus signs.
     """
 
     quantity: str
@@ -41,6 +42,9 @@ class Check:
     threshold: str
     holds: bool
     control: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "control", re.sub(r"-(?=\d)", "−", self.control))
 
 
 def mean_over_members(values, *, n_bootstrap=1000, seed=0):
@@ -153,7 +157,7 @@ def symmetric(records):
                 value,
                 "≥ 0.9",
                 bool(value.mean >= 0.9),
-                f"images shuffled: {control.mean:.2f}".replace("-", "−"),
+                f"images shuffled: {control.mean:.2f}",
             )
         )
     return checks
@@ -177,7 +181,7 @@ def spectral(records):
                 "≤ 0.1",
                 bool(value.mean <= 0.1),
                 f"each coordinate shuffled on its own: off by {apart:.1f} times the spread over seeds; coordinate "
-                f"agreement {record.agreement.coordinates.mean:.2f}".replace("-", "−"),
+                f"agreement {record.agreement.coordinates.mean:.2f}",
             )
         )
     return checks
@@ -202,7 +206,7 @@ def corrected(records):
         corrected, warm = arms["corrected"], arms["warm"]
         value, least = corrected.agreement.coordinates, AGREEMENT.get((records.data, d), 0.95)
         controls = {name: arms[name].agreement.coordinates.mean for name in ("cold", "warm", "shuffled")}
-        text = ", ".join(f"{name} {mean:.2f}".replace("-", "−") for name, mean in controls.items())
+        text = ", ".join(f"{name} {mean:.2f}" for name, mean in controls.items())
         checks.append(
             Check(
                 f"coordinate agreement of corrected members, d = {d}",
@@ -217,7 +221,7 @@ def corrected(records):
             Check(
                 f"−ELBO of corrected members minus that of the warm-start control, nats, d = {d}",
                 value,
-                f"≤ {-gain:g}".replace("-", "−") if gain else "≤ 0",
+                f"≤ {-gain:g}" if gain else "≤ 0",
                 bool(value.mean <= -gain),
                 f"warm {_spread(warm.minus_elbo)}",
             )
@@ -262,7 +266,7 @@ def corrected(records):
                 first,
                 "≥ 0.9",
                 bool(first.mean >= 0.9),
-                f"λ = 0: {series.coordinates[0].mean:.2f}".replace("-", "−"),
+                f"λ = 0: {series.coordinates[0].mean:.2f}",
             )
         )
     return checks
@@ -293,8 +297,8 @@ def topological(records):
 def interpreted(records):
     """The checks of C6, as a list of `Check`."""
     checks = []
-    for d, used in _in_use(records, "corrected"):
-        if used.get("clustering"):
+    for d, own in _in_use(records):
+        if own.get("clustering"):
             found, plain, shuffled = (records.arms[x, d].uses["clustering"] for x in ("corrected", "cold", "shuffled"))
             value = mean_over_members(found["Rand index slow modes"])
             chance, other = found["Rand index chance"].mean(), shuffled["Rand index slow modes"].mean()
@@ -306,7 +310,7 @@ def interpreted(records):
                     value,
                     f"≥ {RAND_INDEX}, interval above the shuffled field's mean",
                     bool(value.mean >= RAND_INDEX and value.low > other),
-                    control.replace("-", "−"),
+                    control,
                 )
             )
             gain = (found["Rand index mixture"] - found["Rand index k-means"]).mean()
@@ -317,10 +321,10 @@ def interpreted(records):
                     value,
                     "> 0, whole interval",
                     bool(value.low > 0),
-                    "mixture of Gaussians minus k-means: " + f"{gain:.2f}".replace("-", "−"),
+                    f"mixture of Gaussians minus k-means: {gain:.2f}",
                 )
             )
-        found = used["outliers"]
+        found = own["outliers"]
         value = mean_over_members(found["precision energy"])
         checks.append(
             Check(
@@ -337,8 +341,8 @@ def interpreted(records):
 def dynamic(records):
     """The checks of C7, as a list of `Check`."""
     checks = []
-    for d, used in _in_use(records, "corrected"):
-        found = used["relaxation"]
+    for d, own in _in_use(records):
+        found = own["relaxation"]
         value, control = mean_over_members(found["time 1"]), found["time Gaussian"].mean()
         checks.append(
             Check(
@@ -349,7 +353,7 @@ def dynamic(records):
                 f"divided by the time of a Gaussian with the same covariance: {control:.2f}",
             )
         )
-        found = used["paths"]
+        found = own["paths"]
         wanted = {
             "energy": ("mean free energy along lowest paths minus along straight lines, kT", "< 0, whole interval"),
             "sure": (
@@ -358,7 +362,7 @@ def dynamic(records):
             ),
         }
         for what, (words, threshold) in wanted.items():
-            if what == "sure" and not used.get("clustering"):  # no classes, no classifier
+            if what == "sure" and not own.get("clustering"):  # no classes, no classifier
                 continue
             if f"{what} lowest path" not in found:
                 nothing = Estimate(np.nan, np.nan, np.nan)
@@ -375,7 +379,7 @@ def dynamic(records):
                     value,
                     threshold,
                     bool(value.high < 0 if what == "energy" else value.low > 0),
-                    control.replace("-", "−"),
+                    control,
                 )
             )
     return checks
@@ -384,7 +388,7 @@ def dynamic(records):
 def used(records):
     """The checks of C8, as a list of `Check`."""
     checks = []
-    for d, own in _in_use(records, "corrected"):
+    for d, own in _in_use(records):
         plain = records.arms["cold", d].uses
         checks += _denoising(own["denoising"], plain["denoising"], d)
         if own["clustering"]:
@@ -411,7 +415,7 @@ def used(records):
                 value,
                 "> 0, whole interval",
                 bool(value.low > 0),
-                f"plain {_spread(records.arms['cold', d].log_likelihood)}".replace("-", "−"),
+                f"plain {_spread(records.arms['cold', d].log_likelihood)}",
             )
         )
     return checks
@@ -454,7 +458,7 @@ def _generation(own, plain, d):
         "< 0, whole interval",
         bool(value.high < 0),
         f"the same of plain members {(plain[aggregate] - plain[prior]).mean():.1f}; Langevin minus prior "
-        f"{(own['frechet Langevin'] - own[prior]).mean():.1f}".replace("-", "−"),
+        f"{(own['frechet Langevin'] - own[prior]).mean():.1f}",
     )
     value = mean_over_members(own[aggregate] - plain[aggregate])
     over_plain = Check(
@@ -468,6 +472,7 @@ def _generation(own, plain, d):
     return [over_prior, over_plain]
 
 
-def _in_use(records, name):
-    """Pairs (d, `uses`) of an arm for the dimensions in which it was measured in use."""
-    return [(d, records.arms[name, d].uses) for d in records.latent_dims if records.arms[name, d].uses]
+def _in_use(records):
+    """Pairs (d, `uses`) of the corrected arm for the dimensions in which it was measured in use."""
+    found = [(d, records.arms["corrected", d].uses) for d in records.latent_dims]
+    return [(d, uses) for d, uses in found if uses]

@@ -977,7 +977,7 @@ def scores_against_noise(noises, panels):
         For each score and each method its value at every noise; nothing where a method has none.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 2.6), squeeze=False)
-    colours = ("#94a4a2", "#832db6", "#a96b59", "#ffa90e", BLUE, RED)
+    colours = (GREY, "#832db6", "#a96b59", ORANGE, BLUE, RED)
     for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
         for (name, values), colour in zip(lines.items(), colours, strict=False):
             if values:

@@ -59,7 +59,10 @@ def measure(name, ensemble: Ensemble, dataset, judge=None, *, jobs=None, checkpo
         done = joblib.Parallel(n_jobs=min(jobs or joblib.cpu_count(), len(missing)), return_as="generator")(calls)
         bar = tqdm(done, name, len(missing), unit="member", disable=not progress, leave=False)
         for number, found in zip(missing, bar, strict=True):
-            files[number].write_text(json.dumps(found), "utf-8")
+            # Renamed when whole, so that a killed run leaves no half of a file to be found again.
+            partial = files[number].with_suffix(".partial")
+            partial.write_text(json.dumps(found), "utf-8")
+            partial.replace(files[number])
     rows = [json.loads(file.read_text("utf-8")) for file in files]
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return {key: [row.get(key, np.nan) for row in rows] for key in keys}

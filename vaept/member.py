@@ -1,7 +1,7 @@
 """A trained member in use: its model, the images that it is used on, their latents, and the landscape of these.
 
-What a member is used for is measured by functions that take a `Member` and
-return numbers by name, so that a study can ask the same of every member of every arm.
+What a member is used for is measured by functions that take a `Member` and return numbers by name, so that a study can
+ask the same of every member of every arm.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from vaept.errors import InputError
 from vaept.freeenergy import FreeEnergy, as_points
 
 COMPONENTS = 10_000  # of the aggregate posterior, at most
-HELD_OUT = 2_000
-SAMPLES = 50_000
+HELD_OUT = 2_000  # points that choose the blur
+SAMPLES = 50_000  # of the blurred density, from which its levels are found
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Member:
         return cls(model, ensemble.image_shape, *images, *latents, dataset.test_labels, judge, int(number))
 
     def decode(self, latents):
-        """Mean images of latents (m, d), shape (m, *image_shape)."""
+        """Mean images of latents (m, d), shape (m, *image_shape); raises InputError if they are anything else."""
         z = torch.tensor(as_points(latents, self.model.latent_dim, "latents"), dtype=torch.float32)
         with torch.no_grad():
             return self.model.decode(z).numpy().reshape(-1, *self.image_shape)
@@ -101,12 +101,24 @@ class Member:
         return FreeEnergy(self.aggregate)
 
     def modes(self, n_levels):
-        """The lowest levels of the aggregate posterior, as `vaept.spectrum.from_samples` finds them."""
+        """The `Spectrum` of the blurred aggregate posterior with so many levels, from `SAMPLES` draws."""
         return spectrum.from_samples(self.aggregate.sample(SAMPLES, seed=self.seed), n_levels)
 
 
 def encode(model, images):
-    """Posterior means and variances of images (n, pixels) in [0, 1]; two ndarrays of float64, shape (n, d)."""
+    """Posterior means and variances of images: two ndarrays of float64, shape (n, d).
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+        Values in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model or are not in [0, 1].
+    """
     with torch.no_grad():
         posterior = model.posterior(as_images(images, model.pixels))
     return posterior.mean.double().numpy(), posterior.log_variance.double().exp().numpy()

@@ -4,8 +4,6 @@ As a control each lowest path is mirrored in its straight line: a detour of the 
 chosen without the landscape.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from vaept.aggregate import AggregatePosterior
@@ -17,22 +15,6 @@ SHALLOW = 0.1  # kT; minima that a lower barrier holds are not used as ends
 MAX_ENDS = 8
 STARTS = 200
 MANY_DIM_COMPONENTS, MANY_DIM_STARTS = 4_000, 10  # where every point needs all components
-
-
-@dataclass(frozen=True, eq=False)
-class Ways:
-    """The ways between two minima.
-
-    Attributes
-    ----------
-    ends : tuple of int
-        Their numbers.
-    points : dict from str to ndarray of shape (n, d)
-        "lowest path", "straight line" and "mirrored path", with equal distances between points.
-    """
-
-    ends: tuple
-    points: dict
 
 
 def landscape_of(member):
@@ -65,18 +47,36 @@ def deep_minima(paths: LowestPaths):
 
 
 def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
-    """The `Ways` from minimum i to minimum j; raises InputError as `LowestPaths.path` does."""
+    """The ways from minimum i to minimum j.
+
+    Parameters
+    ----------
+    paths : LowestPaths
+    i, j : int
+        Numbers of the minima.
+    n : int
+        Points of each way, with equal distances between them.
+
+    Returns
+    -------
+    dict from str to ndarray of shape (n, d)
+        "lowest path", "straight line" and "mirrored path".
+
+    Raises
+    ------
+    InputError
+        As `LowestPaths.path` raises it.
+    """
     lowest = paths.path(i, j).points(n)
     a, b = lowest[[0, -1]]
     straight = np.linspace(a, b, n)
     along = (b - a) / np.linalg.norm(b - a)
     foot = a + np.outer((lowest - a) @ along, along)
-    points = {"lowest path": lowest, "straight line": straight, "mirrored path": 2 * foot - lowest}
-    return Ways((int(i), int(j)), points)
+    return {"lowest path": lowest, "straight line": straight, "mirrored path": 2 * foot - lowest}
 
 
 def all_ways(paths: LowestPaths):
-    """The `Ways` between every two of the deep minima that are connected, as a list."""
+    """The ways between every two of the deep minima that are connected, as a list of dicts of `ways_between`."""
     ends = deep_minima(paths)
     pairs = [(i, j) for k, i in enumerate(ends) for j in ends[k + 1 :] if np.isfinite(paths.barriers[i, j])]
     return [ways_between(paths, int(i), int(j)) for i, j in pairs]
@@ -99,8 +99,8 @@ def measure(member):
     energy, paths = landscape_of(member)
     found = {"minima": float(len(deep_minima(paths)))}
     ways = all_ways(paths)
-    for kind in ways[0].points if ways else ():
-        points = np.concatenate([way.points[kind] for way in ways])
+    for kind in ways[0] if ways else ():
+        points = np.concatenate([way[kind] for way in ways])
         found[f"energy {kind}"] = float(energy(points).mean() - paths.energies[0])
         if member.judge is not None:
             found[f"sure {kind}"] = float(member.judge.sure(member.decode(points)).mean())

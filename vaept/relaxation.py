@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vaept.dynamics import Trajectories, relaxation_times, simulate
+from vaept.dynamics import relaxation_times, simulate
 
 MODES = 3
 WALKERS = 200
@@ -79,25 +79,24 @@ def relax(energy, starts, modes, *, n_modes=MODES, seed=0, progress=False):
     frames, walkers, d = walk.positions.shape
     values = modes.eigenfunctions(walk.positions.reshape(-1, d))[:, 1 : n_modes + 1].reshape(frames, walkers, -1)
     ends = np.minimum(1.25 / levels, walk.times[-1] / 3)
-    found = [_time(walk, values[:, :, k], end) for k, end in enumerate(ends)]
+    # Each mode has lags of its own, and its values along the walk are there already.
+    found = [
+        relaxation_times(walk, lambda _, own=own: own.ravel(), lags=(end / 5, end))
+        for own, end in zip(np.moveaxis(values, 2, 0), ends, strict=True)
+    ]
     lags = np.arange(0, frames // 3, max(1, frames // 60))
     products = [(values[: frames - lag] * values[lag:]).mean(axis=0) for lag in lags]
     mean, error = np.mean(products, axis=1), np.std(products, axis=1) / np.sqrt(walkers)
     covariance = np.atleast_2d(np.cov(walk.positions.reshape(-1, d), rowvar=False))
     return Relaxation(
         predicted=1 / levels,
-        measured=np.array([times[0] for times, _ in found]),
-        intervals=np.array([intervals[0] for _, intervals in found]),
+        measured=np.array([each.times[0] for each in found]),
+        intervals=np.array([each.intervals[0] for each in found]),
         gaussian=float(2 * np.linalg.eigvalsh(covariance)[-1]),
         lags=walk.times[lags],
         correlation=mean / mean[0],
         error=error / mean[0],
     )
-
-
-def _time(walk, values, end):
-    own = relaxation_times(Trajectories(walk.times, walk.positions), lambda z: values.ravel(), lags=(end / 5, end))
-    return own.times, own.intervals
 
 
 def measure(member):
