@@ -4,7 +4,6 @@ Everything that the ledger and the analysis figures need is here, so that both c
 without training. Posterior means and standard deviations are kept as float16, of at most `IMAGES` test images.
 """
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 
 from vaept.degeneracy import Estimate, compare
-from vaept.errors import DamagedFileError, InputError
-from vaept.storage import read_tensors, write_tensors
+from vaept.errors import InputError
+from vaept.storage import read_json, read_tensors, reading, write_json, write_tensors
 
 IMAGES = 5000
 
@@ -183,7 +182,7 @@ class Records:
             "provenance": self.provenance,
         }
         write_tensors(folder / "latents.safetensors", "latents", {"profile": self.profile}, tensors)
-        (folder / "records.json").write_text(json.dumps(plain, indent=1) + "\n", "utf-8")
+        write_json(folder / "records.json", "records", plain)
 
     @classmethod
     def load(cls, folder):
@@ -201,8 +200,8 @@ class Records:
             raise InputError(f"There are no records in {folder}: records.json is missing.")
         _, tensors = read_tensors(folder / "latents.safetensors", "latents")
         arrays = {name: value.float().numpy() for name, value in tensors.items() if name != "labels"}
-        try:
-            plain = json.loads((folder / "records.json").read_text("utf-8"))
+        plain = read_json(folder / "records.json", "records")
+        with reading(folder / "records.json", "records"):
             arms = {}
             for own in plain.pop("arms"):
                 name, d = own.pop("arm"), own.pop("d")
@@ -223,8 +222,6 @@ class Records:
                     "aftermath": {int(d): _series(series) for d, series in plain["aftermath"].items()},
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{folder / 'records.json'} is damaged ({error!r}). Make it again.") from error
 
 
 def _plain(value):

@@ -1,20 +1,26 @@
-"""Tensors in files that cannot be half written or silently wrong.
+"""Files that cannot be half written or silently wrong: tensors and JSON values, each with a checksum of all it says.
 
-A file is one safetensors file (no pickles: reading one runs no code) with a JSON header that bears a format
-number, a kind and a SHA-256 of the tensors.
+A tensor file is one safetensors file (no pickles: reading one runs no code) whose metadata are a JSON header, with a
+format number and a kind, and a SHA-256 of that header and of names, types, shapes and content of the tensors. A JSON
+file is an object with an entry "file": its kind, a format number and a SHA-256 of everything else. Every file is
+written under a name of its own and renamed, so that of two writers one wins and neither leaves a mixture.
 """
 
 import contextlib
 import hashlib
 import json
+import os
+import secrets
 import tempfile
+from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from vaept.errors import DamagedFileError, InputError
 
-FORMAT = 1
+FORMAT = 2
+UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 
 
 def ensure_writable(folder):
@@ -33,8 +39,37 @@ def ensure_writable(folder):
         raise InputError(f"The folder {folder} cannot be written ({error.strerror}). Choose another.") from error
 
 
+def write_bytes(path, content):
+    """Write a file; an existing one is replaced only by a whole one, whoever else writes it meanwhile.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, as on a full disk; the message says why.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("xb") as stream:
+            stream.write(content)
+        partial.replace(path)
+    except OSError as error:
+        advice = "Free some space." if error.errno == 28 else "Choose another place."
+        raise InputError(f"{path} cannot be written: {error.strerror}. {advice}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder):
+    """Delete what killed writers left in a folder; only for the holder of its lock."""
+    for path in folder.glob(".*.partial"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def write_tensors(path, kind, header, tensors):
-    """Write tensors with a JSON header and a checksum; an existing file is replaced only by a whole one.
+    """Write tensors with a JSON header and a checksum of both.
 
     Parameters
     ----------
@@ -51,17 +86,8 @@ def write_tensors(path, kind, header, tensors):
         If the file cannot be written, as on a full disk.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"format": FORMAT, "kind": kind, "checksum": _checksum(tensors)} | header
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(save(tensors, metadata={"vaept": json.dumps(header)}))
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise InputError(
-            f"{path} cannot be written: {error.strerror}. Choose another folder or free some space."
-        ) from error
+    text = json.dumps({"format": FORMAT, "kind": kind} | header)
+    write_bytes(path, save(tensors, metadata={"vaept": text, "sha256": _checksum(text, tensors)}))
 
 
 def read_tensors(path, kind):
@@ -74,29 +100,107 @@ def read_tensors(path, kind):
     DamagedFileError
         If it was truncated or altered, holds another kind, or was written by another version.
     """
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("vaept", "{}"))
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise DamagedFileError(f"{path} is damaged or is no {kind} file ({error}). Make it again.") from error
-    if header.get("kind") != kind:
-        raise DamagedFileError(f"{path} is no {kind} file of this package.")
-    if header.get("format") != FORMAT:
+    except (SafetensorError, OSError, *UNREADABLE) as error:
+        raise DamagedFileError(f"{path} is damaged or is no {kind} file ({error}). {_way_out(path)}") from error
+    text, checksum = metadata.get("vaept", "{}"), metadata.get("sha256")
+    if checksum is None and '"checksum"' in text:
         raise DamagedFileError(
-            f"{path} has format {header.get('format')}; this version of vaept reads format {FORMAT}. "
-            "Train it again, or use the version that wrote it."
+            f"{path} was written by another version of vaept; this one reads format {FORMAT}. Make it again, or use "
+            "the version that wrote it."
         )
-    if header.get("checksum") != _checksum(tensors):
-        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. Make it again.")
+    if checksum != _checksum(text, tensors):
+        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. {_way_out(path)}")
+    with reading(path, kind):
+        header = json.loads(text)
+        found, format_ = header["kind"], header["format"]
+    if found != kind:
+        raise DamagedFileError(f"{path} is no {kind} file of this package; it holds {found!r}.")
+    if format_ != FORMAT:
+        raise DamagedFileError(
+            f"{path} has format {format_}; this version of vaept reads format {FORMAT}. Make it again, or use the "
+            "version that wrote it."
+        )
     return header, tensors
 
 
-def _checksum(tensors):
-    digest = hashlib.sha256()
+def write_json(path, kind, value):
+    """Write a dict of JSON values with a checksum; raises InputError as `write_bytes` does.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        What the file holds; `read_json` asks for it.
+    value : dict
+        Without an entry "file", which is taken for the checksum.
+    """
+    value = json.loads(json.dumps(value))
+    content = value | {"file": {"kind": kind, "format": FORMAT, "sha256": _json_checksum(value)}}
+    write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path, kind):
+    """The dict that `write_json` wrote, checked.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    DamagedFileError
+        If it was truncated or altered, holds another kind, or was written by another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    with reading(path, kind):
+        content = json.loads(path.read_text("utf-8"))
+        file = content.pop("file", {})
+        found, format_, checksum = file.get("kind"), file.get("format"), file.get("sha256")
+    if format_ != FORMAT:
+        raise DamagedFileError(f"{path} bears no checksum of this version of vaept. {_way_out(path)}")
+    if checksum != _json_checksum(content):
+        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. {_way_out(path)}")
+    if found != kind:
+        raise DamagedFileError(f"{path} is no {kind} file of this package; it holds {found!r}.")
+    return content
+
+
+@contextlib.contextmanager
+def reading(path, kind):
+    """Turn what can go wrong while the content of a file is taken apart into a DamagedFileError that names it."""
+    try:
+        yield
+    except (DamagedFileError, InputError) as error:
+        raise DamagedFileError(f"{path} is no usable {kind} file: {error} {_way_out(path)}") from error
+    except (OSError, RecursionError, *UNREADABLE) as error:
+        raise DamagedFileError(f"{path} is damaged ({type(error).__name__}: {error}). {_way_out(path)}") from error
+
+
+def file_checksum(path):
+    """SHA-256 of the bytes of a file, as hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _way_out(path):
+    return f"Delete {Path(path).name} and make it again."
+
+
+def _checksum(text, tensors):
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].numpy())
+        value = tensors[name]
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.numpy())
     return digest.hexdigest()
+
+
+def _json_checksum(value):
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
