@@ -89,12 +89,13 @@ def test_failed_save_keeps_the_old_file(ensemble, tmp_path, monkeypatch):
     ensemble.save(path)
     before = path.read_bytes()
 
-    def full(self, data):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    monkeypatch.setattr(pathlib.Path, "open", full)
     with pytest.raises(InputError, match="No space left"):
         ensemble.save(path)
+    monkeypatch.undo()
     assert path.read_bytes() == before
 
 

@@ -1,10 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 
 from vaept import measures
 from vaept.profiles import profiles
+from vaept.storage import write_json
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_numbers_of_all_members_by_name(counted, ensemble, digits, tmp_path):
 def test_members_that_were_measured_are_not_asked_again(counted, ensemble, digits, tmp_path):
     folder = tmp_path / "members"
     folder.mkdir()
-    (folder / "1.json").write_text(json.dumps({"seed": 7.0}))
+    write_json(folder / "1.json", "counted", {"seed": 7.0})
     found = measures.measure("counted", ensemble, digits, jobs=1, checkpoint=folder, progress=False)
     assert found["seed"] == [0, 7, 2] and counted == [0, 2]
 
@@ -45,9 +44,18 @@ def test_measures_of_an_arm():
     assert measures.measures_of("shuffled") == ["clustering"] and measures.measures_of("wells") == []
 
 
-def test_an_interrupted_write_is_not_taken_for_a_result(counted, ensemble, digits, tmp_path):
+def test_damaged_numbers_of_a_member_are_measured_again(counted, ensemble, digits, tmp_path):
     folder = tmp_path / "members"
     folder.mkdir()
-    (folder / "1.partial").write_text('{"seed": ')
-    found = measures.measure("counted", ensemble, digits, jobs=1, checkpoint=folder, progress=False)
-    assert found["seed"] == [0, 1, 2] and sorted(path.suffix for path in folder.iterdir()) == [".json"] * 3
+    (folder / ".1.json.12-ab.partial").write_text('{"seed": ')  # left by a killed writer
+    write_json(folder / "0.json", "counted", {"seed": 5.0})
+    text = (folder / "0.json").read_text().replace("5.0", "6.0")
+    (folder / "0.json").write_text(text)
+    write_json(folder / "2.json", "counted", {"seed": "two"})
+    with pytest.warns(UserWarning, match=r"[02]\.json .*It is measured again"):
+        found = measures.measure("counted", ensemble, digits, jobs=1, checkpoint=folder, progress=False)
+    assert found["seed"] == [0, 1, 2] and sorted(path.name for path in folder.iterdir()) == [
+        "0.json",
+        "1.json",
+        "2.json",
+    ]

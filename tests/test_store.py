@@ -1,12 +1,15 @@
 import json
+import subprocess
+import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vaept import store
-from vaept.errors import InputError
-from vaept.store import RunStore, imported_modules, source_hash
+from vaept.errors import DamagedFileError, InputError
+from vaept.storage import write_json
+from vaept.store import RunStore, provenance
 
 
 def test_a_result_is_made_once(tmp_path):
@@ -63,41 +66,79 @@ def test_unwritable_store(tmp_path):
         RunStore(tmp_path / "file" / "runs")
 
 
-def test_imports_are_found():
-    source = "import torch\nfrom vaept import figures, __version__\nfrom vaept.study import open_study\n"
-    assert imported_modules(source) == {"figures", "study"}
+def make_thing(folder):
+    (folder / "value").write_text("right")
+    write_json(folder / "numbers.json", "numbers", {"a": 1})
+    (folder / "deeper").mkdir(exist_ok=True)
+    (folder / "deeper" / "more").write_text("more")
 
 
-def test_source_hash_follows_imports(tmp_path, monkeypatch):
-    (tmp_path / "upper.py").write_text("from vaept.lower import f\n")
-    (tmp_path / "lower.py").write_text("def f(): ...\n")
-    (tmp_path / "apart.py").write_text("")
-    monkeypatch.setattr(store, "PACKAGE", tmp_path)
-    hashes = []
-    for name, text in [("apart", "x = 1"), ("lower", "def f(): return 1"), ("upper", "from vaept.lower import f as g")]:
-        (tmp_path / f"{name}.py").write_text(text)
-        source_hash.cache_clear()
-        hashes.append(source_hash("upper"))
-    source_hash.cache_clear()
-    assert len(set(hashes)) == 3
-    assert source_hash("upper") == hashes[-1]
+def delete(path):
+    path.unlink()
 
 
-def test_figures_do_not_retrain():
-    source = (store.PACKAGE / "training.py").read_text("utf-8")
-    assert "figures" not in imported_modules(source) and "study" not in imported_modules(source)
+def empty(path):
+    path.write_bytes(b"")
 
 
-def test_words_do_not_retrain_and_code_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "PACKAGE", tmp_path)
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-2])
 
-    def of(text):
-        (tmp_path / "one.py").write_text(text)
-        source_hash.cache_clear()
-        return source_hash("one")
 
-    plain = of("def f(x):\n    return x + 1\n")
-    assert of('"""What it is for."""\n\n\ndef f(x):\n    """Add one."""\n    # why\n    return (x + 1)\n') == plain
-    assert of("def f(x):\n    return x + 2\n") != plain
-    assert of("def f(x):\n    y = 'a string that is no docstring'\n    return x + 1\n") != plain
-    source_hash.cache_clear()
+def one_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [delete, empty, cut, one_bit])
+@pytest.mark.parametrize("name", ["value", "numbers.json", "deeper/more", "provenance.json"])
+def test_a_damaged_result_is_named_and_made_again(name, damage, tmp_path):
+    folder = RunStore(tmp_path).obtain("thing", {}, make_thing)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.name in ("value", "numbers.json")}
+    damage(folder / name)
+    with pytest.warns(UserWarning, match=f"{name}.*The result is made again"):
+        again = RunStore(tmp_path).obtain("thing", {}, make_thing)
+    assert again == folder
+    assert {path: (folder / path).read_bytes() for path in before} == before
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert RunStore(tmp_path).obtain("thing", {}, None) == folder
+
+
+def test_a_file_that_was_added_is_not_taken_for_a_result(tmp_path):
+    folder = RunStore(tmp_path).obtain("thing", {}, make_thing)
+    (folder / "other").write_text("from elsewhere")
+    with pytest.warns(UserWarning, match="other was added"):
+        RunStore(tmp_path).obtain("thing", {}, make_thing)
+    assert not (folder / "other").exists()
+
+
+def test_what_was_said_of_the_making_is_checked(tmp_path):
+    folder = RunStore(tmp_path).obtain("thing", {"a": 1}, make_thing)
+    text = (folder / "provenance.json").read_text()
+    (folder / "provenance.json").write_text(text.replace('"a": 1', '"a": 2'))
+    with pytest.raises(DamagedFileError, match=r"provenance\.json"):
+        provenance(folder)
+
+
+def test_nothing_but_results_is_left_in_a_store(tmp_path):
+    store = RunStore(tmp_path)
+    folders = {store.obtain("thing", {"a": number}, make_thing) for number in range(5)}
+    assert set(tmp_path.iterdir()) == folders
+    with pytest.raises(ZeroDivisionError):
+        store.obtain("thing", {}, lambda folder: 1 / 0)
+    assert [path.suffix for path in tmp_path.iterdir() if path not in folders] == [".partial"]
+
+
+def test_two_processes_make_a_result_once(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from vaept.store import RunStore\n"
+        "def make(folder):\n"
+        "    with open(sys.argv[1] + '/made', 'a') as made: made.write('x')\n"
+        "    time.sleep(0.5); (folder / 'value').write_text('1')\n"
+        "for k in range(3): RunStore(Path(sys.argv[1]) / 'runs').obtain('thing', {'k': k}, make)"
+    )
+    askers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [asker.communicate() and asker.returncode for asker in askers] == [0, 0, 0]
+    assert (tmp_path / "made").read_text() == "xxx" and len(list((tmp_path / "runs").iterdir())) == 3

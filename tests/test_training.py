@@ -12,7 +12,8 @@ from conftest import SMALL
 
 from vaept import training
 from vaept.ensemble import Ensemble, Seed
-from vaept.errors import DamagedFileError, InputError, TrainingError
+from vaept.errors import InputError, TrainingError
+from vaept.processes import lock
 from vaept.training import fit
 
 
@@ -95,11 +96,21 @@ def test_killed_training_continues(tmp_path, ensemble, digits):
         fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
 
 
-def test_damaged_checkpoint_is_not_continued(digits, tmp_path):
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-10], lambda content: b"", lambda content: b"\0" + content]
+)
+def test_a_damaged_checkpoint_is_named_and_the_member_trained_from_the_start(damage, ensemble, digits, tmp_path):
     fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
     path = tmp_path / "member-0.safetensors"
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DamagedFileError, match="member-0"):
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match="member-0.*Seed 0 is trained from the start"):
+        again = fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
+    assert torch.equal(weights(again)[0], weights(ensemble)[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["member-0.safetensors"]
+
+
+def test_a_folder_of_checkpoints_is_for_one_training(digits, tmp_path):
+    with lock(tmp_path / ".lock"), pytest.raises(InputError, match="Another process is at work"):
         fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
 
 

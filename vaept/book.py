@@ -10,22 +10,22 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-
-import joblib
 
 from vaept import figures
 from vaept.claims import as_markdown
 from vaept.errors import InputError, VaeptError
+from vaept.processes import run_python
 from vaept.profiles import profile
 from vaept.records import Records
-from vaept.store import CHECKOUT, imported_modules, source_hash
+from vaept.sources import PACKAGE, source_hash
+from vaept.store import CHECKOUT, provenance
 from vaept.study import Study
 
+DATA_FILES = (".toml", ".mplstyle")  # of the package, which decide what a chapter shows
 NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
 
 
@@ -83,6 +83,7 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/records.json"))]
     tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
     runs = [how for _, how in study.everything()]
+    tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.glob("*.*")) if path.suffix in DATA_FILES}
     results = [study.evaluation_folder(**how).name for how in runs]
     results += [folder.name for how in runs for folder in study.measure_folders(**how).values()]
     for notebook in chapters(root):
@@ -90,17 +91,16 @@ def execute(study: Study, jobs: int, report=lambda line: None):
             "notebook": notebook.read_text("utf-8"),
             "profile": study.profile.name,
             "data": study.dataset.checksum,
-            "source": source_hash(*sorted(imported_modules(_code(notebook)))),
+            "source": source_hash(_code(notebook)),
             "tables": tables,
             "results": results,
         }
-        calls.append(joblib.delayed(_execute_one)(study, notebook, request))
+        calls.append((study, notebook, request))
     paths = []
-    for path, seconds in joblib.Parallel(n_jobs=min(jobs, len(calls)), backend="threading", return_as="generator")(
-        calls
-    ):
-        report(f"  {path.name}: " + (f"{seconds:.0f} s" if seconds else "already executed"))
-        paths.append(path)
+    with ThreadPoolExecutor(min(jobs, len(calls))) as pool:
+        for path, seconds in pool.map(_execute_one, *zip(*calls, strict=True)):
+            report(f"  {path.name}: " + (f"{seconds:.0f} s" if seconds else "already executed"))
+            paths.append(path)
     return paths
 
 
@@ -111,7 +111,7 @@ def _execute_one(study, notebook, request):
         nonlocal executed
         executed = True
         result = folder / notebook.name
-        command = [sys.executable, "-m", "papermill", str(notebook), str(result), "--cwd", str(notebook.parent)]
+        command = [str(notebook), str(result), "--cwd", str(notebook.parent)]
         command += ["--kernel", "python3", "--no-progress-bar", "-r", "profile", study.profile.name]
         data = study.profile.dataset
         if data != profile(study.profile.name).dataset:
@@ -120,7 +120,7 @@ def _execute_one(study, notebook, request):
         own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}
         if os.environ.get("VAEPT_DATA_DIR"):
             own["VAEPT_DATA_DIR"] = str(Path(os.environ["VAEPT_DATA_DIR"]).resolve())
-        outcome = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | own)
+        outcome = run_python("from papermill.cli import papermill; papermill()", command, env=os.environ | own)
         if outcome.returncode:
             raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
         _hide_stored_parameters(result)
@@ -203,17 +203,9 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
             "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
         }
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-        "build",
-        str(source),
-        "--path-output",
-        str(output),
-    ]
+    command = ["build", str(source), "--path-output", str(output)]
     command += ["--toc", str(source / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "--quiet"]
-    run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | {"NO_COLOR": "1"})
+    run = run_python("from jupyter_book.cli.main import main; main()", command, env=os.environ | {"NO_COLOR": "1"})
     log, printed = output / "build.log", re.sub(r"\x1b\[[0-9;]*m", "", run.stdout + run.stderr)
     log.write_text(printed, "utf-8")
     built = output / "_build" / "html"
@@ -295,10 +287,10 @@ def _status_page(study, executed):
     folders += [path for _, path in measured]
     names += [path.stem.replace("_", " ") for path in executed]
     for name, folder in zip(names, folders + [path.parent for path in executed], strict=True):
-        record = json.loads((folder / "provenance.json").read_text("utf-8"))
+        record = provenance(folder)
         made = record["created"][:16].replace("T", " ")
         lines.append(f"| {name} | {record['key'][:8]} | {record['seconds']:.0f} | {made} |")
-    record = json.loads((folders[0] / "provenance.json").read_text("utf-8"))
+    record = provenance(folders[0])
     tools = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "myst-nb", "sphinx", "papermill")]
     versions = [f"{name} {version}" for name, version in record["versions"].items()]
     lines += [

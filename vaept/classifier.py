@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from vaept.ensemble import as_images
+from vaept.ensemble import as_images, filled
 from vaept.errors import InputError, as_integer
-from vaept.storage import read_tensors, write_tensors
+from vaept.processes import one_thread
+from vaept.progress import bar
+from vaept.storage import read_tensors, reading, write_tensors
 
 N_FEATURES = 64
 SURE = 0.9
@@ -87,9 +88,10 @@ class Classifier:
             If the file was truncated or altered, or another version of the package wrote it.
         """
         header, weights = read_tensors(Path(path), "classifier")
-        shape, classes = tuple(header["image_shape"]), np.array(header["classes"])
-        network = _network(shape, len(classes), seed=0)
-        network.load_state_dict(weights)
+        with reading(path, "classifier"):
+            shape = tuple(as_integer(side, "a side of image_shape", 1) for side in header["image_shape"])
+            classes = np.array([as_integer(each, "a class", None) for each in header["classes"]])
+            network = filled(lambda: _network(shape, len(classes), seed=0), weights)
         return cls(network.eval().requires_grad_(False), shape, classes)
 
 
@@ -129,12 +131,8 @@ def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress
     y, seed = torch.tensor(rows), as_integer(seed, "seed", 0)
     epochs = -(-SHOWN // len(x)) if epochs is None else as_integer(epochs, "epochs", 1)
     network = _network(shape, len(classes), seed)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _train(network, x, y, epochs, torch.Generator().manual_seed(seed), progress)
-    finally:
-        torch.set_num_threads(threads)
     return Classifier(network.eval().requires_grad_(False), shape, classes)
 
 
@@ -143,7 +141,7 @@ def _train(network, x, y, epochs, order, progress):
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, fused=True)
     steps = epochs * -(-len(x) // BATCH)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    for _ in tqdm(range(epochs), unit="epoch", desc="classifier", disable=not progress):
+    for _ in bar(range(epochs), "classifier", unit="epoch", show=progress):
         for rows in torch.randperm(len(x), generator=order).split(BATCH):
             loss = nn.functional.cross_entropy(network(x[rows]), y[rows])
             optimiser.zero_grad()

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import click
-import joblib
 
 import vaept
 from vaept import book, datasets
@@ -16,15 +15,14 @@ from vaept.errors import InputError, VaeptError, as_integer
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
 from vaept.potentials import SCHEDULES
+from vaept.processes import cores
 from vaept.profiles import arm, profiles
 from vaept.records import Records
 from vaept.report import analysis_figures
 from vaept.storage import ensure_writable
-from vaept.study import open_study
-from vaept.topology import diffusion_field, neighbour_field, pca_field
+from vaept.study import FIELDS, open_study
 from vaept.training import fit
 
-FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
 MAIN_ARMS = ("cold", "corrected")
 INTERRUPTED = "Interrupted. What was finished is kept; the same command continues from there."
 
@@ -103,7 +101,7 @@ def reproduce(profile, data, jobs, device, store, output):
         entries = ledger(records)
     click.echo("Executing the chapters")
     with _timed(times, "chapters"):
-        executed = book.execute(study, jobs or joblib.cpu_count(), report=click.echo)
+        executed = book.execute(study, jobs or cores(), report=click.echo)
     click.echo("Building the book")
     with _timed(times, "building"):
         index = book.build(study, records, entries, executed, output)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 from sklearn.cluster import KMeans
-from tqdm import tqdm
 
 from vaept.errors import InputError, as_integer
 from vaept.freeenergy import as_points
+from vaept.progress import bar
 
 MAX_FRAMES = 1000  # kept unless the caller asks for more
 TOO_FAR = 1e3  # sizes of the region from the starts, where only a step that explodes can lead
@@ -103,7 +103,7 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     walk = _Walk(energy, starts, step, seed)
     frames = np.empty((n_steps // every + 1, *walk.positions.shape))
     frames[0] = walk.positions
-    for k in tqdm(range(1, n_steps + 1), unit="step", desc="Langevin", disable=not progress):
+    for k in bar(range(1, n_steps + 1), "Langevin", show=progress):
         walk.advance()
         if k % every == 0:
             frames[k // every] = walk.positions
@@ -151,17 +151,15 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     if inside(walk.positions).any():
         raise InputError("Some starts lie in the target already; start outside it.")
     times, waiting = np.full(n, np.nan), np.arange(n)
-    with tqdm(total=n, unit="walker", desc="first passage", disable=not progress) as bar:
-        for k in range(1, max_steps + 1):
-            walk.advance()
-            found = inside(walk.positions)
-            if found.any():
-                times[waiting[found]] = k * walk.step
-                waiting = waiting[~found]
-                walk.keep(~found)
-                bar.update(found.sum())
-            if not len(waiting):
-                break
+    for k in bar(range(1, max_steps + 1), "first passage", show=progress):
+        walk.advance()
+        found = inside(walk.positions)
+        if found.any():
+            times[waiting[found]] = k * walk.step
+            waiting = waiting[~found]
+            walk.keep(~found)
+        if not len(waiting):
+            break
     if len(waiting):
         raise InputError(
             f"{len(waiting)} of {n} walkers had not arrived after {max_steps} steps; give more steps, or a target "

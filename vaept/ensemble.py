@@ -10,7 +10,7 @@ import torch
 from vaept.errors import InputError, as_integer
 from vaept.model import LIKELIHOODS, VAE
 from vaept.potentials import POTENTIALS, Schedule, couplings
-from vaept.storage import read_tensors, write_tensors
+from vaept.storage import read_tensors, reading, write_tensors
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -232,21 +232,45 @@ class Ensemble:
             If the file was truncated or altered, or another version of the package wrote it.
         """
         header, tensors = read_tensors(Path(path), "ensemble")
-        settings = Settings(**header["settings"])
-        members = []
-        for i in range(len(header["seeds"])):
-            member = settings.new_model(header["pixels"])
-            prefix = f"member.{i}."
-            member.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-            members.append(member.eval().requires_grad_(False))
-        return cls(
-            settings=settings,
-            seeds=tuple(Seed(**seed) for seed in header["seeds"]),
-            members=tuple(members),
-            history=History(*(tensors[f"history.{term.name}"].numpy() for term in fields(History))),
-            image_shape=tuple(header["image_shape"]),
-            data_checksum=header["data_checksum"],
-        )
+        with reading(path, "ensemble"):
+            settings, pixels = Settings(**header["settings"]), header["pixels"]
+            seeds = tuple(Seed.of(Seed(**seed)) for seed in header["seeds"])
+            members = []
+            for i in range(len(seeds)):
+                prefix = f"member.{i}."
+                weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                member = filled(lambda: settings.new_model(pixels), weights)
+                members.append(member.eval().requires_grad_(False))
+            history = History(*(tensors[f"history.{term.name}"].numpy() for term in fields(History)))
+            image_shape = tuple(as_integer(side, "a side of image_shape", 1) for side in header["image_shape"])
+            shapes = {getattr(history, term.name).shape for term in fields(History)}
+            if shapes != {(len(seeds), settings.epochs)} or math.prod(image_shape) != pixels:
+                raise InputError("the history or the image shape does not fit the members.")
+            return cls(settings, seeds, tuple(members), history, image_shape, str(header["data_checksum"]))
+
+
+def filled(new_network, weights):
+    """A network with these weights, checked before any memory is taken.
+
+    Parameters
+    ----------
+    new_network : callable
+        Makes a network.
+    weights : dict of str to tensor
+        All that its state needs, and nothing else.
+
+    Raises
+    ------
+    InputError
+        If names or shapes do not fit.
+    """
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in new_network().state_dict().items()}
+    if expected != {name: value.shape for name, value in weights.items()}:
+        raise InputError("the weights do not have the shapes that the settings ask for.")
+    network = new_network()
+    network.load_state_dict(weights)
+    return network
 
 
 def as_images(images, pixels):

@@ -34,14 +34,15 @@ def as_integer(value, name, minimum):
         What the user gave.
     name : str
         The argument's name, for the message.
-    minimum : int
-        The least value allowed.
+    minimum : int, or None
+        The least value allowed; None: any will do.
 
     Raises
     ------
     InputError
         If `value` is no integer or is too small.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
-        raise InputError(f"{name} must be an integer of at least {minimum}; it is {value!r}.")
+    if isinstance(value, bool) or not hasattr(value, "__index__") or (minimum is not None and int(value) < minimum):
+        least = "" if minimum is None else f" of at least {minimum}"
+        raise InputError(f"{name} must be an integer{least}; it is {value!r}.")
     return int(value)

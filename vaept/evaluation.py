@@ -9,13 +9,13 @@ import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import joblib
 import numpy as np
 import torch
 
 from vaept.ensemble import as_images
 from vaept.errors import InputError, as_integer
-from vaept.storage import read_tensors, write_tensors
+from vaept.processes import cores, in_processes
+from vaept.storage import read_tensors, reading, write_tensors
 
 CHUNK_VALUES = 2**24  # pixels decoded at once: 64 MB in float32
 
@@ -329,7 +329,8 @@ class Evaluation:
     def load(cls, path):
         """Read what `save` wrote; errors are those of `vaept.ensemble.Ensemble.load`."""
         _, arrays = read_tensors(Path(path), "evaluation")
-        return cls(**{name: value.numpy() for name, value in arrays.items()})
+        with reading(path, "evaluation"):
+            return cls(**{name: value.numpy() for name, value in arrays.items()})
 
 
 def evaluate(
@@ -360,27 +361,23 @@ def evaluate(
     subset = images[: as_integer(n_likelihood_images, "n_likelihood_images", 0)]
     strength = ensemble.settings.final_strength
     exact = exact and ensemble.settings.latent_dim <= 2 and len(subset) > 0
-    jobs = min(jobs or joblib.cpu_count(), len(ensemble.members))
-    rows = joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(_evaluate_member)(member, images, field, strength, subset, n_importance_samples, exact)
-        for member in ensemble.members
-    )
-    mean, variance = ensemble.posterior(images)
-    return Evaluation(mean, variance, *(np.stack(column) for column in zip(*rows, strict=True)))
+    calls = [(member, images, field, strength, subset, n_importance_samples, exact) for member in ensemble.members]
+    found = dict(in_processes(_evaluate_member, calls, jobs=jobs or cores()))
+    columns = zip(*(found[number] for number in range(len(calls))), strict=True)
+    return Evaluation(*(np.stack(column) for column in columns))
 
 
 def _evaluate_member(model, images, field, strength, subset, n_importance_samples, exact):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        bound = elbo(model, images, field=field, strength=strength)
-        return (
-            bound.reconstruction,
-            bound.kl,
-            bound.perturbed_kl,
-            active_units(model, images),
-            log_likelihood(model, subset, n_samples=n_importance_samples) if len(subset) else np.empty(0),
-            exact_log_likelihood(model, subset).values if exact else np.empty(0),
-        )
-    finally:
-        torch.set_num_threads(threads)
+    """The fields of `Evaluation`, in their order, of one member."""
+    bound = elbo(model, images, field=field, strength=strength)
+    mean, log_variance = model.encode(as_images(images, model.pixels))
+    return (
+        mean.detach().numpy(),
+        log_variance.detach().exp().numpy(),
+        bound.reconstruction,
+        bound.kl,
+        bound.perturbed_kl,
+        active_units(model, images),
+        log_likelihood(model, subset, n_samples=n_importance_samples) if len(subset) else np.empty(0),
+        exact_log_likelihood(model, subset).values if exact else np.empty(0),
+    )

@@ -1,15 +1,17 @@
 """What trained members are asked in use, and of which arms: the measures of `vaept.records.ArmRecord.uses`."""
 
-import json
-
-import joblib
-import numpy as np
-import torch
-from tqdm import tqdm
+import math
+import warnings
 
 from vaept import clustering, denoising, generation, outliers, paths, relaxation
+from vaept.classifier import Classifier
+from vaept.datasets import Dataset
 from vaept.ensemble import Ensemble
+from vaept.errors import DamagedFileError
 from vaept.member import Member
+from vaept.processes import cores, in_processes
+from vaept.progress import bar
+from vaept.storage import read_json, reading, remove_partials, write_json
 
 PLAIN_AND_CORRECTED = ("cold", "corrected")
 WITH_WARM_START = ("cold", "warm", "corrected")
@@ -52,26 +54,38 @@ def measure(name, ensemble: Ensemble, dataset, judge=None, *, jobs=None, checkpo
         Every number of every member, NaN where a member has none.
     """
     checkpoint.mkdir(exist_ok=True)
+    remove_partials(checkpoint)
+    take, rows = MEASURES[name][0], {}
     files = [checkpoint / f"{number}.json" for number in range(len(ensemble.members))]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
-    if missing:
-        calls = (joblib.delayed(_measure_member)(name, ensemble, number, dataset, judge) for number in missing)
-        done = joblib.Parallel(n_jobs=min(jobs or joblib.cpu_count(), len(missing)), return_as="generator")(calls)
-        bar = tqdm(done, name, len(missing), unit="member", disable=not progress, leave=False)
-        for number, found in zip(missing, bar, strict=True):
-            # Renamed when whole, so that a killed run leaves no half of a file to be found again.
-            partial = files[number].with_suffix(".partial")
-            partial.write_text(json.dumps(found), "utf-8")
-            partial.replace(files[number])
-    rows = [json.loads(file.read_text("utf-8")) for file in files]
+    for number, file in enumerate(files):
+        if file.exists():
+            try:
+                with reading(file, name):
+                    rows[number] = _numbers(read_json(file, name))
+            except DamagedFileError as error:
+                warnings.warn(f"{error} It is measured again.", stacklevel=2)
+    missing = [number for number in range(len(files)) if number not in rows]
+    calls = [(take, ensemble, number, dataset, judge) for number in missing]
+    done = in_processes(measure_member, calls, jobs=jobs or cores())
+    for place, found in bar(done, name, total=len(missing), unit="member", show=progress and bool(missing)):
+        rows[missing[place]] = found
+        write_json(files[missing[place]], name, found)
+    return gathered([rows[number] for number in range(len(files))])
+
+
+def gathered(rows):
+    """The numbers of all members, a list for each name, from a dict of each member's own; NaN for what one lacks."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    return {key: [row.get(key, np.nan) for row in rows] for key in keys}
+    return {key: [row.get(key, math.nan) for row in rows] for key in keys}
 
 
-def _measure_member(name, ensemble, number, dataset, judge):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return MEASURES[name][0](Member.of(ensemble, number, dataset, judge))
-    finally:
-        torch.set_num_threads(threads)
+def _numbers(found):
+    """What was kept of a member, if it is a dict of numbers."""
+    if not all(isinstance(value, int | float) for value in found.values()):
+        raise DamagedFileError("it holds something else than numbers.")
+    return found
+
+
+def measure_member(take, ensemble: Ensemble, number, dataset: Dataset, judge: Classifier | None):
+    """What one function of `MEASURES` finds for a member; with `gathered`, all that a measure comes through."""
+    return take(Member.of(ensemble, number, dataset, judge))

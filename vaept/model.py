@@ -110,8 +110,8 @@ class VAE(nn.Module):
             self.log_noise_variance = nn.Parameter(torch.tensor(math.log(0.1)))
         if potential is not None and potential not in POTENTIALS:
             raise InputError(f"potential must be one of {', '.join(POTENTIALS)}; it is {potential!r}.")
-        strengths = couplings(coupling, self.latent_dim)
-        self.potential = POTENTIALS[potential](torch.tensor(strengths)) if potential else None
+        made = POTENTIALS[potential](torch.tensor(couplings(coupling, self.latent_dim))) if potential else None
+        self.potential = made
 
     def initialise(self, generator):
         """Draw all weights anew (Glorot & Bengio 2010) from `generator`; biases become zero."""

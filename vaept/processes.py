@@ -16,17 +16,18 @@ import sys
 import threading
 import traceback
 
+import filelock
 import torch
 from threadpoolctl import threadpool_limits
 
-from vaept.errors import VaeptError
+from vaept.errors import InputError, VaeptError
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")}
 START = "import sys; sys.path[:] = {path!r}; from vaept.processes import _serve; _serve()"
 # Runs a piece of Python that ends when its parent does: the parent holds the other end of standard input.
-GUARD = """import os, sys, threading
+GUARD = """import os, threading
 def _watch():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(1)
 threading.Thread(target=_watch, daemon=True).start()
 """
@@ -46,6 +47,40 @@ def one_thread():
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def lock(path, *, wait=False):
+    """Hold a place, so that no other process of this package writes there meanwhile.
+
+    Parameters
+    ----------
+    path : Path
+        A file that stands for the place; it is there only while somebody holds it.
+    wait : bool
+        Whether to wait for another holder to finish.
+
+    Raises
+    ------
+    InputError
+        If another process holds it and `wait` is false.
+    """
+    held = filelock.FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout as error:
+        if not wait:
+            raise InputError(
+                f"Another process is at work in {path.parent}. Wait until it has ended, or choose another place."
+            ) from error
+        print(f"Waiting for another process that makes {path.stem.strip('.')} …", file=sys.stderr, flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        # The library looks whether the file that it holds is still there, so that this cannot split those who wait.
+        path.unlink(missing_ok=True)
+        held.release()
 
 
 def cores():
@@ -91,7 +126,7 @@ def in_processes(function, calls, *, jobs, note=lambda number, value: None):
         waiting.put(item)
     workers = [_Worker.idle() for _ in range(jobs)]
     for worker in workers:
-        threading.Thread(target=worker.work, args=(function, waiting, events), daemon=True).start()
+        worker.start(function, waiting, events)
     left, whole = len(calls), False
     try:
         while left:
@@ -174,10 +209,15 @@ class _Worker:
             worker = cls.kept.pop()
             if worker.owner == os.getpid() and worker.process.poll() is None:
                 return worker
+            worker.release(reusable=False)
         return cls()
 
-    def work(self, function, waiting, events):
-        """Hand over calls until none waits; runs in a thread."""
+    def start(self, function, waiting, events):
+        """Hand over calls until none waits, in a thread."""
+        self.thread = threading.Thread(target=self._work, args=(function, waiting, events), daemon=True)
+        self.thread.start()
+
+    def _work(self, function, waiting, events):
         number = None
         try:
             while True:
@@ -211,8 +251,10 @@ class _Worker:
             return
         self.process.kill()
         self.process.wait()
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
+        self.thread.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 @atexit.register

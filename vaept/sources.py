@@ -6,11 +6,12 @@ definition that it stands for; a class brings all its methods, and a module that
 has. Objects make results too, so their classes belong to what is named. Of other packages the version counts.
 
 Left out is what cannot change a number: comments, docstrings and layout; the words of errors and warnings; how progress
-is shown (bars, statements that call `note`, arguments `progress=`) and how work is dealt to processes; and whatever
-nothing on the way refers to, such as figures.
+is shown (bars, statements that call `note`, arguments `progress=`), how work is dealt to processes, and how files are
+written and read, which come back bit for bit or not at all; and whatever nothing on the way refers to, such as figures.
 """
 
 import ast
+import copy
 import functools
 import hashlib
 import json
@@ -20,24 +21,27 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 NAME = "vaept"
-PLUMBING = ("progress", "processes")  # modules that only show or deal out work
+PLUMBING = ("progress", "processes", "storage")  # modules that only show, deal out or keep
 BARS = ("bar",)  # calls that show progress; only what they iterate over counts
 
 
-def source_hash(*roots):
-    """SHA-256 of the code that these can reach, and of the versions of the other packages that it uses.
+def source_hash(*roots, versions=True):
+    """SHA-256 of the code that these can reach.
 
     Parameters
     ----------
     roots : functions and classes of this package, or str
         A str is Python source, as of a notebook, all of which counts.
+    versions : bool
+        Whether the versions of the other packages that it uses count too.
 
     Returns
     -------
     str
         Hexadecimal digits.
     """
-    return _hash(tuple(root if isinstance(root, str) else (root.__module__, root.__qualname__) for root in roots))
+    roots = tuple(root if isinstance(root, str) else (root.__module__, root.__qualname__) for root in roots)
+    return _hash(roots, versions)
 
 
 def reached(*roots):
@@ -45,7 +49,7 @@ def reached(*roots):
     code, packages, queue = {}, set(), []
     for number, root in enumerate(roots):
         if isinstance(root, str):
-            code[f"source {number}", None], used = _Module("", root).everything()
+            code[f"source {number}", None], used = _Module("", root).everything
             queue += used
         else:
             queue.append((root[0], root[1].partition(".")[0]))
@@ -58,7 +62,7 @@ def reached(*roots):
             packages.add(name.partition(".")[0])
             continue
         module = _module(name)
-        code[place], used = module.everything() if definition is None else module.definition(definition)
+        code[place], used = module.everything if definition is None else module.definition(definition)
         queue += used
     return code, packages
 
@@ -70,11 +74,11 @@ def forget():
 
 
 @functools.cache
-def _hash(roots):
+def _hash(roots, versions):
     code, packages = reached(*roots)
     rows = sorted((*map(str, place), hashlib.sha256(text.encode()).hexdigest()) for place, text in code.items())
-    versions = sorted((name, version) for name in packages if (version := _version(name)))
-    return hashlib.sha256(json.dumps([rows, versions]).encode()).hexdigest()
+    found = sorted((name, version) for name in packages if (version := _version(name))) if versions else []
+    return hashlib.sha256(json.dumps([rows, found]).encode()).hexdigest()
 
 
 @functools.cache
@@ -83,8 +87,13 @@ def _module(name):
     path = PACKAGE.joinpath(*name.split(".")[1:])
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
-            return _Module(name, file.read_text("utf-8"))
+            return _parsed(name, file.read_text("utf-8"))
     return None
+
+
+@functools.cache
+def _parsed(name, source):
+    return _Module(name, source)
 
 
 @functools.cache
@@ -119,10 +128,12 @@ class _Module:
             if not names and not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr):
                 self.others.append(node)
 
+    @functools.cached_property
     def everything(self):
         """The bare code of the whole module and the set of (module, definition) that it uses."""
         return self._bare(self.tree.body)
 
+    @functools.cache  # noqa: B019
     def definition(self, name):
         """The same of one definition, with the statements beside the definitions, which act when it is imported."""
         if name in self.definitions:
@@ -131,13 +142,12 @@ class _Module:
             return "", {self.imports[name]}
         if (inner := _origin(self.name, name))[1] is None:
             return "", {inner}
-        return self.everything()  # made in a way of its own
+        return self.everything  # made in a way of its own
 
     def _bare(self, nodes):
-        tree = ast.parse(ast.unparse(ast.Module(list(nodes), [])))  # a copy
-        tree = ast.fix_missing_locations(_Bare().visit(tree))
-        text = ast.unparse(tree)
-        names, used = _global_names(symtable.symtable(text, self.name, "exec")), set()
+        tree = ast.fix_missing_locations(_Bare().visit(copy.deepcopy(ast.Module(list(nodes), []))))
+        text = _as_text(tree)
+        names, used = _global_names(symtable.symtable(ast.unparse(tree), self.name, "exec")), set()
         used |= {(self.name, name) for name in names if name in self.definitions}
         modules = {name: self.imports[name][0] for name in names & self.imports.keys() if not self.imports[name][1]}
         used |= {self.imports[name] for name in names & self.imports.keys() - modules.keys()}
@@ -173,11 +183,26 @@ class _Bare(ast.NodeTransformer):
             node.args, node.keywords = node.args[:1], []
         return node
 
+    def visit_JoinedStr(self, node):
+        self.generic_visit(node)
+        node.values = [part for part in node.values if getattr(part, "value", None) != ""]  # Python 3.12 adds some
+        return node
+
     def generic_visit(self, node):
         super().generic_visit(node)
         if hasattr(node, "body") and node.body == []:
             node.body = [ast.Pass()]
         return node
+
+
+def _as_text(node):
+    """A syntax tree in text, the same for every version of Python: what is empty or only a context is left out."""
+    if isinstance(node, ast.AST):
+        parts = {name: _as_text(value) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind")}
+        return f"{type(node).__name__}({', '.join(f'{name}={text}' for name, text in parts.items() if text)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_as_text, node))}]" if node else ""
+    return "" if node is None else repr(node)
 
 
 def _origin(module, name):

@@ -1,7 +1,7 @@
 """Files that cannot be half written or silently wrong: tensors and JSON values, each with a checksum of all it says.
 
 A tensor file is one safetensors file (no pickles: reading one runs no code) whose metadata are a JSON header, with a
-format number and a kind, and a SHA-256 of that header and of names, types, shapes and content of the tensors. A JSON
+format number and a kind, after a SHA-256 of that header and of names, types, shapes and content of the tensors. A JSON
 file is an object with an entry "file": its kind, a format number and a SHA-256 of everything else. Every file is
 written under a name of its own and renamed, so that of two writers one wins and neither leaves a mixture.
 """
@@ -14,12 +14,13 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from vaept.errors import DamagedFileError, InputError
 
 FORMAT = 2
+HEX = 64  # digits of a SHA-256
 UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 
 
@@ -87,7 +88,8 @@ def write_tensors(path, kind, header, tensors):
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps({"format": FORMAT, "kind": kind} | header)
-    write_bytes(path, save(tensors, metadata={"vaept": text, "sha256": _checksum(text, tensors)}))
+    # One entry, because the library writes several in an order that varies from process to process.
+    write_bytes(path, save(tensors, metadata={"vaept": _checksum(text, tensors) + text}))
 
 
 def read_tensors(path, kind):
@@ -104,13 +106,14 @@ def read_tensors(path, kind):
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, *UNREADABLE) as error:
+        content = path.read_bytes()  # once, because a writer may replace the file meanwhile
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        checksum, text = metadata.get("vaept", "")[:HEX], metadata.get("vaept", "")[HEX:]
+    except (SafetensorError, OSError, RecursionError, *UNREADABLE) as error:
         raise DamagedFileError(f"{path} is damaged or is no {kind} file ({error}). {_way_out(path)}") from error
-    text, checksum = metadata.get("vaept", "{}"), metadata.get("sha256")
-    if checksum is None and '"checksum"' in text:
+    if checksum.startswith('{"format"'):
         raise DamagedFileError(
             f"{path} was written by another version of vaept; this one reads format {FORMAT}. Make it again, or use "
             "the version that wrote it."

@@ -1,30 +1,33 @@
 """The store in which results are kept, each in a folder that is named by what made it.
 
-The name holds a hash of everything that made the result: the parameters, the checksum of the data, the version of torch
-and the code of the modules it came through (comments and docstrings left out). The same request finds it again; a
-change of any of these makes a new one. A folder appears under its name only when it is complete, so a run that was
-killed leaves no half result, and continues from its last checkpoint.
+The name holds a hash of everything that made the result: the parameters, the checksum of the data, and the code that it
+came through (`vaept.sources`). The same request finds it again; a change of any of these makes a new one. A folder
+appears under its name only when it is complete, so a run that was killed leaves no half result, and continues from its
+last checkpoint. Beside the result lies provenance.json, which says how it was made and holds a checksum of every file;
+a result that fails this check is made again, never used.
 """
 
-import ast
-import functools
 import hashlib
 import json
 import os
 import platform
+import shutil
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-import filelock
 import pooch
 
-from vaept.storage import ensure_writable
+from vaept.errors import DamagedFileError, InputError
+from vaept.processes import lock
+from vaept.sources import PACKAGE
+from vaept.storage import ensure_writable, file_checksum, read_json, remove_partials, write_json
 
-PACKAGE = Path(__file__).parent
+PROVENANCE = "provenance.json"
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else None
 
 
@@ -51,6 +54,7 @@ class RunStore:
     """
 
     root: Path
+    _checked: set = field(default_factory=set, repr=False, compare=False)
 
     def __post_init__(self):
         ensure_writable(self.root)
@@ -70,21 +74,69 @@ class RunStore:
         Returns
         -------
         Path
+
+        Warns
+        -----
+        UserWarning
+            If a file of the result was damaged; the message names it, and the result is made again.
         """
-        request = json.loads(json.dumps(request, sort_keys=True))
-        key = hashlib.sha256(json.dumps([kind, request], sort_keys=True).encode()).hexdigest()[:16]
-        folder = self.root / f"{kind}-{key}"
+        folder, request = self.root / self.name(kind, request), json.loads(json.dumps(request))
+        partial = self.root / f".{folder.name}.partial"
         # Two chapters, or two commands, may ask for one result at the same time: the second waits for the first.
-        with filelock.FileLock(self.root / f".{kind}-{key}.lock"):
-            if not folder.is_dir():
-                partial = self.root / f".{kind}-{key}.partial"
-                partial.mkdir(exist_ok=True)
-                start = time.perf_counter()
-                make(partial)
-                record = {"kind": kind, "key": key, "request": request} | _circumstances(time.perf_counter() - start)
-                (partial / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-                partial.rename(folder)
+        with lock(self.root / f".{folder.name}.lock", wait=True):
+            if folder.is_dir():
+                try:
+                    self._check(folder)
+                    return folder
+                except DamagedFileError as error:
+                    warnings.warn(f"{error} The result is made again.", stacklevel=3)
+                    shutil.rmtree(folder)
+            partial.mkdir(exist_ok=True)
+            remove_partials(partial)
+            start = time.perf_counter()
+            make(partial)
+            record = {"kind": kind, "key": folder.name.rpartition("-")[2], "request": request}
+            record |= _circumstances(time.perf_counter() - start) | {"checksums": _checksums(partial)}
+            write_json(partial / PROVENANCE, "provenance", record)
+            partial.rename(folder)
+            self._checked.add(folder)
         return folder
+
+    def name(self, kind, request):
+        """The name of the folder of a result, there or not."""
+        text = json.dumps([kind, json.loads(json.dumps(request))], sort_keys=True)
+        return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def _check(self, folder):
+        """Raise DamagedFileError if a file of a result is not what was written; once for each result."""
+        if folder in self._checked:
+            return
+        kept, found = provenance(folder)["checksums"], _checksums(folder)
+        for name in sorted(kept.keys() | found.keys()):
+            if kept.get(name) != found.get(name):
+                what = "is missing" if name not in found else "was added" if name not in kept else "is damaged"
+                raise DamagedFileError(f"{folder / name} {what}: its checksum is not the one in {PROVENANCE}.")
+        self._checked.add(folder)
+
+
+def provenance(folder):
+    """The record of how a result was made, as a dict; see `RunStore`.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is missing or was altered.
+    """
+    try:
+        return read_json(folder / PROVENANCE, "provenance")
+    except InputError as error:
+        raise DamagedFileError(str(error)) from error
+
+
+def _checksums(folder):
+    """SHA-256 of every file of a result but its provenance, as a dict from its path in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != PROVENANCE)
+    return {path.relative_to(folder).as_posix(): file_checksum(path) for path in files}
 
 
 def _circumstances(seconds):
@@ -96,39 +148,3 @@ def _circumstances(seconds):
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in ("vaept", "torch", "numpy", "scipy", "scikit-learn")},
     }
-
-
-def imported_modules(source):
-    """Names of the modules of this package that Python source imports, as a set."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == "vaept":
-            names |= {alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists()}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vaept."):
-            names.add(node.module.removeprefix("vaept."))
-    return names
-
-
-@functools.cache
-def source_hash(*modules):
-    """SHA-256 of the code of modules of this package and of all its modules that they import, at any depth.
-
-    Comments, docstrings and layout do not count, so that explaining something better does not train it again.
-    """
-    seen, queue = {}, list(modules)
-    while queue:
-        name = queue.pop()
-        if name not in seen:
-            source = (PACKAGE / f"{name}.py").read_text("utf-8")
-            seen[name] = hashlib.sha256(_code(source).encode()).hexdigest()
-            queue += imported_modules(source)
-    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
-
-
-def _code(source):
-    """Python source as a syntax tree in text, without comments and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)

@@ -9,9 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from vaept import measures, profiles, topology
+from vaept import measures, profiles
 from vaept.classifier import Classifier, fit_classifier
 from vaept.datasets import load
 from vaept.degeneracy import compare
@@ -20,11 +19,18 @@ from vaept.evaluation import Evaluation, evaluate
 from vaept.member import Member
 from vaept.profiles import Profile
 from vaept.records import IMAGES, ArmRecord, Records, Series
-from vaept.store import RunStore, default_store, source_hash
+from vaept.sources import source_hash
+from vaept.storage import read_json, write_json
+from vaept.store import RunStore, default_store, provenance
+from vaept.topology import Field, diffusion_field, neighbour_field, pca_field, shuffled
 from vaept.training import fit
 
+FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
 FIELD_PAIRS = 2
+# What makes these results; the objects that they are made from bring their methods.
+TRAINING = (fit, Ensemble, Field)
+EVALUATION = (evaluate, Evaluation, Ensemble, Field)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Study:
 
     def field(self, kind):
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
-        return topology.Field.load(self.field_folder(kind) / "field.safetensors")
+        return Field.load(self.field_folder(kind) / "field.safetensors")
 
     def ensemble(self, latent_dim, arm="cold", **how):
         """The trained `Ensemble`; trained now if the store does not have it."""
@@ -85,7 +91,7 @@ class Study:
         """What is measured of the members of an arm in use: for each of `vaept.measures.MEASURES` a dict of arrays."""
         found = {}
         for name, folder in self.measure_folders(latent_dim, arm).items():
-            numbers = json.loads((folder / "numbers.json").read_text("utf-8"))
+            numbers = read_json(folder / "numbers.json", name)
             found[name] = {key: np.array(values) for key, values in numbers.items()}
         return found
 
@@ -130,7 +136,7 @@ class Study:
                 how = {"arm": "corrected", "after": after}
                 points.append((total, self.evaluation(d, **how), self.ensemble_folder(d, **how).name))
             aftermath[d] = Series.of(points)
-        first = json.loads((self.ensemble_folder(p.latent_dims[0]) / "provenance.json").read_text("utf-8"))
+        first = provenance(self.ensemble_folder(p.latent_dims[0]))
         labels = dataset.test_labels
         return Records(
             profile=p.name,
@@ -141,9 +147,9 @@ class Study:
             couplings=Series.of(doses),
             couplings_dim=p.couplings_dim,
             aftermath=aftermath,
-            fields={kind: self.field_reproducibility(kind) for kind in ("neighbour", "diffusion", "principal")},
+            fields={kind: self.field_reproducibility(kind) for kind in FIELDS},
             provenance={key: first[key] for key in ("created", "machine", "versions")}
-            | {"data_checksum": dataset.checksum, "settings": asdict(p)},
+            | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": code_hashes()},
         )
 
     def field_reproducibility(self, kind):
@@ -154,46 +160,25 @@ class Study:
         "seeds": coordinate agreement between seeds, where the field has one, each with landmarks of its own.
         """
         request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
-        request |= {"pairs": FIELD_PAIRS, "source": source_hash("topology", "degeneracy")}
+        request |= {"pairs": FIELD_PAIRS, "source": source_hash(agreement_of_fields, Field, FIELDS[kind])}
 
         def measure(folder):
-            x, found = self.dataset.train, defaultdict(list)
-            for pair in range(FIELD_PAIRS):
-                order = np.random.default_rng(pair).permutation(len(x))
-                halves = compare(self._on_test(kind, [x[rows] for rows in np.array_split(order, 2)]), n_bootstrap=1)
-                found["halves"].append(halves.coordinates.mean)
-                found["halves, permuted"].append(halves.signed_permutation.mean)
-                found["halves, rotated"].append(halves.orthogonal.mean)
-                if kind == "neighbour":
-                    seeds = self._on_test(kind, [x, x], seeds=(2 * pair, 2 * pair + 1))
-                    found["seeds"].append(compare(seeds, n_bootstrap=1).coordinates.mean)
-            (folder / "agreement.json").write_text(json.dumps(found), "utf-8")
+            k, seeded = request["components"], kind == "neighbour"
+            found = agreement_of_fields(FIELDS[kind], k, self.dataset, FIELD_PAIRS, seeded=seeded)
+            write_json(folder / "agreement.json", "agreement", found)
 
-        return json.loads((self._obtain("fields", request, measure) / "agreement.json").read_text("utf-8"))
-
-    def _on_test(self, kind, images, seeds=(0, 0)):
-        """The fields of several sets of images at the test images, shape (fields, n, k)."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the warnings say is what is measured here
-            made = [self._make_field(kind, own, seed) for own, seed in zip(images, seeds, strict=True)]
-        return np.stack([field.transform(self.dataset.test) for field in made])
-
-    def _make_field(self, kind, images, seed=0):
-        k = max(self.profile.latent_dims)
-        if kind == "neighbour":
-            return topology.neighbour_field(images, k, seed=seed)
-        return {"diffusion": topology.diffusion_field, "principal": topology.pca_field}[kind](images, k)
+        return read_json(self._obtain("fields", request, measure) / "agreement.json", "agreement")
 
     def field_folder(self, kind):
         """The folder of the store with a field."""
         request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
-        request |= {"source": source_hash("topology")}
+        request |= {"source": source_hash(*_made_by_field(kind))}
 
         def compute(folder):
             if kind == "shuffled":
-                made = topology.shuffled(self.field("neighbour"))
+                made = shuffled(self.field("neighbour"))
             else:
-                made = self._make_field(kind, self.dataset.train)
+                made = FIELDS[kind](self.dataset.train, request["components"])
             made.save(folder / "field.safetensors")
 
         return self._obtain("field", request, compute)
@@ -218,7 +203,7 @@ class Study:
         kind = None if after else chosen.field
         request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": self.dataset.checksum}
         request |= {"field": kind and self.field_folder(kind).name, "start": origin and origin.name}
-        request |= {"source": source_hash("training"), "torch": torch.__version__}
+        request |= {"source": source_hash(*TRAINING)}
 
         def train(folder):
             start = None
@@ -247,7 +232,7 @@ class Study:
             "n_importance_samples": self.profile.importance_samples,
             "exact": arm in EXACT_ARMS and not how,
         }
-        request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash("evaluation")}
+        request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash(*EVALUATION)}
 
         def measure(folder):
             kind, trained = profiles.arm(arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
@@ -259,7 +244,7 @@ class Study:
 
     def classifier_folder(self):
         """The folder of the store with the classifier of images, which never sees a latent."""
-        request = {"data": self.dataset.checksum, "source": source_hash("classifier"), "torch": torch.__version__}
+        request = {"data": self.dataset.checksum, "source": source_hash(fit_classifier, Classifier)}
 
         def train(folder):
             x = self.dataset
@@ -275,7 +260,7 @@ class Study:
     def _measure_folder(self, name, latent_dim, arm):
         ensemble = self.ensemble_folder(latent_dim, arm)
         labelled = self.dataset.train_labels is not None
-        request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(name)}
+        request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(*_made_by_measure(name))}
         request |= {"classifier": self.classifier_folder().name if labelled else None}
 
         def take(folder):
@@ -287,7 +272,7 @@ class Study:
                 jobs=self.jobs,
                 checkpoint=folder / "members",
             )
-            (folder / "numbers.json").write_text(json.dumps(found), "utf-8")
+            write_json(folder / "numbers.json", name, found)
             shutil.rmtree(folder / "members")
 
         return self._obtain("measure", request, take)
@@ -305,6 +290,62 @@ class Study:
         if key not in self._loaded:
             self._loaded[key] = self.store.obtain(kind, request, make)
         return self._loaded[key]
+
+
+def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
+    """What `Study.field_reproducibility` returns, for one function that makes fields.
+
+    Parameters
+    ----------
+    make : callable
+        One of `FIELDS`.
+    n_components : int
+    dataset : Dataset
+    pairs : int
+        Pairs of halves, and of seeds.
+    seeded : bool
+        Whether the field has a seed.
+
+    Returns
+    -------
+    dict from str to list of float
+    """
+    x, found = dataset.train, defaultdict(list)
+
+    def compared(first, second):
+        return compare(np.stack([field.transform(dataset.test) for field in (first, second)]), n_bootstrap=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the warnings say is what is measured here
+        for pair in range(pairs):
+            order = np.random.default_rng(pair).permutation(len(x))
+            halves = compared(*(make(x[rows], n_components) for rows in np.array_split(order, 2)))
+            found["halves"].append(halves.coordinates.mean)
+            found["halves, permuted"].append(halves.signed_permutation.mean)
+            found["halves, rotated"].append(halves.orthogonal.mean)
+            if seeded:
+                seeds = compared(*(make(x, n_components, seed=seed) for seed in (2 * pair, 2 * pair + 1)))
+                found["seeds"].append(seeds.coordinates.mean)
+    return dict(found)
+
+
+def code_hashes():
+    """Which code makes the numbers of a study: a dict from part to `vaept.sources.source_hash`.
+
+    Parts are "training", "fields", "evaluation" and the names of `vaept.measures.MEASURES`.
+    """
+    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *FIELDS.values())}
+    parts |= {"evaluation": EVALUATION} | {name: _made_by_measure(name) for name in measures.MEASURES}
+    return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
+
+
+def _made_by_field(kind):
+    return Field, *((neighbour_field, shuffled) if kind == "shuffled" else (FIELDS[kind],))
+
+
+def _made_by_measure(name):
+    """A measure gets its member as an argument, so what makes the member counts too."""
+    return measures.MEASURES[name][0], measures.measure_member, measures.gathered
 
 
 def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):

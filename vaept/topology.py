@@ -2,10 +2,15 @@
 
 Every field first projects images on the leading principal components (at most 50; exact eigenvectors of the
 covariance); distances are Euclidean distances there, in units of pixel values. Each component of a field has mean
-0 and variance 1 over the training images. Its sign: the skewness is positive; where that is within three standard
-errors of 0, the sum over pixels of the cubed covariance with the pixel is positive instead. Sources: Coifman &
-Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 2004 (local scales), Bengio et al. 2004 (extension to new
-points), van der Maaten & Hinton 2008 (t-SNE). The same arguments give the same bits on the same machine.
+0 and variance 1 over the training images.
+
+Eigenvectors have no sign of their own, and those of equal levels no directions, so that the last bits of a computation
+would choose both. Here fixed functions of the images choose: 64 cosines of fixed random projections, which no symmetry
+of the data makes vanish. The sum over them of the cubed correlation with a component is positive. Components of equal
+levels are turned so that the first is the part of the function that they hold most of, the second that of what is
+left, and so on. The same arguments give the same bits on the same machine, with any number of threads.
+Sources: Coifman & Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 2004 (local scales), Bengio et al. 2004
+(extension to new points), van der Maaten & Hinton 2008 (t-SNE), Rahimi & Recht 2007 (random cosines).
 """
 
 import dataclasses
@@ -22,13 +27,19 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_limits
 
 from vaept.errors import InputError, as_integer
-from vaept.storage import read_tensors, write_tensors
+from vaept.processes import one_thread
+from vaept.storage import read_tensors, reading, write_tensors
 
 PRINCIPAL_COMPONENTS = 50
 NEAR = 0.05  # relative difference of two levels below which they count as a near multiplet
+EQUAL = 0.01  # the same below which rounding may mix their components; these are turned to fixed directions
+TIED = 1e-4  # relative difference of two distances, or of two correlations, below which they count as equal
+N_COSINES = 64
+NOTHING = 1e-10  # share of the variance below which the images do not vary along a direction
+SPARE = 4  # eigenvectors computed beyond those that are wanted
+DOUBTFUL = 1  # standard error by which the sum of the cubed correlations must differ from 0
 DENSE = 2000  # largest operator that is diagonalised densely
 EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is interpolated from
 BLOCK = 4096  # images converted to float64 at once
@@ -104,6 +115,7 @@ class Field:
         groups = np.split(np.arange(len(levels)), np.flatnonzero(~near) + 1)
         return tuple(tuple(map(int, group)) for group in groups if len(group) > 1)
 
+    @one_thread()
     def transform(self, x_new):
         """The field at new images.
 
@@ -149,10 +161,12 @@ class Field:
     def load(cls, path):
         """Read what `save` wrote; errors are those of `vaept.storage.read_tensors`."""
         header, tensors = read_tensors(Path(path), "field")
-        own = {name: header[name] for name in ("name", "next_eigenvalue", "n_neighbors")}
-        return cls(**own, **{name: value.numpy() for name, value in tensors.items()})
+        with reading(path, "field"):
+            own = {name: header[name] for name in ("name", "next_eigenvalue", "n_neighbors")}
+            return cls(**own, **{name: value.numpy() for name, value in tensors.items()})
 
 
+@one_thread()
 def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     """Leading non-constant eigenfunctions of the diffusion operator of the images' neighbour graph.
 
@@ -198,18 +212,22 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
             f"{m} images or landmarks are too few for {k} neighbours and {n_components} components; at least "
             f"{max(k, n_components) + 2} are needed. Give more, or ask for fewer."
         )
-    base, _ = _principal(x, PRINCIPAL_COMPONENTS)
+    base, _, _ = _principal(x, PRINCIPAL_COMPONENTS)
     references = _choose(len(x), m, seed)
     graph, scales = _graph(base["points"][references], k)
     densities = np.asarray(graph.sum(axis=1)).ravel()
     graph = sp.diags_array(1 / densities) @ graph @ sp.diags_array(1 / densities)
     root = np.sqrt(np.asarray(graph.sum(axis=1)).ravel())
-    levels, vectors = _leading(sp.diags_array(1 / root) @ graph @ sp.diags_array(1 / root), n_components + 2)
-    functions = vectors[:, 1:-1] / root[:, None]
-    functions /= functions.std(axis=0)
-    return _field("diffusion", x, levels[1:], base, references, scales, densities, functions, k)
+    # Some more than are wanted, so that a multiplet that ends behind the last of them can be turned as a whole.
+    count = min(n_components + 2 + SPARE, m)
+    levels, vectors = _leading(sp.diags_array(1 / root) @ graph @ sp.diags_array(1 / root), count)
+    functions = vectors[:, 1:] / root[:, None]
+    functions, doubtful = _oriented(functions / functions.std(axis=0), 1 - levels[1:], x[references])
+    wanted, levels = functions[:, :n_components], levels[1 : n_components + 2]
+    return _field("diffusion", x, levels, base, references, scales, densities, wanted, k, doubtful)
 
 
+@one_thread()
 def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0):
     """A neighbour embedding (t-SNE) of landmarks in the plane, completed by the leading principal components.
 
@@ -250,19 +268,22 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
             f"perplexity must be positive and less than the number of landmarks; it is {perplexity!r} for {m} "
             f"landmarks, of which at least {EMBEDDED_NEIGHBOURS + 2} are needed."
         )
-    base, shares = _principal(x, max(PRINCIPAL_COMPONENTS, n_components))
+    base, shares, doubtful = _principal(x, max(PRINCIPAL_COMPONENTS, n_components))
     if n_components > base["points"].shape[1]:
         raise InputError(f"n_components must be at most the number of pixels, {x.shape[1]}; it is {n_components}.")
     references = _choose(len(x), m, seed)
     own, k = base["points"][references], EMBEDDED_NEIGHBOURS
     scales, densities = _floored(_others(own, k)[0][:, -1]), np.ones(m)
     plane, variances = _to_principal_axes(_embed(own, perplexity, seed))
+    plane, doubtful_axes = _oriented(plane / plane.std(axis=0), variances, x[references])
+    plane, doubtful = plane * np.sqrt(variances), doubtful_axes + [i + 2 for i in doubtful]
     coordinates = np.concatenate([plane, own], axis=1)[:, :n_components]
     # The plane and the rest have units of their own: in these no level of one is near a level of the other.
     levels = np.append(variances / variances[-1] * 2 * shares[0], np.append(shares, 0))[: n_components + 1]
-    return _field("neighbour", x, levels, base, references, scales, densities, coordinates, k)
+    return _field("neighbour", x, levels, base, references, scales, densities, coordinates, k, doubtful)
 
 
+@one_thread()
 def pca_field(x, n_components):
     """The first principal components: the linear field, a control for the other two.
 
@@ -282,11 +303,11 @@ def pca_field(x, n_components):
         If the images are unusable or vary in fewer directions.
     """
     x, n_components = _checked(x, n_components)
-    base, shares = _principal(x, max(PRINCIPAL_COMPONENTS, n_components))
+    base, shares, doubtful = _principal(x, max(PRINCIPAL_COMPONENTS, n_components))
     shares = np.append(shares, 0.0)
-    if n_components >= len(shares) or shares[n_components - 1] < 1e-10:
+    if n_components >= len(shares) or shares[n_components - 1] < NOTHING:
         raise InputError(
-            f"The images vary in {np.count_nonzero(shares >= 1e-10)} directions only; n_components = {n_components} "
+            f"The images vary in {np.count_nonzero(shares >= NOTHING)} directions only; n_components = {n_components} "
             "would have components without variance. Ask for fewer."
         )
     nothing = np.empty(0)
@@ -300,6 +321,7 @@ def pca_field(x, n_components):
         nothing,
         np.empty((0, n_components)),
         0,
+        doubtful,
     )
 
 
@@ -401,13 +423,18 @@ def _choose(n, m, seed):
 
 
 def _principal(x, count):
-    """What a projection on the leading principal components consists of, and the shares of variance."""
+    """What a projection on the leading principal components consists of, the shares of variance, doubtful signs."""
     mean = x.mean(axis=0, dtype=float)
     covariance = sum((block - mean).T @ (block - mean) for block in _blocks(x)) / len(x)
     variances, axes = np.linalg.eigh(covariance)
-    axes = np.ascontiguousarray(axes[:, ::-1][:, :count])
-    shares = variances[::-1] / variances.sum()
-    return {"points": _project(x, mean, axes), "pixel_mean": mean, "projection": axes}, shares
+    variances, axes = variances[::-1], np.ascontiguousarray(axes[:, ::-1][:, :count])
+    shares = variances / variances.sum()
+    varied = max(1, np.count_nonzero(shares[:count] > NOTHING))
+    deviations = np.sqrt(np.maximum(variances[:varied], np.finfo(float).tiny))
+    scores = np.concatenate([(block - mean) @ axes[:, :varied] for block in _blocks(x)]) / deviations
+    turn, doubtful = _orientation(scores, shares[:varied], x)
+    axes[:, :varied] = axes[:, :varied] @ turn
+    return {"points": _project(x, mean, axes), "pixel_mean": mean, "projection": axes}, shares, doubtful
 
 
 def _project(x, mean, axes):
@@ -449,17 +476,20 @@ def _kernel(distances, scales, others):
 def _graph(points, k):
     """Symmetric kernel on the union of k-nearest-neighbour edges, in one piece, and the scales."""
     n = len(points)
-    distances, indices = _others(points, k)
-    scales = _floored(distances[:, -1])
-    weights = _kernel(distances, scales[:, None], scales[indices])
-    graph = sp.csr_array((weights.ravel(), (np.repeat(np.arange(n), k), indices.ravel())), shape=(n, n))
+    distances, indices = _others(points, min(2 * k, n - 1))
+    scales = _floored(distances[:, k - 1])
+    # All that are as near as the k-th, or rounding would choose among them.
+    rows, columns = np.nonzero(distances <= distances[:, k - 1 : k] * (1 + TIED))
+    others = indices[rows, columns]
+    weights = _kernel(distances[rows, columns], scales[rows], scales[others])
+    graph = sp.csr_array((weights, (rows, others)), shape=(n, n))
     graph = graph.maximum(graph.T)
     pieces, labels = connected_components(graph, directed=False)
     if pieces > 1:
         warnings.warn(
             f"The neighbour graph is in {pieces} pieces; they are joined by the shortest edges between them, and "
             "the leading components will tell the pieces apart. More neighbours or fewer duplicates may avoid this.",
-            stacklevel=3,
+            stacklevel=4,
         )
     while pieces > 1:
         # Borůvka's rounds: each piece but the largest takes its shortest edge to another.
@@ -509,7 +539,7 @@ def _leading(operator, count):
     levels, vectors = levels[order], vectors[:, order]
     residual = np.linalg.norm(operator @ vectors - vectors * levels, axis=0).max()
     if residual > 1e-8:
-        warnings.warn(f"The eigenvectors of the diffusion operator have residuals up to {residual:.1g}.", stacklevel=3)
+        warnings.warn(f"The eigenvectors of the diffusion operator have residuals up to {residual:.1g}.", stacklevel=4)
     return levels, vectors
 
 
@@ -525,9 +555,7 @@ def _interpolate(points, references, scales, densities, coordinates, k):
 
 def _embed(points, perplexity, seed):
     """The embedding of the landmarks of a neighbour field, shape (m, 2)."""
-    # The parallel gradient adds in an order that varies from run to run, and t-SNE amplifies rounding.
-    with threadpool_limits(1, user_api="openmp"):
-        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(points)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(points)
 
 
 def _to_principal_axes(points):
@@ -544,8 +572,8 @@ def _correlation(a, b):
     return np.divide((a * b).sum(axis=0), scale, out=np.zeros(len(scale)), where=scale > 0)
 
 
-def _field(name, x, levels, base, references, scales, densities, coordinates, k):
-    """Standardise, fix signs, warn of what is not determined; the last of the levels belongs to no component."""
+def _field(name, x, levels, base, references, scales, densities, coordinates, k, doubtful):
+    """Standardise, and warn of what is not determined; the last of the levels belongs to no component."""
     coordinates = np.asarray(coordinates, dtype=np.float32)
     one = np.ones(coordinates.shape[1])
     draft = Field(
@@ -566,32 +594,86 @@ def _field(name, x, levels, base, references, scales, densities, coordinates, k)
     centre, spread = found.mean(axis=0), found.std(axis=0)
     if not (spread > 1e-10 * np.abs(found).max()).all():
         raise InputError(f"Some components of the {name} field do not vary over the images; ask for fewer.")
-    signs, doubtful = _signs((found - centre) / spread, x)
-    values, spread = ((found - centre) / (spread * signs)).astype(np.float32), spread * signs
+    values = ((found - centre) / spread).astype(np.float32)
     field = dataclasses.replace(draft, values=values, centre=centre, spread=spread)
+    doubtful = [i for i in doubtful if i < len(levels) - 1]
     if doubtful:
         warnings.warn(
-            f"The signs of components {doubtful} of the {name} field are not determined by skewness or pixels; "
-            "they may differ for other images.",
-            stacklevel=3,
+            f"The signs of components {doubtful} of the {name} field hang on little: they are fixed for these images, "
+            "and may differ for others of the same kind.",
+            stacklevel=4,
         )
     if field.near_multiplets:
         groups = ", ".join(map(str, field.near_multiplets))
         warnings.warn(
             f"The {name} field has nearly equal levels, whose components small changes of the data mix: {groups} "
             f"(numbered from 0; {len(levels) - 1} is the first left out).",
-            stacklevel=3,
+            stacklevel=4,
         )
     return field
 
 
-def _signs(values, x):
-    """Signs for standardised values, and the numbers of the components whose sign is a matter of chance."""
-    cubes = values**3
-    skewness = cubes.mean(axis=0)
-    skewed = np.abs(skewness) > 3 * cubes.std(axis=0) / math.sqrt(len(values))
-    rows = np.split(values, range(BLOCK, len(values), BLOCK))
-    pattern = sum(block.T @ own for block, own in zip(_blocks(x), rows, strict=True)) ** 3
-    balance = pattern.sum(axis=0)
-    doubtful = ~skewed & (np.abs(balance) < 0.1 * np.abs(pattern).sum(axis=0))
-    return np.where(np.where(skewed, skewness, balance) < 0, -1.0, 1.0), [int(i) for i in np.flatnonzero(doubtful)]
+def _oriented(functions, levels, x):
+    """Standardised functions of images turned as `_orientation` says, and the doubtful ones."""
+    turn, doubtful = _orientation(functions, levels, x)
+    return functions @ turn, doubtful
+
+
+def _orientation(values, levels, x):
+    """What fixes signs, and directions among equal levels; the module says how.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, k)
+        Standardised components.
+    levels : ndarray, shape (k,)
+        In descending or ascending order.
+    x : ndarray, shape (n, pixels)
+        The images.
+
+    Returns
+    -------
+    turn : ndarray, shape (k, k)
+        Orthogonal; `values @ turn` are the components.
+    doubtful : list of int
+        Components whose sign little speaks for.
+    """
+    functions = _fixed_functions(x)
+    correlations = functions.T @ values / len(x)
+    equal = np.abs(np.diff(levels)) < EQUAL * np.maximum(np.abs(levels[1:]), np.abs(levels[:-1]))
+    turn = np.zeros((len(levels),) * 2)
+    for group in np.split(np.arange(len(levels)), np.flatnonzero(~equal) + 1):
+        turn[np.ix_(group, group)] = _directions(correlations[:, group])
+    correlations = correlations @ turn
+    balance = (correlations**3).sum(axis=0)
+    # To first order the balance changes with the images as 3 Σ c² δc: the mean of this over images.
+    error = 3 * (values @ turn * (functions @ correlations**2)).std(axis=0) / math.sqrt(len(values))
+    alone = ~np.append(equal, False) & ~np.append(False, equal)
+    turn *= np.where(alone & (balance < 0), -1, 1)
+    return turn, np.flatnonzero(alone & (np.abs(balance) < DOUBTFUL * error)).tolist()
+
+
+def _directions(correlations):
+    """Orthonormal directions, shape (g, g), in the space of g components by their correlations (functions, g)."""
+    g, left, found = correlations.shape[1], correlations.copy(), []
+    if g == 1:
+        return np.eye(1)
+    for _ in range(g):
+        lengths = np.linalg.norm(left, axis=1)
+        first = np.flatnonzero(lengths >= (1 - TIED) * lengths.max())[0]  # of functions that tie, always the same
+        direction = left[first] - sum((own * (own @ left[first]) for own in found), np.zeros(g))
+        direction /= max(np.linalg.norm(direction), np.finfo(float).tiny)
+        found.append(direction)
+        left -= np.outer(left @ direction, direction)
+    return np.stack(found, axis=1)
+
+
+def _fixed_functions(x):
+    """Cosines of fixed random projections of images, standardised, shape (n, N_COSINES)."""
+    generator = np.random.default_rng(0)
+    weights = generator.standard_normal((x.shape[1], N_COSINES))
+    phases = generator.uniform(0, 2 * np.pi, N_COSINES)
+    mean = x.mean(axis=0, dtype=float)
+    projections = np.concatenate([(block - mean) @ weights for block in _blocks(x)])
+    cosines = np.cos(projections / projections.std(axis=0) + phases)
+    return (cosines - cosines.mean(axis=0)) / cosines.std(axis=0)

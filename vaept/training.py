@@ -11,24 +11,23 @@ size falls from `learning_rate` to zero along half a cosine over the whole train
 import hashlib
 import json
 import math
-import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-import joblib
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from vaept.datasets import Dataset
 from vaept.ensemble import Ensemble, History, Seed, Settings
-from vaept.errors import InputError, TrainingError, as_integer
+from vaept.errors import DamagedFileError, InputError, TrainingError, as_integer
 from vaept.potentials import POTENTIALS, Schedule
-from vaept.storage import ensure_writable, read_tensors, write_tensors
+from vaept.processes import cores, in_processes, lock
+from vaept.progress import TrainingBar
+from vaept.storage import ensure_writable, read_tensors, reading, remove_partials, write_tensors
 
 CHECKPOINT_SECONDS = 10
 
@@ -133,17 +132,23 @@ def fit(
     origins = _origins(start, settings, seeds, dataset)
     device = _available(device)
     if jobs is None:
-        jobs = joblib.cpu_count() if device.type == "cpu" else 1
-    jobs = min(as_integer(jobs, "jobs", 1), len(seeds))
+        jobs = cores() if device.type == "cpu" else 1
+    jobs = as_integer(jobs, "jobs", 1)
+    paths = [None] * len(seeds)
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
         ensure_writable(checkpoint)
-
-    with _ProgressBoard(len(seeds), settings.epochs, progress) as board:
-        outcomes = joblib.Parallel(n_jobs=jobs)(
-            joblib.delayed(_train_member)(dataset, field, settings, seed, origin, device, checkpoint, board.path, row)
-            for row, (seed, origin) in enumerate(zip(seeds, origins, strict=True))
-        )
+        paths = [checkpoint / f"member-{seed}.safetensors" for seed in seeds]
+    held = nullcontext() if checkpoint is None else lock(checkpoint / ".lock")
+    with held, TrainingBar(len(seeds), settings.epochs, progress) as shown:
+        if checkpoint is not None:
+            remove_partials(checkpoint)
+        calls = [
+            (dataset, field, settings, seed, origin, device, path)
+            for seed, origin, path in zip(seeds, origins, paths, strict=True)
+        ]
+        found = dict(in_processes(_train_member, calls, jobs=jobs, note=shown.note))
+    outcomes = [found[number] for number in range(len(seeds))]
     failures = [outcome for outcome in outcomes if isinstance(outcome, TrainingError)]
     if failures:
         raise TrainingError(" ".join(str(failure) for failure in failures))
@@ -251,25 +256,21 @@ def _available(device):
     return device
 
 
-def _train_member(dataset, field, settings, seed, origin, device, checkpoint, board_path, row):
+def _train_member(dataset, field, settings, seed, origin, device, path, note):
     """Train one member; return (weights as arrays, history (3, epochs)), or the TrainingError that stopped it.
 
     An error is returned, not raised, so that the other members go on.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        return _Trainer(dataset, field, settings, seed, origin, device, checkpoint).run(board_path, row)
+        return _Trainer(dataset, field, settings, seed, origin, device, path).run(note)
     except TrainingError as error:
         return error
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Trainer:
     """The state of one member's training: weights, optimiser, generators, history, epochs done."""
 
-    def __init__(self, dataset, field, settings, seed, origin, device, checkpoint):
+    def __init__(self, dataset, field, settings, seed, origin, device, path):
         self.settings, self.seed, self.device = settings, seed, device
         self.x = torch.tensor(dataset.train, device=device)
         self.field = None if field is None else torch.tensor(field, device=device)
@@ -289,23 +290,26 @@ class _Trainer:
             "field": _digest([] if field is None else [field]),
             "start": _digest((origin or {}).values()),
         }
-        self.path = checkpoint / f"member-{seed}.safetensors" if checkpoint else None
+        self.path = path
+
+    def run(self, note):
+        """Train to the last epoch; return the weights as arrays and the history, shape (3, epochs)."""
         if self.path and self.path.exists():
             self.restore()
-
-    def run(self, board_path, row):
-        """Train to the last epoch; return the weights as arrays and the history, shape (3, epochs)."""
-        board = np.memmap(board_path, dtype=np.float64, mode="r+").reshape(-1, 2)
         saved = time.monotonic()
+        note((self.done, self.loss()))
         while self.done < self.settings.epochs:
-            board[row] = self.done, -np.subtract(*self.history[:2, self.done - 1])
             self.epoch()
+            note((self.done, self.loss()))
             finished = self.done == self.settings.epochs
             if self.path and (finished or time.monotonic() - saved > CHECKPOINT_SECONDS):
                 self.store()
                 saved = time.monotonic()
-        board[row] = self.done, -np.subtract(*self.history[:2, -1])
         return {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}, self.history
+
+    def loss(self):
+        """−ELBO of the last epoch, nats; None before the first."""
+        return float(np.subtract(*self.history[1::-1, self.done - 1])) if self.done else None
 
     def epoch(self):
         """One pass over the images; raises TrainingError if the loss is not finite."""
@@ -345,20 +349,33 @@ class _Trainer:
         write_tensors(self.path, "member", self.identity | {"done": self.done}, tensors)
 
     def restore(self):
-        """Go on from a checkpoint; raises InputError if it belongs to other settings or data."""
-        header, tensors = read_tensors(self.path, "member")
-        if {key: header[key] for key in self.identity} != json.loads(json.dumps(self.identity)):
+        """Go on from a checkpoint, or from the start if it is damaged.
+
+        Raises
+        ------
+        InputError
+            If it belongs to other settings or data.
+        """
+        try:
+            header, tensors = read_tensors(self.path, "member")
+            with reading(self.path, "member"):
+                identity = {key: header[key] for key in self.identity}
+        except DamagedFileError as error:
+            warnings.warn(f"{error} Seed {self.seed} is trained from the start.", stacklevel=2)
+            return
+        if identity != json.loads(json.dumps(self.identity)):
             raise InputError(
                 f"The checkpoint {self.path} belongs to other settings or data; delete it or give another folder."
             )
-        self.done = header["done"]
-        self.history = tensors["history"].numpy().copy()
-        self.order.set_state(tensors["order"])
-        self.noise.set_state(tensors["noise"])
-        self.model.load_state_dict(_within(tensors, "model."))
-        state = self.optimiser.state_dict()
-        state["state"] = {i: _within(tensors, f"adam.{i}.") for i in state["param_groups"][0]["params"]}
-        self.optimiser.load_state_dict(state)
+        with reading(self.path, "member"):
+            self.done = header["done"]
+            self.history = tensors["history"].numpy().copy()
+            self.order.set_state(tensors["order"])
+            self.noise.set_state(tensors["noise"])
+            self.model.load_state_dict(_within(tensors, "model."))
+            state = self.optimiser.state_dict()
+            state["state"] = {i: _within(tensors, f"adam.{i}.") for i in state["param_groups"][0]["params"]}
+            self.optimiser.load_state_dict(state)
 
 
 def _digest(arrays):
@@ -371,39 +388,3 @@ def _digest(arrays):
 
 def _within(tensors, prefix):
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-class _ProgressBoard:
-    """A small shared file in which each process notes (epochs done, −ELBO); a thread turns it into a bar."""
-
-    def __init__(self, members, epochs, progress):
-        self.members, self.epochs, self.progress = members, epochs, progress
-
-    def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "board"
-        self.board = np.memmap(self.path, dtype=np.float64, mode="w+", shape=(self.members, 2))
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def _watch(self):
-        bar = tqdm(total=self.members * self.epochs, unit="epoch", desc="training", disable=not self.progress)
-        wait = 0.2 if bar.disable or bar.fp.isatty() else 10  # a log file needs no animation
-        while not self.stopped.wait(wait):
-            self._show(bar)
-        self._show(bar)
-        bar.close()
-
-    def _show(self, bar):
-        done, losses = self.board[:, 0], self.board[:, 1]
-        bar.n = int(done.sum())
-        loss = f"{losses[done > 0].mean():.2f} nats" if (done > 0).any() else "…"
-        bar.set_postfix_str(f"members {(done == self.epochs).sum()}/{self.members}, −ELBO {loss}")
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.thread.join()
-        del self.board
-        self.folder.cleanup()
