@@ -2,9 +2,13 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import os
+import re
 import struct
 import threading
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -131,6 +135,379 @@ def test_truncated_npz(tmp_path, rng):
         datasets.load(tmp_path / "cut.npz")
 
 
+def npy_bytes(array):
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array)
+    return stream.getvalue()
+
+
+def npy_with_header(text, data=b"", version=1):
+    """A .npy file with any text for a header."""
+    length = struct.pack("<H" if version == 1 else "<I", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text.encode("latin1") + data
+
+
+def write_zip(path, entries, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return path
+
+
+def labelled(path, save=np.savez):
+    save(path, x=np.arange(240, dtype=np.uint8).reshape(60, 4), y=np.arange(60))
+    return path
+
+
+def change(path, where, new, after=b"PK\1\2"):
+    """Overwrite bytes at a distance from the first `after`; by default from the first entry of the directory."""
+    content = bytearray(path.read_bytes())
+    start = content.index(after) + where
+    content[start : start + len(new)] = new
+    path.write_bytes(content)
+
+
+def refusal(path, most=4e6):
+    """The sentence with which a file is refused, before `most` bytes are taken."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError) as error:
+            datasets.load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    message = str(error.value)
+    assert peak < most, f"{peak} bytes for: {message}"
+    assert str(path) in message and message.endswith(".") and message.isprintable() and len(message) < 1000
+    return message
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("file", ["path", "stream", "unseekable"])
+def test_npz_however_numpy_writes_it(tmp_path, rng, save, file):
+    class Unseekable(io.RawIOBase):  # zipfile then puts sizes and checksums behind the entries
+        def __init__(self):
+            self.content = b""
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.content += bytes(data)
+            return len(data)
+
+    x, path = rng.random((60, 2, 3)), tmp_path / "mine.npz"
+    arrays = {"größe": np.zeros(0), "x": x, "objects": np.array([{}]), "y": np.arange(60)}
+    if file == "path":
+        save(path, **arrays)
+    elif file == "stream":
+        with path.open("wb") as stream:
+            save(stream, **arrays)
+    else:
+        sink = Unseekable()
+        save(sink, **arrays)
+        path.write_bytes(sink.content)
+    mine = datasets.load(path)
+    order = np.concatenate([mine.train_labels, mine.test_labels])
+    assert np.array_equal(np.concatenate([mine.train, mine.test]), x[order].reshape(60, 6).astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["bool", "float16", ">f4", ">f8", "<f8", "<i4", ">u2", "longdouble", "u1"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npz_of_every_plain_type_keeps_its_values(tmp_path, rng, kind, order):
+    x = rng.random((60, 2, 3))
+    x = np.asarray(x > 0.5 if np.dtype(kind).kind in "biu" else x, dtype=kind, order=order)
+    y = np.arange(60, dtype=">i4")
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    expected = datasets._shuffled_split("a", x / np.float32(255) if kind == "u1" else x, y)
+    assert datasets.load(tmp_path / "a.npz").checksum == expected.checksum
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_npz_with_every_version_of_the_header(tmp_path, rng, version):
+    x, stream = rng.random((60, 4)), io.BytesIO()
+    np.lib.format.write_array(stream, x, version=version)
+    write_zip(tmp_path / "a.npz", [("x.npy", stream.getvalue())])
+    assert datasets.load(tmp_path / "a.npz").checksum == datasets._shuffled_split("a", x, None).checksum
+
+
+def test_npz_from_python_2(tmp_path):
+    content = npy_with_header(header(shape="(60L, 4L)"), GOOD.tobytes())
+    assert datasets.load(write_zip(tmp_path / "a.npz", [("x.npy", content)])).train.shape == (48, 4)
+
+
+def test_npz_of_nearly_only_zeros_is_no_bomb(tmp_path):
+    x = np.zeros((100, 200_000), np.uint8)
+    x[np.arange(100), np.arange(100)] = 1
+    np.savez_compressed(tmp_path / "a.npz", x=x)
+    assert (tmp_path / "a.npz").stat().st_size < x.nbytes / 900
+    assert datasets.load(tmp_path / "a.npz").pixels == 200_000
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_one_damaged_byte_never_loses_labels(tmp_path, rng, save):
+    path = labelled(tmp_path / "a.npz", save)
+    content, whole = path.read_bytes(), datasets.load(path)
+    directory = content.index(b"PK\1\2")
+    outcomes = []
+    for case in range(400):
+        damaged = bytearray(content)
+        if case < 300:
+            damaged[rng.integers(directory if case % 2 else 0, len(content))] ^= rng.integers(1, 256)
+        else:
+            del damaged[rng.integers(len(content)) :]
+        path.write_bytes(damaged)
+        try:
+            found = datasets.load(path)
+        except InputError as error:
+            assert "not a readable" in str(error) or "needs an array named x" in str(error)
+            outcomes.append("refused")
+        else:
+            assert found.checksum == whole.checksum and np.array_equal(found.train_labels, whole.train_labels)
+            assert np.array_equal(found.train, whole.train) and case < 300
+            outcomes.append("same")
+    assert set(outcomes) == {"refused", "same"}
+
+
+# Where fields of a zip file's directory are: flags 8, method 10, sizes 20 and 24, length of a comment 32, offset 42.
+@pytest.mark.parametrize(
+    ("where", "new", "message"),
+    [
+        (8, b"\x01", "x.npy is marked as encrypted"),
+        (8, b"\x40", "x.npy is marked as encrypted"),
+        (10, b"\x0c", "x.npy is compressed by a method"),
+        (10, b"\x63", "x.npy is compressed by a method"),
+        (46, b"y", "calls y.npy has another name"),
+        (46, b"X", "calls X.npy has another name"),
+        (46 + 51, b"z", "calls z.npy has another name"),
+        (46, b"\0", "another name"),
+        (20, b"\x01", "does not match what stands after x.npy"),
+        (32, b"\x33", "does not match what stands after x.npy"),  # the entry of y becomes a comment on that of x
+        (42, b"\x01", "does not match what stands at its start"),
+        (42 + 51, b"\x01", "does not match"),
+    ],
+)
+def test_npz_with_a_damaged_directory(tmp_path, where, new, message):
+    path = labelled(tmp_path / "a.npz")
+    change(path, where, new)
+    assert message in refusal(path)
+
+
+def test_npz_whose_directory_hides_the_labels(tmp_path):
+    path = labelled(tmp_path / "a.npz")
+    content = path.read_bytes()
+    first = content.index(b"PK\1\2")
+    second, end = content.index(b"PK\1\2", first + 1), content.index(b"PK\5\6")
+    tail = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, second - first, first, 0)
+    path.write_bytes(content[:second] + tail)
+    assert "does not match what stands after x.npy" in refusal(path)
+    tail = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, end - second, first, 0)
+    path.write_bytes(content[:first] + content[second:end] + tail)
+    assert "does not match what stands at its start" in refusal(path)
+    path.write_bytes(content[:first] + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, first, 0))
+    assert "does not match what stands at its start" in refusal(path)
+
+
+def test_npz_with_something_before_it(tmp_path):
+    path = labelled(tmp_path / "a.npz")
+    path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
+    assert "at its start" in refusal(path)
+    other = labelled(tmp_path / "b.npz").read_bytes()
+    path.write_bytes(other + other)
+    assert "at its start" in refusal(path)
+
+
+def test_npz_with_something_after_it_keeps_its_labels(tmp_path):
+    path = labelled(tmp_path / "a.npz")
+    whole = datasets.load(path)
+    path.write_bytes(path.read_bytes() + b"and more")
+    assert datasets.load(path).checksum == whole.checksum
+
+
+@pytest.mark.parametrize("names", [("x.npy", "x.npy"), ("x.npy", "y.npy", "y.npy"), ("x.npy", "y.npy", "y")])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_npz_with_a_name_twice(tmp_path, names):
+    write_zip(tmp_path / "a.npz", [(name, npy_bytes(np.zeros((60, 4)))) for name in names])
+    assert re.search(r"names \S+ twice", refusal(tmp_path / "a.npz"))
+
+
+def test_npz_with_a_directory_far_too_long(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for i in range(18):
+            info = zipfile.ZipInfo(f"{i}.npy")
+            info.comment = bytes(65_000)
+            archive.writestr(info, b"")
+    assert "its directory has" in refusal(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_npz_compressed_as_numpy_never_does(tmp_path, method):
+    write_zip(tmp_path / "a.npz", [("x.npy", npy_bytes(GOOD))], method)
+    assert "by a method that numpy does not write" in refusal(tmp_path / "a.npz")
+
+
+def header(descr="'<f8'", shape="(60, 4)", order="False"):
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy_with_header(header(shape="(10000000000, 1000)"), bytes(1920)), "does not agree with its size"),
+        (npy_with_header(header(shape="(2**62, 2)"), bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header(header(shape=f"({2**64}, 4)"), bytes(1920)), "impossible shape"),
+        (npy_with_header(header(shape="(0x" + "f" * 6000 + ", 4)"), bytes(1920)), "impossible shape"),
+        (npy_with_header(header(shape="(-60, -4)"), bytes(1920)), "impossible shape"),
+        (npy_with_header(header(shape="(60, 4" + ", 1" * 80 + ")"), bytes(1920)), "impossible shape"),
+        (npy_with_header(header(shape="(60, 3)"), bytes(1920)), "does not agree"),
+        (npy_with_header(header(shape="(60, 5)"), bytes(1920)), "does not agree"),
+        (npy_with_header(header(shape=f"({2**62}, 0)"), b""), "at least one value"),
+        (npy_with_header(header(shape="60"), bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header(header(order="'no'"), bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header(header(descr="'|O'"), bytes(1920)), "plain arrays: x holds Python objects"),
+        (npy_with_header(header(descr="[('a', '<f4'), ('b', '|O')]"), bytes(1920)), "x holds Python objects"),
+        (npy_with_header(header(descr="[('a', '<f4'), ('b', '<f4')]"), bytes(1920)), "must hold real numbers"),
+        (npy_with_header(header(descr="'<c8'"), bytes(1920)), "must hold real numbers"),
+        (npy_with_header(header(descr="'<M8[s]'"), bytes(1920)), "must hold real numbers"),
+        (npy_with_header(header(descr="'|V8'"), bytes(1920)), "must hold real numbers"),
+        (npy_with_header(header(descr="'<f8" + "," * 50 + "'"), bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header(header(descr="'nonsense'"), bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header(header(descr="'<U2147483647'"), bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header("{'descr': (", bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header("(" * 5000, bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header("-" * 9000 + "1", bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header("[" + "'" * 3 + "\n", bytes(1920)), "the .npy header of x is damaged"),
+        (npy_with_header("{" + " " * 60_000 + "}"), "the .npy header of x is damaged"),
+        (npy_with_header(header(), bytes(1920), version=9), "unknown .npy version 9.0"),
+        (b"\x93NUMPY\2\0\xff\xff\xff\xff" + bytes(50_000), "the .npy header of x is damaged"),
+        (b"\x93NUMPY\1\0", "the .npy header of x is damaged"),
+        (b"no array", "the .npy header of x is damaged"),
+        (b"", "the .npy header of x is damaged"),
+    ],
+)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_npz_with_a_hostile_header(tmp_path, content, message, method):
+    write_zip(tmp_path / "a.npz", [("x.npy", content)], method)
+    assert message in refusal(tmp_path / "a.npz")
+    if message not in ("must hold real numbers", "at least one value"):
+        write_zip(tmp_path / "a.npz", [("x.npy", npy_bytes(GOOD)), ("y.npy", content)], method)
+        assert re.sub(r"\bx\b", "y", message) in refusal(tmp_path / "a.npz")
+
+
+def test_labels_that_cannot_be_used_are_refused_by_their_header(tmp_path):
+    for y in (np.zeros(10**6), np.zeros((60, 1), int), np.zeros(60, "M8[s]"), np.zeros(60, bool)):
+        np.savez_compressed(tmp_path / "a.npz", x=GOOD, y=y)
+        assert "must hold 60 integers, shape (60,)" in refusal(tmp_path / "a.npz", most=1e6)
+
+
+def test_other_arrays_are_not_read(tmp_path):
+    write_zip(tmp_path / "a.npz", [("x.npy", npy_bytes(GOOD)), ("z.npy", bytes(50_000_000))], zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    assert datasets.load(tmp_path / "a.npz").pixels == 4
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6
+
+
+def bomb(path, size, forged=None):
+    """Compressed zeros under a fitting header; `forged` replaces the size that header and directory state."""
+    forged = forged or size
+    text = header(descr="'|u1'", shape=f"(64, {forged // 64})")
+    write_zip(path, [("x.npy", npy_with_header(text, bytes(size)))], zipfile.ZIP_DEFLATED)
+    change(path, 24, struct.pack("<L", forged + 10 + len(text)))
+    return path
+
+
+def test_npz_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "BOMB_BYTES", 10**7)
+    assert "nearly all the same" in refusal(bomb(tmp_path / "a.npz", 19_999_936))
+    assert datasets.load(bomb(tmp_path / "a.npz", 9_600_000)).pixels == 150_000
+
+
+def test_npz_that_states_more_than_compression_can_give(tmp_path):
+    assert "cannot have" in refusal(bomb(tmp_path / "a.npz", 64_000, forged=2**31))
+    assert "not a readable" in refusal(bomb(tmp_path / "a.npz", 640_000, forged=650_048))
+    path = write_zip(tmp_path / "a.npz", [("x.npy", npy_bytes(GOOD))])
+    change(path, 24, struct.pack("<L", 2**31))
+    assert "cannot have 2147483648 bytes" in refusal(path)
+
+
+def test_npz_larger_than_the_memory(tmp_path, monkeypatch):
+    x = np.zeros((100, 100_000), np.uint8)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(100))
+    needed = x.size * 5 + 100 * 16
+    monkeypatch.setattr(datasets, "_memory", lambda: needed - 1)
+    assert "memory that may be used here" in refusal(tmp_path / "a.npz")
+    monkeypatch.setattr(datasets, "_memory", lambda: needed)
+    assert datasets.load(tmp_path / "a.npz").pixels == 100_000
+
+
+def test_memory_where_the_system_does_not_state_it(monkeypatch):
+    assert datasets._memory() > 2**26
+    monkeypatch.setattr(datasets.os, "sysconf", lambda name: -1)
+    assert datasets._memory() == datasets.FALLBACK_MEMORY
+    monkeypatch.delattr(datasets.os, "sysconf")
+    assert datasets._memory() == datasets.FALLBACK_MEMORY
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_with_altered_values(tmp_path, rng, name, save):
+    arrays = {"x": rng.integers(0, 256, (2000, 300)).astype(np.uint8), "y": rng.integers(0, 10**9, 2000)}
+    save(tmp_path / "a.npz", **arrays)
+    change(tmp_path / "a.npz", 9_000, b"\x55\xaa\x55", after=f"{name}.npy".encode())
+    assert "not a readable" in refusal(tmp_path / "a.npz", most=1e7)
+
+
+def test_file_that_is_no_archive(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"")
+    assert "it is empty" in refusal(path)
+    path.write_bytes(npy_bytes(GOOD))
+    assert "single array (.npy)" in refusal(path)
+    path.write_bytes(b"P" * 3_000_000)
+    assert "not a readable" in refusal(path)
+    path.write_bytes(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 9, 9, 2**32 - 1, 0, 0))
+    assert "not a readable" in refusal(path)
+    np.savez(path)
+    assert "it holds nothing" in refusal(path)
+    (tmp_path / "folder.npz").mkdir()
+    assert "is a folder" in refusal(tmp_path / "folder.npz")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError("gone"),
+        RuntimeError("a\nb"),
+        RecursionError(),
+        NotImplementedError(),
+        KeyError("k"),
+        OverflowError("far\ntoo much"),
+        struct.error("short"),
+        AttributeError("none"),
+        TypeError("kind"),
+        EOFError(),
+        UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"),
+        SyntaxError("x" * 1000),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_any_failure_while_reading_becomes_a_sentence(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    path = labelled(tmp_path / "a.npz")
+    monkeypatch.setattr(datasets.npy, "read_array", fail)
+    assert "not a readable" in refusal(path)
+
+
+def test_names_in_a_message_are_short_and_printable(tmp_path):
+    write_zip(tmp_path / "a.npz", [(f"{i}\n\x1b[31m.npy", b"") for i in range(300)])
+    assert "needs an array named x" in refusal(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize(("source", "message"), [("letters", "Unknown data set"), ("none.npz", "no file none.npz")])
 def test_unknown_source(source, message):
     with pytest.raises(InputError, match=message):
@@ -217,6 +594,58 @@ def test_damaged_idx(tmp_path, rng, damage):
         path.write_bytes(gzip.compress(raw[:-3] if damage == "short" else b"\x01" + raw[1:]))
     with pytest.raises(InputError, match=r"a\.gz.*Download it again"):
         datasets.read_idx(path)
+
+
+def idx_refusal(path):
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="Download it again") as error:
+            datasets.read_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+    finally:
+        tracemalloc.stop()
+    return str(error.value)
+
+
+def test_idx_is_read_no_further_than_its_shape(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"\0\0\x08\1" + struct.pack(">I", 100) + bytes(50_000_000)))
+    assert re.search(r"states the shape \(100,\) but holds more than 100 bytes", idx_refusal(path))
+    path.write_bytes(gzip.compress(b"\1" + bytes(50_000_000)))
+    assert "not an IDX file" in idx_refusal(path)
+
+
+@pytest.mark.parametrize("sizes", [(2**31,), (2**32 - 1,) * 3, (2**32 - 1,) * 64])
+def test_idx_that_states_a_huge_shape(tmp_path, monkeypatch, sizes):
+    path = tmp_path / "a.gz"
+    path.write_bytes(
+        gzip.compress(b"\0\0\x08" + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + bytes(50))
+    )
+    monkeypatch.setattr(datasets, "_memory", lambda: 10**9)
+    assert "more than the 0.931 GiB of memory" in idx_refusal(path)
+    if len(sizes) == 1:
+        monkeypatch.setattr(datasets, "_memory", lambda: 10**12)
+        assert "but holds 50 bytes" in idx_refusal(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0", b"\0\0\x08\3\0\0", b"\0\0\x08\xff" + bytes(4 * 255)])
+def test_idx_with_an_impossible_header(tmp_path, content):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content))
+    assert "not an IDX file" in idx_refusal(tmp_path / "a.gz")
+
+
+def test_idx_with_a_wrong_checksum(tmp_path, rng):
+    write_idx(tmp_path / "a.gz", rng.integers(0, 256, (50, 9)).astype(np.uint8))
+    content = bytearray((tmp_path / "a.gz").read_bytes())
+    content[-6] ^= 1
+    (tmp_path / "a.gz").write_bytes(content)
+    assert "not a whole gzip file" in idx_refusal(tmp_path / "a.gz")
+
+
+def test_idx_cannot_be_changed_and_may_be_empty(tmp_path):
+    write_idx(tmp_path / "a.gz", np.zeros((0, 3), np.uint8))
+    array = datasets.read_idx(tmp_path / "a.gz")
+    assert array.shape == (0, 3) and not array.flags.writeable
 
 
 @pytest.mark.skipif(not os.environ.get("VAEPT_DATA_DIR"), reason="needs the official files in VAEPT_DATA_DIR")
