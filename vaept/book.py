@@ -118,12 +118,18 @@ def _execute_one(study, notebook, request):
             command += ["-r", "data", str(Path(data).resolve()) if data.endswith(".npz") else data]
         # Paths are made absolute, for a chapter runs in the folder of the notebooks.
         own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}
+        # Here, because a kernel that is killed leaves its files.
+        temporary = folder / "temporary"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        own["TMPDIR"] = str(temporary.resolve())
         if os.environ.get("VAEPT_DATA_DIR"):
             own["VAEPT_DATA_DIR"] = str(Path(os.environ["VAEPT_DATA_DIR"]).resolve())
         outcome = run_python("from papermill.cli import papermill; papermill()", command, env=os.environ | own)
         if outcome.returncode:
             raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
         _hide_stored_parameters(result)
+        shutil.rmtree(temporary)
 
     folder = study.store.obtain("chapter", {"name": notebook.name} | request, run)
     return folder / notebook.name, (time.perf_counter() - start if executed else 0)
