@@ -1,5 +1,7 @@
 """What several test files share: a small data set and an ensemble trained on it."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
@@ -13,6 +15,17 @@ from vaept.records import ArmRecord, Records, Series
 from vaept.training import fit
 
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}
+
+
+def wait_for(path, process):
+    """Wait until a process has made a file, as long as it lives; what it said goes into the failure."""
+    alive = True
+    while alive and not path.exists():
+        alive = process.poll() is None
+        time.sleep(0.1)
+    if not path.exists():
+        said = [text for text in process.communicate() if text]
+        pytest.fail(f"The process ended with status {process.returncode} and without {path.name}.\n" + "\n".join(said))
 
 
 @pytest.fixture(scope="session")
