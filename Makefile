@@ -6,14 +6,21 @@ VENV ?= .venv
 # Members and tests run in parallel processes; more threads in each would only slow them down.
 export OMP_NUM_THREADS = 1
 
-.PHONY: book test notebooks lint clean help
+# The tests of a file stay in one process, which makes what they share once.
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: book test test-paths notebooks lint clean help
 
 book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits or mnist)
 	@$(VENV)/bin/vaept reproduce --profile $(PROFILE)
 
 test: lint ## style, unit tests, and the stored notebooks
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+	@$(VENV)/bin/python -m pytest $(PARALLEL)
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -p no:randomly -W default --nbval-lax notebooks
+
+test-paths: $(VENV)/.installed ## the tests that compute, once more as a processor without AVX-512 would run them
+	@OPENBLAS_CORETYPE=Haswell ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 \
+		$(VENV)/bin/python -m pytest $(PARALLEL) -m "not files"
 
 lint: $(VENV)/.installed ## style only
 	@$(VENV)/bin/ruff check .
@@ -26,7 +33,7 @@ clean: ## remove results and books; data in the cache and .venv stay
 	rm -rf _build
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements.lock pyproject.toml tools/install.py
 	@$(PYTHON) tools/install.py $(VENV)

@@ -1,10 +1,13 @@
 """What several test files share: a small data set and an ensemble trained on it."""
 
+import functools
+import time
+
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from vaept import datasets
+from vaept import checks, datasets
 from vaept.claims import ledger
 from vaept.classifier import fit_classifier
 from vaept.degeneracy import Estimate
@@ -12,7 +15,25 @@ from vaept.member import Member
 from vaept.records import ArmRecord, Records, Series
 from vaept.training import fit
 
+LONGEST = ("test_book.py", "test_project.py", "test_records.py")
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that parallel processes end at about the same time."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def wait_for(path, process):
+    """Wait until a process has made a file, as long as it lives; what it said goes into the failure."""
+    alive = True
+    while alive and not path.exists():
+        alive = process.poll() is None
+        time.sleep(0.1)
+    if not path.exists():
+        said = [text for text in process.communicate() if text]
+        pytest.fail(f"The process ended with status {process.returncode} and without {path.name}.\n" + "\n".join(said))
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +65,10 @@ def rng():
 
 @pytest.fixture(scope="session")
 def entries():
-    """The ledger of `records`, filled once."""
-    return ledger(synthetic_records())
+    """The ledger of `records`, filled once; with polynomials alone for the levels, which take longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "from_samples", functools.partial(checks.from_samples, degree=2))
+        return ledger(synthetic_records())
 
 
 @pytest.fixture

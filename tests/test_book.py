@@ -17,7 +17,6 @@ from vaept.store import RunStore
 from vaept.study import Study
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("book")
 
 
 @pytest.fixture(scope="session")

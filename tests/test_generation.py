@@ -7,6 +7,8 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.stats import ortho_group
 
+import vaept.member
+from vaept import generation
 from vaept.errors import InputError
 from vaept.freeenergy import FreeEnergy
 from vaept.generation import SOURCES, _Table, draw_latents, frechet_distance, measure, precision_recall
@@ -135,7 +137,9 @@ def test_table_of_the_gradient(member):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_draws_are_those_of_their_seed(member, source):
+def test_draws_are_those_of_their_seed(member, source, monkeypatch):
+    monkeypatch.setattr(generation, "MAX_STEPS", (300, 300))
+    monkeypatch.setattr(vaept.member, "SAMPLES", 2_000)
     wells = two_wells(member, 1)
     first, again, other = (draw_latents(wells, source, 403, seed=seed) for seed in (0, 0, 1))
     assert first.shape == (403, 1) and (first == again).all() and (first != other).all()

@@ -1,5 +1,6 @@
 """The files around the package: what is installed, by which command, and what the user is told when it fails."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,25 +15,52 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import vaept
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.files
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PARALLEL = "-n 2 --dist loadfile --no-loadscope-reorder"
 NAMES_IN_CONDA = {"torch": "pytorch"}
 
 
+# Where the lock file must serve. Markers of packages ask for these and for nothing else.
+ENVIRONMENTS = {
+    f"{system} {python}": {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": system,
+        "platform_system": {"linux": "Linux", "darwin": "Darwin"}[system],
+        "platform_machine": {"linux": "x86_64", "darwin": "arm64"}[system],
+        "os_name": "posix",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    for system in ("linux", "darwin")
+    for python in ("3.11", "3.12", "3.13")
+}
+
+
 def project_name(requirement):
-    return re.split(r"[<>=!~\[ ]", requirement)[0].lower().replace("_", "-")
+    return canonicalize_name(re.split(r"[<>=!~\[ ]", requirement)[0])
 
 
-def pins():
+def pins(environment=None):
+    """Names and versions that requirements.lock pins in an environment, or in this one."""
     lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
-    return dict(line.lower().replace("_", "-").split("==") for line in lines if line and not line.startswith("#"))
+    pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    here = [pin for pin in pinned if pin.marker is None or pin.marker.evaluate(environment)]
+    assert len({canonicalize_name(pin.name) for pin in here}) == len(here)
+    assert all([one.operator for one in pin.specifier] == ["=="] for pin in pinned)
+    return {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in here}
 
 
 def run(*command, **kwargs):
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=900, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", **kwargs)
 
 
 def test_environment_yml_agrees_with_pyproject():
@@ -49,15 +77,55 @@ def test_environment_yml_agrees_with_pyproject():
     assert listed[-1] == {"pip": [f"-e .[{extras}]"]}
 
 
-def test_lock_pins_all_that_pyproject_asks_for():
+def needed(environment):
+    """What pyproject.toml asks for in an environment, and what that asks for in turn, as (asked by, Requirement).
+
+    Of a package that is not installed here, because it is for other environments, it cannot be known what it asks for.
+    """
     project = PYPROJECT["project"]
-    asked = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
-    assert {project_name(requirement) for requirement in asked} <= pins().keys()
+    roots = [*PYPROJECT["build-system"]["requires"], *project["dependencies"]]
+    roots += itertools.chain(*project["optional-dependencies"].values())
+    waiting, seen = [("vaept", Requirement(root)) for root in roots], set()
+    while waiting:
+        asker, requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name.startswith(("nvidia-", "cuda-", "triton")):  # of torch's own build for Linux; a CPU build has none
+            continue
+        yield asker, requirement
+        for extra in {"", *requirement.extras} - {extra for other, extra in seen if other == name}:
+            seen.add((name, extra))
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                for asked in map(Requirement, metadata.requires(name) or []):
+                    if asked.marker is None or asked.marker.evaluate(environment | {"extra": extra}):
+                        waiting.append((name, asked))
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_lock_pins_all_that_is_needed_and_nothing_else(environment):
+    pinned, found = pins(environment), set()
+    for asker, requirement in needed(environment):
+        name = canonicalize_name(requirement.name)
+        found.add(name)
+        assert name in pinned, f"{asker} needs {requirement}"
+        assert requirement.specifier.contains(pinned[name], prereleases=True), f"{asker} needs {requirement}"
+    here = {canonicalize_name(package.name) for package in metadata.distributions()}
+    assert not (pinned.keys() & here) - found, "nobody needs these"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_pinned_versions_support_every_python(environment):
+    for name, version in pins(environment).items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            package = metadata.distribution(name)
+            if package.version.split("+")[0] == version:
+                pythons = SpecifierSet(package.metadata.get("Requires-Python", ""))
+                assert environment["python_full_version"] in pythons, f"{name}=={version} needs Python {pythons}"
 
 
 def test_lock_holds_exact_public_versions():
-    for name, version in pins().items():
-        assert re.fullmatch(r"[0-9][0-9a-z.]*", version), f"{name}=={version}"
+    for environment in ENVIRONMENTS.values():
+        for name, version in pins(environment).items():
+            assert re.fullmatch(r"[0-9][0-9a-z.]*", version), f"{name}=={version}"
 
 
 def test_what_runs_is_what_the_lock_pins():
@@ -95,19 +163,51 @@ def test_workflow_and_gate_call_the_commands_of_the_readme():
     steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     gate = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert steps == ["make test", "make book", "make book PROFILE=mnist"]
-    assert {"make test", "make book PROFILE=quick"} <= set(gate)
+    assert steps == ["make test", "make test-paths", "make book", "make book PROFILE=mnist"]
+    assert {"make test", "make test-paths", "make book PROFILE=quick"} <= set(gate)
     assert all(command in readme for command in steps)
+
+
+def test_workflow_tests_every_environment_of_the_lock_and_keeps_one_book():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
+    job = workflow["jobs"]["test"]
+    strategy, systems = job["strategy"], {"ubuntu-latest": "linux", "macos-latest": "darwin"}
+    matrix = strategy["matrix"]
+    assert strategy["fail-fast"] is False and matrix.keys() == {"os", "python"}
+    tested = {f"{systems[system]} {python}" for system in matrix["os"] for python in matrix["python"]}
+    assert tested == ENVIRONMENTS.keys()
+    assert job["runs-on"] == "${{ matrix.os }}"
+    setup = next(step["with"] for step in job["steps"] if "setup-python" in step.get("uses", ""))
+    assert setup["python-version"] == "${{ matrix.python }}"
+    everywhere = [step.get("run") or step["uses"].split("@")[0] for step in job["steps"] if "if" not in step]
+    assert everywhere == ["actions/checkout", "actions/setup-python", "make test"]
+    assert {step["if"] for step in job["steps"] if "if" in step} == {"env.ONCE == 'true'"}
+    assert job["env"]["ONCE"] == "${{ matrix.os == 'ubuntu-latest' && matrix.python == '3.11' }}"
 
 
 def test_make_help_lists_the_targets():
     shown = run("make", "-C", str(ROOT), "help")
-    assert shown.returncode == 0 and all(target in shown.stdout for target in ("book ", "test ", "clean "))
+    targets = ("book ", "test ", "test-paths ", "clean ")
+    assert shown.returncode == 0 and all(target in shown.stdout for target in targets)
+    assert re.search(r"^book {8}train, measure", shown.stdout, re.MULTILINE) and "##" not in shown.stdout
+
+
+def test_makefile_is_for_the_make_and_the_tools_of_macos():
+    """Which are GNU make 3.81, from before these words, and a sed to which a tab is the letter t."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert not re.findall(r"\.ONESHELL|\.RECIPEPREFIX|\$\(file |!=|::=|\bsed\b|\bgrep -P|\bnproc\b", makefile)
 
 
 def test_make_test_runs_style_tests_and_notebooks():
     shown = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "test").stdout
-    assert "ruff check" in shown and "-m pytest -n 2" in shown and "--nbval-lax notebooks" in shown
+    assert "ruff check" in shown and f"-m pytest {PARALLEL}\n" in shown and "--nbval-lax notebooks" in shown
+
+
+def test_make_test_paths_runs_what_computes_on_another_code_path():
+    shown = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "test-paths").stdout
+    for setting in ("OPENBLAS_CORETYPE=Haswell", "ATEN_CPU_CAPABILITY=avx2", "DNNL_MAX_CPU_ISA=AVX2"):
+        assert setting in shown
+    assert f'-m pytest {PARALLEL} -m "not files"' in shown and "ruff" not in shown
 
 
 def installer(code, *, folder, **kwargs):
@@ -160,7 +260,6 @@ def test_unwritable_folder(tmp_path):
     assert "cannot be written" in one_sentence(installer("pass", folder=tmp_path / "file" / "venv"))
 
 
-@pytest.mark.xdist_group("book")
 def test_make_book_from_a_copy_of_the_tracked_files(tmp_path):
     """The first command, with the packages that are already installed here; and again with nothing changed."""
     copy, venv = tmp_path / "vaept-copy", tmp_path / "venv"
