@@ -219,9 +219,9 @@ def _show_published(records, root, figures):
     spread = machines.machines_of(records, root)
     if spread is not None:
         names = ", ".join(run.path for run in spread.runs)
-        click.echo(f"Verdicts also from {len(spread.runs)} runs under other code paths: {names}")
+        click.echo(f"Verdicts also from runs under other code paths: {names}")
         if spread.outdated:
-            click.echo("these were made by an earlier version of the code; `vaept spread` makes them again.")
+            click.echo("These runs were made by an earlier version of the code; `vaept spread` makes them again.")
     click.echo("\n" + as_text(ledger(records, spread)) + "\n")
     _draw(records, figures)
 
