@@ -3,20 +3,53 @@ import dataclasses
 import numpy as np
 import pytest
 
+from vaept import claims
 from vaept.checks import Check, cost_exponent, mean_over_members
-from vaept.claims import CLAIMS, Entry, as_markdown, as_text, changes, shown
+from vaept.claims import (
+    CLAIMS,
+    MEMBERS,
+    MOVED,
+    SAME,
+    UNDECIDED,
+    Entry,
+    answer,
+    as_markdown,
+    as_text,
+    changes,
+    ledger,
+    outdated,
+    shown,
+)
 from vaept.degeneracy import Estimate
+from vaept.errors import InputError
+from vaept.measures import MEASURES
 
 VALUE = Estimate(0.5, 0.4, 0.6)
 
 
 def entry(*held):
-    return Entry(CLAIMS[0], tuple(Check("a quantity", VALUE, "≥ 0", holds, "a control") for holds in held))
+    """Checks that are held or not, or, where they are said to be "undecided", held here and not elsewhere."""
+    return Entry(
+        CLAIMS[0],
+        tuple(
+            Check(
+                f"number {k}", "a quantity", VALUE, "≥ 0", bool(holds), "a control", (False,) * (holds == "undecided")
+            )
+            for k, holds in enumerate(held)
+        ),
+    )
 
 
 @pytest.mark.parametrize(
     ("held", "verdict"),
-    [((), "not yet run"), ((True, True), "reproduced"), ((True, False), "partly"), ((False, False), "not reproduced")],
+    [
+        ((), "not yet run"),
+        ((True, True), "reproduced"),
+        ((True, False), "partly"),
+        ((False, False), "not reproduced"),
+        ((True, "undecided"), "partly"),
+        (("undecided", "undecided"), "not reproduced"),
+    ],
 )
 def test_verdicts(held, verdict):
     assert entry(*held).verdict == verdict
@@ -81,7 +114,7 @@ def test_mean_over_members_covers_the_mean():
 
 
 def test_a_ledger_beside_itself_has_not_moved(entries):
-    assert not any(change.moved for change in changes(entries, entries))
+    assert {change.verdict for change in changes(entries, entries)} == {SAME}
 
 
 def test_changes_are_seen():
@@ -89,8 +122,17 @@ def test_changes_are_seen():
     inside = dataclasses.replace(published[0].checks[0], value=Estimate(0.55, 0.5, 0.6))
     outside = dataclasses.replace(published[0].checks[1], value=Estimate(0.65, 0.6, 0.7))
     fresh = [Entry(CLAIMS[0], (inside, outside))]
-    assert [change.moved for change in changes(fresh, published)] == [False, True]
-    assert [change.moved for change in changes([entry(True)], published)] == [False, True]
+    assert [change.verdict for change in changes(fresh, published)] == [MEMBERS, MOVED]
+    assert [change.verdict for change in changes([entry(True)], published)] == [SAME, MOVED]
+    assert [change.verdict for change in changes(published, [entry(True)])] == [SAME, MOVED]
+    turned = [Entry(CLAIMS[0], tuple(reversed(fresh[0].checks)))]
+    found = {change.id: change.verdict for change in changes(turned, published)}
+    assert found == {"C1 number 0": MEMBERS, "C1 number 1": MOVED}
+    alone = dataclasses.replace(inside, value=Estimate(-2.0, np.nan, np.nan))
+    for mean, verdict in ((-2.019, MEMBERS), (-1.981, MEMBERS), (-2.021, MOVED), (-1.979, MOVED)):
+        other = dataclasses.replace(alone, value=Estimate(mean, np.nan, np.nan))
+        (change,) = changes([Entry(CLAIMS[0], (other,))], [Entry(CLAIMS[0], (alone,))])
+        assert change.verdict == verdict
     nothing = dataclasses.replace(inside, value=Estimate(np.nan, np.nan, np.nan))
     assert changes([Entry(CLAIMS[0], (nothing,))], [entry(True)])[0].moved
 
@@ -138,5 +180,44 @@ def test_members_without_a_number_are_left_out():
     assert np.isnan(mean_over_members([np.nan]).mean)
 
 
-def test_controls_have_minus_signs_and_keep_their_hyphens():
-    assert Check("", VALUE, "", True, "k-means: -0.10, -3").control == "k-means: −0.10, −3"
+def test_controls_and_thresholds_have_minus_signs_and_keep_their_hyphens():
+    check = Check("", "", VALUE, "≤ -2.5", True, "k-means: -0.10, -3")
+    assert check.control == "k-means: −0.10, −3" and check.threshold == "≤ −2.5"
+
+
+def test_undecided_is_shown_and_explained():
+    unclear, clear = [entry(True, "undecided", False)], [entry(True, False)]
+    assert unclear[0].count == "1 of 3 checks hold, 1 undecided" and clear[0].count == "1 of 2 checks hold"
+    assert [answer(check) for check in unclear[0].checks] == ["yes", "undecided", "no"]
+    page, text = as_markdown(unclear), as_text(unclear)
+    assert "| undecided (1 of 2) |" in page and "undecided (1 of 2)  a quantity" in text
+    assert UNDECIDED in page and UNDECIDED in text
+    assert "ndecided" not in as_markdown(clear) + as_text(clear)
+
+
+def test_records_without_a_number_are_refused(records, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", [claim for claim in CLAIMS if claim.id == "C6"])
+    del records.arms["corrected", 4].uses["outliers"]["precision energy"]
+    with pytest.raises(InputError, match="profile test lack 'precision energy', which C6 needs"):
+        ledger(records)
+
+
+def test_code_that_has_changed_is_named_with_its_claims(records):
+    def said(made_by, today):
+        return outdated(dataclasses.replace(records, provenance={"code": made_by}), today)
+
+    today = {"training": "a", "fields": "b", "evaluation": "c", "clustering": "d", "paths": "e"}
+    assert said(today, today) == ""
+    changed = said(today | {"clustering": "old", "paths": "old"}, today)
+    assert changed == (
+        "made by an earlier version of: clustering, paths; the run must be made again to vouch for C6, C7, C8."
+    )
+    assert "of: training; " in said(today | {"training": "old"}, today)
+    assert "C1, C2, C3, C4, C5, C6, C7, C8." in said(today | {"training": "old"}, today)
+    assert "of: fields; " in said({key: value for key, value in today.items() if key != "fields"}, today)
+    assert "made before code was recorded" in outdated(records, today)
+
+
+def test_claims_name_parts_that_exist():
+    named = {part for claim in CLAIMS for part in claim.parts}
+    assert named == {"training", "fields", "evaluation", *MEASURES} and all(claim.parts for claim in CLAIMS)

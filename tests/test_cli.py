@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import os
 import signal
@@ -11,7 +12,7 @@ from conftest import wait_for
 
 import vaept
 import vaept.claims
-from vaept import book, cli, training
+from vaept import book, cli, machines, training
 from vaept.cli import main
 from vaept.ensemble import Ensemble
 from vaept.study import Study
@@ -24,7 +25,7 @@ def call(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", [[], ["reproduce"], ["train"], ["verify"], ["publish"]])
+@pytest.mark.parametrize("command", [[], ["reproduce"], ["train"], ["verify"], ["publish"], ["spread"]])
 def test_help_explains_every_option(command):
     shown = call(*command, "--help")
     assert shown.exit_code == 0 and "Usage:" in shown.output
@@ -173,13 +174,100 @@ def test_publish_then_verify_published(carried_out, records, tmp_path):
         "records.json",
     ]
     shown = call("verify", "--published", *arguments)
-    assert shown.exit_code == 0 and "0 of" in shown.output and "moved beyond" in shown.output
+    assert shown.exit_code == 0 and "0 of 10 numbers moved" in shown.output, shown.output
+    assert "spread between machines was not measured" in shown.output
 
     records.arms["corrected", 2].minus_elbo[:] += 5
     shown = call("verify", "--published", *arguments)
     assert shown.exit_code == 1
     moved = [line for line in shown.output.splitlines() if line.startswith("  moved")]
     assert moved and all("−ELBO" in line and "d = 2" in line for line in moved)
+
+
+def spread_of(records, *shifts, **other):
+    """Runs that gave what records say, with numbers shifted, for a profile "quick" with the data of the records."""
+    runs = []
+    for number, shift in enumerate(shifts):
+        checks = {
+            id: machines.Found(c.quantity, dataclasses.replace(c.value, mean=c.value.mean + shift), c.met)
+            for each in vaept.claims.ledger(records)
+            for id, c in each.ids()
+        }
+        plain = {"environment": {}, "precision": "float32", "kernels": [], "machine": "", "created": "", "versions": {}}
+        plain |= {"code": machines.today(), "rounding": str(number), "checks": checks} | other
+        runs.append(machines.Run(path=f"path {number}", **plain))
+    return machines.Machines("quick", records.data, records.provenance["data_checksum"], tuple(runs))
+
+
+@pytest.fixture
+def quick_records(records):
+    records.provenance["data_checksum"] = "abc"
+    object.__setattr__(records, "profile", "quick")
+    return records
+
+
+def test_verify_judges_by_the_spread_between_machines(carried_out, quick_records, tmp_path):
+    records, folder = quick_records, tmp_path / "results" / "quick"
+    arguments = ["--results", tmp_path / "results", "--store", tmp_path / "runs", "--profile", "quick"]
+    assert call("publish", *arguments).exit_code == 0
+    spread_of(records, 0.0, -2.0, 2.0).save(folder / "machines.json")
+    records.arms["corrected", 2].minus_elbo[:] += 5  # far outside of the interval over members
+    shown = call("verify", "--published", *arguments)
+    assert shown.exit_code == 0 and "0 of 10 numbers moved" in shown.output, shown.output
+    within = [line for line in shown.output.splitlines() if line.startswith("  within the spread between machines")]
+    assert len(within) == 2 and all("between machines −" in line or "between machines -" in line for line in within)
+    assert "undecided" in shown.output  # corrected members are better in the runs and worse here
+    records.arms["corrected", 2].minus_elbo[:] += 500
+    shown = call("verify", "--published", *arguments)
+    assert shown.exit_code == 1 and "2 of 10 numbers moved" in shown.output
+
+
+def test_verify_says_what_is_undecided_and_what_is_old(quick_records, quick_ledger, tmp_path, monkeypatch):
+    records, folder = quick_records, tmp_path / "quick"
+    records.provenance["code"] = {"training": "a", "fields": "old"}
+    records.save(folder)
+    monkeypatch.setattr(cli.studies, "code_hashes", lambda: {"training": "a", "fields": "b"}, raising=False)
+    found = spread_of(records, 0.0, code="old")
+    id = next(iter(found.runs[0].checks))
+    found.runs[0].checks[id] = dataclasses.replace(found.runs[0].checks[id], met=False)
+    found.save(folder / "machines.json")
+    shown = call("verify", "--results", tmp_path)
+    assert shown.exit_code == 0, shown.output
+    assert "made by an earlier version of: fields; the run must be made again to vouch for C4." in shown.output
+    assert (
+        "Verdicts also from runs under other code paths: path 0" in shown.output
+        and "`vaept spread` makes them again" in shown.output
+    )
+    assert "undecided (1 of 2)  coordinate agreement of corrected members, d = 2" in shown.output
+    (folder / "machines.json").write_text("{}")
+    shown = call("verify", "--results", tmp_path)
+    assert shown.exit_code == 1 and "machines.json" in shown.output and "Traceback" not in shown.output
+
+
+def test_published_records_from_before_code_was_recorded(quick_records, quick_ledger, tmp_path):
+    quick_records.save(tmp_path / "quick")
+    assert "made before code was recorded" in call("verify", "--results", tmp_path).output
+
+
+def test_spread_writes_machines_and_prints_every_check(quick_records, quick_ledger, tmp_path, monkeypatch):
+    found = spread_of(quick_records, 0.0)
+    (plain,) = dataclasses.asdict(found)["runs"]
+
+    def ask(task, environment):
+        if task["do"] == "probe":
+            return {"kernels": ["some"], "rounding": str(environment)}
+        return {"run": plain | {"rounding": str(environment)}, "data": [found.data, found.data_checksum]}
+
+    monkeypatch.setattr(machines, "ask", ask)
+    quick_records.save(tmp_path / "quick")
+    arguments = ["--profile", "quick", "--results", tmp_path, "--store", tmp_path / "runs"]
+    shown = call("spread", *arguments, "--paths", "this machine, haswell")
+    assert shown.exit_code == 0, shown.output
+    kept = machines.Machines.load(tmp_path / "quick" / "machines.json")
+    assert [run.path for run in kept.runs] == ["this machine", "haswell"]
+    assert all(id in shown.output for id in kept.runs[0].checks) and "0 checks undecided" in shown.output
+    shown = call("spread", *arguments, "--paths", "abacus")
+    assert shown.exit_code == 1 and "Unknown code path abacus" in shown.output
 
 
 def test_nothing_published(tmp_path):

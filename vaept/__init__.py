@@ -6,7 +6,7 @@ The modules, in the order in which data flows: `datasets`, `topology` (fields fr
 (one model with its images and its landscape), what a member is used for (`clustering`, `paths`, `relaxation`,
 `denoising`, `outliers`, `generation`, judged by a `classifier`) and `measures` (all of these by name); `records` (what
 a study measured), `checks` and `claims` (the ledger), `figures`, `report` (records into figures), `profiles`, `store`,
-`study`, `book`, `cli`.
+`study`, `machines` (how far its numbers differ between machines), `book`, `cli`.
 """
 
 from importlib.metadata import version

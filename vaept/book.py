@@ -80,7 +80,7 @@ def execute(study: Study, jobs: int, report=lambda line: None):
         If a cell of a chapter fails; the message names the chapter and the error.
     """
     calls, root = [], checkout()
-    tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/records.json"))]
+    tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/*.json"))]
     tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
     runs = [how for _, how in study.everything()]
     tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.glob("*.*")) if path.suffix in DATA_FILES}
@@ -232,7 +232,8 @@ def _ledger_page(records, entries):
         "",
         "Every statement of the paper's abstract, in our words, with what was measured, the threshold that was written "
         "down before the run, and a control. A claim is *reproduced* if every check holds, *partly* if some do, *not "
-        "reproduced* if none does. Values are means with 95 % intervals over members.",
+        "reproduced* if none does. Values are means with 95 % intervals over members. Where the study was run "
+        "as on other machines, a check in which these runs differ is *undecided*, and does not count as holding.",
         "",
         f"This copy: profile **{records.profile}**, {records.n_train:,} training images of {records.data}. "
         f"`vaept verify --profile {records.profile}` prints this page.",
@@ -266,8 +267,7 @@ def _substitutions(records, entries):
         values[f"{name}_agreement"] = f"{record.agreement.coordinates}"
         values[f"{name}_rotation"] = f"{record.agreement.orthogonal}"
     for entry in entries:
-        held = sum(check.holds for check in entry.checks)
-        values[entry.claim.id] = entry.verdict + (f" ({held} of {len(entry.checks)} checks)" if entry.checks else "")
+        values[entry.claim.id] = entry.verdict + (f" ({entry.count})" if entry.checks else "")
     return {name: str(value) for name, value in values.items()}
 
 

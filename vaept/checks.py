@@ -27,24 +27,45 @@ class Check:
 
     Attributes
     ----------
+    key : str
+        Names the check among those of its claim, whatever was measured.
     quantity : str
         In words, with the latent dimension.
     value : Estimate
         Mean and 95 % interval over members.
     threshold : str
-    holds : bool
+        In words.
+    met : bool
+        Whether these records meet the threshold.
     control : str
-        What the control gave, in words; its numbers are set with minus signs.
+        What the control gave, in words. Its numbers and those of the threshold are set with minus signs.
+    elsewhere : tuple of bool
+        Whether runs on other machines meet it, as `vaept.machines` has them.
     """
 
+    key: str
     quantity: str
     value: Estimate
     threshold: str
-    holds: bool
+    met: bool
     control: str
+    elsewhere: tuple = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "control", re.sub(r"-(?=\d)", "−", self.control))
+        for words in ("threshold", "control"):
+            object.__setattr__(self, words, re.sub(r"-(?=\d)", "−", getattr(self, words)))
+
+    @property
+    def verdict(self):
+        """One of "holds", "fails" and, where runs on several machines differ in that, "undecided"."""
+        if any(other != self.met for other in self.elsewhere):
+            return "undecided"
+        return "holds" if self.met else "fails"
+
+    @property
+    def holds(self):
+        """Whether the verdict is "holds"."""
+        return self.verdict == "holds"
 
 
 def mean_over_members(values, *, n_bootstrap=1000, seed=0):
@@ -111,6 +132,7 @@ def degenerate(records):
         alike = record.minus_elbo.std(ddof=1) < 0.02 * record.minus_elbo.mean()
         checks.append(
             Check(
+                f"agreement, d = {d}",
                 f"coordinate agreement of seeds with equal −ELBO ({_spread(record.minus_elbo)} nats), d = {d}",
                 value,
                 f"< {CHANCE}, interval below 0.5, −ELBO within 2 %",
@@ -143,6 +165,7 @@ def symmetric(records):
         halved = (kl <= 2 * energy(mean, variance)).mean()
         checks.append(
             Check(
+                f"bound, d = {d}",
                 f"share of posteriors with KL ≤ 4⟨H₀⟩, d = {d}",
                 mean_over_members(share),
                 "= 1",
@@ -153,6 +176,7 @@ def symmetric(records):
         value, control = record.agreement.orthogonal, compare(shuffled_rows(record.mean), n_bootstrap=1).orthogonal
         checks.append(
             Check(
+                f"rotation, d = {d}",
                 f"R² between seeds after the best rotation, the symmetry of the prior, d = {d}",
                 value,
                 "≥ 0.9",
@@ -176,6 +200,7 @@ def spectral(records):
         value = mean_over_members((np.abs(levels - mean) / mean).mean(axis=1))
         checks.append(
             Check(
+                f"levels, d = {d}",
                 f"relative difference of the first {d} levels between seeds, d = {d}",
                 value,
                 "≤ 0.1",
@@ -202,44 +227,12 @@ def corrected(records):
     """The checks of C4, as a list of `Check`."""
     checks = []
     for d in records.latent_dims:
-        arms = {name: records.arms[name, d] for name in records.arm_names(d)}
-        corrected, warm = arms["corrected"], arms["warm"]
-        value, least = corrected.agreement.coordinates, AGREEMENT.get((records.data, d), 0.95)
-        controls = {name: arms[name].agreement.coordinates.mean for name in ("cold", "warm", "shuffled")}
-        text = ", ".join(f"{name} {mean:.2f}" for name, mean in controls.items())
-        checks.append(
-            Check(
-                f"coordinate agreement of corrected members, d = {d}",
-                value,
-                f"≥ {least}, controls < {CHANCE}",
-                bool(value.mean >= least and max(controls.values()) < CHANCE),
-                text,
-            )
-        )
-        value, gain = mean_over_members(corrected.minus_elbo - warm.minus_elbo), GAIN.get((records.data, d), 0.0)
-        checks.append(
-            Check(
-                f"−ELBO of corrected members minus that of the warm-start control, nats, d = {d}",
-                value,
-                f"≤ {-gain:g}" if gain else "≤ 0",
-                bool(value.mean <= -gain),
-                f"warm {_spread(warm.minus_elbo)}",
-            )
-        )
-        value = mean_over_members(corrected.minus_elbo - arms["cold"].minus_elbo)
-        checks.append(
-            Check(
-                f"−ELBO of corrected members minus that of the cold start, nats, d = {d}",
-                value,
-                "≤ 0",
-                bool(value.mean <= 0),
-                f"cold {_spread(arms['cold'].minus_elbo)}",
-            )
-        )
+        checks += _against_controls(records, d)
         if d in records.aftermath:
             series = records.aftermath[d]
             checks.append(
                 Check(
+                    f"aftermath, d = {d}",
                     f"coordinate agreement {series.values[-1]:g} epochs after the field is gone, d = {d}",
                     series.coordinates[-1],
                     "≥ 0.97",
@@ -248,27 +241,76 @@ def corrected(records):
                 )
             )
     if records.couplings is not None:
-        series, d = records.couplings, records.couplings_dim
-        exponent, used = cost_exponent(series)
-        checks.append(
-            Check(
-                f"power of λ with which the cost in nats grows, d = {d}",
-                exponent,
-                "within 0.5 of 2",
-                bool(abs(exponent.mean - 2) <= 0.5),
-                f"fitted to {used.sum()} couplings" if used.sum() >= 3 else "no cost that could be fitted",
-            )
+        checks += _doses(records.couplings, records.couplings_dim)
+    return checks
+
+
+def _against_controls(records, d):
+    checks = []
+    arms = {name: records.arms[name, d] for name in records.arm_names(d)}
+    corrected, warm = arms["corrected"], arms["warm"]
+    value, least = corrected.agreement.coordinates, AGREEMENT.get((records.data, d), 0.95)
+    controls = {name: arms[name].agreement.coordinates.mean for name in ("cold", "warm", "shuffled")}
+    text = ", ".join(f"{name} {mean:.2f}" for name, mean in controls.items())
+    checks.append(
+        Check(
+            f"agreement, d = {d}",
+            f"coordinate agreement of corrected members, d = {d}",
+            value,
+            f"≥ {least}, controls < {CHANCE}",
+            bool(value.mean >= least and max(controls.values()) < CHANCE),
+            text,
         )
-        first = series.coordinates[1]
-        checks.append(
-            Check(
-                f"coordinate agreement at the smallest coupling, λ = {series.values[1]:g}, d = {d}",
-                first,
-                "≥ 0.9",
-                bool(first.mean >= 0.9),
-                f"λ = 0: {series.coordinates[0].mean:.2f}",
-            )
+    )
+    value, gain = mean_over_members(corrected.minus_elbo - warm.minus_elbo), GAIN.get((records.data, d), 0.0)
+    checks.append(
+        Check(
+            f"warm, d = {d}",
+            f"−ELBO of corrected members minus that of the warm-start control, nats, d = {d}",
+            value,
+            f"≤ {-gain:g}" if gain else "≤ 0",
+            bool(value.mean <= -gain),
+            f"warm {_spread(warm.minus_elbo)}",
         )
+    )
+    value = mean_over_members(corrected.minus_elbo - arms["cold"].minus_elbo)
+    checks.append(
+        Check(
+            f"cold, d = {d}",
+            f"−ELBO of corrected members minus that of the cold start, nats, d = {d}",
+            value,
+            "≤ 0",
+            bool(value.mean <= 0),
+            f"cold {_spread(arms['cold'].minus_elbo)}",
+        )
+    )
+    return checks
+
+
+def _doses(series, d):
+    checks = []
+    exponent, used = cost_exponent(series)
+    checks.append(
+        Check(
+            f"exponent, d = {d}",
+            f"power of λ with which the cost in nats grows, d = {d}",
+            exponent,
+            "within 0.5 of 2",
+            bool(abs(exponent.mean - 2) <= 0.5),
+            f"fitted to {used.sum()} couplings" if used.sum() >= 3 else "no cost that could be fitted",
+        )
+    )
+    first = series.coordinates[1]
+    checks.append(
+        Check(
+            f"smallest, d = {d}",
+            f"coordinate agreement at the smallest coupling, λ = {series.values[1]:g}, d = {d}",
+            first,
+            "≥ 0.9",
+            bool(first.mean >= 0.9),
+            f"λ = 0: {series.coordinates[0].mean:.2f}",
+        )
+    )
     return checks
 
 
@@ -284,6 +326,7 @@ def topological(records):
             agreement = arms[name].agreement.coordinates
             checks.append(
                 Check(
+                    f"{name}, d = {d}",
                     f"−ELBO, {title} minus principal components, nats, d = {d}",
                     value,
                     "< 0, whole interval",
@@ -306,6 +349,7 @@ def interpreted(records):
             control += f"{plain['Rand index slow modes'].mean():.2f}"
             checks.append(
                 Check(
+                    f"states, d = {d}",
                     f"adjusted Rand index of the slow modes' states and the classes, corrected members, d = {d}",
                     value,
                     f"≥ {RAND_INDEX}, interval above the shuffled field's mean",
@@ -317,6 +361,7 @@ def interpreted(records):
             value = mean_over_members(found["Rand index slow modes"] - found["Rand index k-means"])
             checks.append(
                 Check(
+                    f"k-means, d = {d}",
                     f"the same minus that of k-means on the same latents, d = {d}",
                     value,
                     "> 0, whole interval",
@@ -328,6 +373,7 @@ def interpreted(records):
         value = mean_over_members(found["precision energy"])
         checks.append(
             Check(
+                f"outliers, d = {d}",
                 f"precision at k of planted outliers by their energy, corrected members, d = {d}",
                 value,
                 f"≥ {PRECISION}",
@@ -346,6 +392,7 @@ def dynamic(records):
         value, control = mean_over_members(found["time 1"]), found["time Gaussian"].mean()
         checks.append(
             Check(
+                f"relaxation, d = {d}",
                 f"slowest relaxation time of Langevin walkers divided by 1/level, corrected members, d = {d}",
                 value,
                 "within 0.1 of 1, control not",
@@ -362,12 +409,13 @@ def dynamic(records):
             ),
         }
         for what, (words, threshold) in wanted.items():
+            key = f"paths {what}, d = {d}"
             if what == "sure" and not own.get("clustering"):  # no classes, no classifier
                 continue
             if f"{what} lowest path" not in found:
                 nothing = Estimate(np.nan, np.nan, np.nan)
                 control = "no member has two minima with a barrier between them"
-                checks.append(Check(f"{words}, corrected members, d = {d}", nothing, threshold, False, control))
+                checks.append(Check(key, f"{words}, corrected members, d = {d}", nothing, threshold, False, control))
                 continue
             line = found[f"{what} straight line"]
             value = mean_over_members(found[f"{what} lowest path"] - line)
@@ -375,6 +423,7 @@ def dynamic(records):
             control = f"mirrored paths minus straight lines: {mirrored:.2f}; {members} members have paths"
             checks.append(
                 Check(
+                    key,
                     f"{words}, corrected members, d = {d}",
                     value,
                     threshold,
@@ -399,6 +448,7 @@ def used(records):
             text = ", ".join(f"{name} {found['Rand index k-means'].mean():.2f}" for name, found in others.items())
             checks.append(
                 Check(
+                    f"clustering, d = {d}",
                     f"adjusted Rand index of k-means and classes, corrected minus plain members, d = {d}",
                     value,
                     "> 0, whole interval",
@@ -411,6 +461,7 @@ def used(records):
         value = mean_over_members(records.arms["corrected", d].log_likelihood - records.arms["cold", d].log_likelihood)
         checks.append(
             Check(
+                f"likelihood, d = {d}",
                 f"importance-weighted log p(x), corrected minus plain members, nats, d = {d}",
                 value,
                 "> 0, whole interval",
@@ -429,6 +480,7 @@ def _denoising(own, plain, d):
         value = mean_over_members(own[model] - wavelet)
         checks.append(
             Check(
+                f"wavelets, d = {d}",
                 f"PSNR of denoised images minus that of wavelets, noise {NOISE}, dB, corrected members, d = {d}",
                 value,
                 "> 0, whole interval",
@@ -439,6 +491,7 @@ def _denoising(own, plain, d):
     value = mean_over_members(own[model] - plain[model])
     checks.append(
         Check(
+            f"denoising, d = {d}",
             f"PSNR of denoised images, noise {NOISE}, corrected minus plain members, dB, d = {d}",
             value,
             "> 0, whole interval",
@@ -453,6 +506,7 @@ def _generation(own, plain, d):
     prior, aggregate = "frechet prior", "frechet aggregate posterior"
     value = mean_over_members(own[aggregate] - own[prior])
     over_prior = Check(
+        f"draws over prior, d = {d}",
         f"Fréchet distance of draws from the aggregate posterior minus that of the prior, corrected members, d = {d}",
         value,
         "< 0, whole interval",
@@ -462,6 +516,7 @@ def _generation(own, plain, d):
     )
     value = mean_over_members(own[aggregate] - plain[aggregate])
     over_plain = Check(
+        f"draws over plain, d = {d}",
         f"Fréchet distance of draws from the aggregate posterior, corrected minus plain members, d = {d}",
         value,
         "< 0, whole interval",

@@ -1,17 +1,36 @@
 """The claims of the paper's abstract and the ledger that results fill.
 
 A claim is settled by `vaept.checks`. The verdict is "reproduced" if every check holds, "partly" if some do, "not
-reproduced" if none does, and "not yet run" if nothing was measured.
+reproduced" if none does, and "not yet run" if nothing was measured. A check is "undecided", and does not hold, if runs
+of one study on several machines (`vaept.machines`) differ in whether they meet its threshold.
+
+A number of a fresh run is compared with the published one by this rule. It is the *same* if it differs by no more than
+1e-6 of it. Else it is *within the spread between machines* if it lies in the interval that `vaept.machines.spread`
+derives from runs under several code paths, and *moved* if not. Where that spread was not measured, the published
+interval over members stands in for it, although it does not hold the difference between machines; without that
+interval either, the number moved if it differs by more than 1 %. Where only one of the two could be measured it moved.
 """
 
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vaept import checks
 from vaept.degeneracy import Estimate
+from vaept.errors import InputError
+
+SAME, WITHIN, MEMBERS, MOVED = (
+    "same",
+    "within the spread between machines",
+    "within the interval over members",
+    "moved",
+)
+UNDECIDED = (
+    "A check is undecided, and counts as not holding, if runs of the same study on several machines differ in whether "
+    "they meet its threshold: the last bit of a number is rounded differently there, and training amplifies that. In "
+    "brackets: in how many of all runs it held."
+)
 
 
 @dataclass(frozen=True)
@@ -24,12 +43,15 @@ class Claim:
         "C1" …, the statement in our words, and what is measured against what.
     check : callable, or None
         From `Records` to a list of `Check`; None: not yet tested.
+    parts : tuple of str
+        The parts of a study that its numbers come from: "training", "fields", "evaluation" and names of measures.
     """
 
     id: str
     statement: str
     measured: str
     check: Callable | None = None
+    parts: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -47,20 +69,51 @@ class Entry:
         held = [check.holds for check in self.checks]
         return "reproduced" if all(held) else "partly" if any(held) else "not reproduced"
 
+    @property
+    def count(self):
+        """How many checks hold, in words, and how many are undecided, where any is."""
+        verdicts = [check.verdict for check in self.checks]
+        undecided = verdicts.count("undecided")
+        words = f"{verdicts.count('holds')} of {len(verdicts)} checks hold"
+        return words + (f", {undecided} undecided" if undecided else "")
 
-def ledger(records):
+    def ids(self):
+        """Pairs (id, `Check`); an id names a check for good, whatever was measured."""
+        return [(f"{self.claim.id} {check.key}", check) for check in self.checks]
+
+
+def ledger(records, machines=None):
     """Fill the ledger.
 
     Parameters
     ----------
     records : vaept.records.Records
+    machines : vaept.machines.Machines, optional
+        Runs of the same study under other code paths: checks in which they differ are undecided.
 
     Returns
     -------
     list of Entry
         One for each claim, in order.
+
+    Raises
+    ------
+    InputError
+        If the records lack a number that a check needs.
     """
-    return [Entry(claim, tuple(claim.check(records)) if claim.check else ()) for claim in CLAIMS]
+    entries = []
+    for claim in CLAIMS:
+        try:
+            entry = Entry(claim, tuple(claim.check(records)) if claim.check else ())
+        except KeyError as error:
+            raise InputError(
+                f"The records of the profile {records.profile} lack {error.args[0]!r}, which {claim.id} needs. Make "
+                "them again."
+            ) from error
+        if machines is not None:
+            entry = Entry(claim, tuple(replace(check, elsewhere=machines.met(id)) for id, check in entry.ids()))
+        entries.append(entry)
+    return entries
 
 
 @dataclass(frozen=True)
@@ -69,57 +122,102 @@ class Change:
 
     Attributes
     ----------
-    claim : str
-        Its id.
+    id : str
+        As of `Entry.ids`; begins with the claim's.
     quantity : str
     fresh, published : Estimate, or None
         None where only the other has the check.
-    moved : bool
-        Whether the fresh mean lies outside the published interval (without one: differs by more than 1 %), or only
-        one has the check.
+    verdict : str
+        One of `SAME`, `WITHIN`, `MEMBERS` and `MOVED`; see the module.
+    spread : tuple of two float, or None
+        The interval in which 99 % of runs on other machines are expected, where it is known.
     """
 
-    claim: str
+    id: str
     quantity: str
     fresh: Estimate | None
     published: Estimate | None
-    moved: bool
+    verdict: str
+    spread: tuple | None = None
+
+    @property
+    def moved(self):
+        """Whether the verdict is `MOVED`."""
+        return self.verdict == MOVED
 
 
-def changes(fresh, published):
-    """Compare two ledgers check by check.
-
-    Checks belong together if claim and place are the same, because their words may hold numbers.
+def changes(fresh, published, machines=None):
+    """Compare two ledgers check by check, by the rule of this module.
 
     Parameters
     ----------
     fresh, published : list of Entry
+    machines : vaept.machines.Machines, optional
+        Runs of the study that was published, under several code paths.
 
     Returns
     -------
     list of Change
+        One for each check that either has: the fresh ones in order, then those that only the other has.
     """
+    new, old = ({id: check for entry in entries for id, check in entry.ids()} for entries in (fresh, published))
     found = []
-    for new, old in zip(fresh, published, strict=True):
-        for one, other in itertools.zip_longest(new.checks, old.checks):
-            either = one or other
-            moved = one is None or other is None or _moved(one.value, other.value)
-            found.append(Change(new.claim.id, either.quantity, one and one.value, other and other.value, moved))
+    for id in new | old:
+        one, other = new.get(id), old.get(id)
+        spread, verdict = None, MOVED
+        if one and other:
+            spread = machines and machines.spread(id, other.value.mean)
+            verdict = _compared(one.value, other.value, spread)
+        either = one or other
+        found.append(Change(id, either.quantity, one and one.value, other and other.value, verdict, spread))
     return found
 
 
-def _moved(fresh, published):
+def _compared(fresh, published, spread):
     if np.isnan(fresh.mean) or np.isnan(published.mean):
-        return np.isnan(fresh.mean) != np.isnan(published.mean)
-    if np.isnan(published.low):
-        return abs(fresh.mean - published.mean) > 0.01 * abs(published.mean)
+        return SAME if np.isnan(fresh.mean) == np.isnan(published.mean) else MOVED
+    if abs(fresh.mean - published.mean) <= 1e-6 * abs(published.mean):
+        return SAME
+    if spread:
+        return WITHIN if spread[0] <= fresh.mean <= spread[1] else MOVED
+    low, high = published.low, published.high
+    if np.isnan(low):
+        low, high = sorted((0.99 * published.mean, 1.01 * published.mean))
     rounding = 1e-9 * max(1.0, abs(published.mean))
-    return not published.low - rounding <= fresh.mean <= published.high + rounding
+    return MEMBERS if low - rounding <= fresh.mean <= high + rounding else MOVED
+
+
+def outdated(records, today):
+    """Which claims records no longer vouch for, because code that made them has changed.
+
+    Parameters
+    ----------
+    records : vaept.records.Records
+        Its `provenance` has under "code" a hash for each part of a study.
+    today : dict from str to str
+        The hashes of the present code.
+
+    Returns
+    -------
+    str
+        A sentence, or "" if nothing has changed.
+    """
+    made_by = records.provenance.get("code")
+    if made_by is None:
+        return "made before code was recorded; the run must be made again to know that this code gives these numbers."
+    changed = [part for part in today if made_by.get(part) != today[part]]
+    if not changed:
+        return ""
+    vouched = [claim.id for claim in CLAIMS if set(changed) & set(claim.parts)]
+    again = f"the run must be made again to vouch for {', '.join(vouched)}." if vouched else "no claim hangs on that."
+    return f"made by an earlier version of: {', '.join(changed)}; {again}"
 
 
 def as_markdown(entries):
     """The ledger as a page of the book, in MyST Markdown."""
     lines = []
+    if _any_undecided(entries):
+        lines += [UNDECIDED, ""]
     for entry in entries:
         lines += [
             f"## {entry.claim.id}: {entry.verdict}",
@@ -132,7 +230,7 @@ def as_markdown(entries):
         if entry.checks:
             lines += ["| measured | value | threshold | holds | control |", "|---|---|---|---|---|"]
             for check in entry.checks:
-                holds = "yes" if check.holds else "no"
+                holds = answer(check) + _held_in(check)
                 cells = (check.quantity, shown(check.value), check.threshold, holds, check.control)
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
             lines.append("")
@@ -144,16 +242,33 @@ def shown(value):
     return "none" if value is None or np.isnan(value.mean) else f"{value:.3g}"
 
 
+def answer(check):
+    """Whether a check holds, for a table: "yes", "no" or "undecided"."""
+    return {"holds": "yes", "fails": "no"}.get(check.verdict, check.verdict)
+
+
 def as_text(entries):
     """The ledger for a terminal."""
     lines = []
     for entry in entries:
         lines.append(f"{entry.claim.id}  {entry.verdict}: {entry.claim.statement}")
         for check in entry.checks:
-            mark = "holds" if check.holds else "fails"
+            mark = check.verdict + _held_in(check)
             lines.append(f"    {mark}  {check.quantity}: {shown(check.value)} (threshold {check.threshold})")
             lines.append(f"           control: {check.control}")
+    if _any_undecided(entries):
+        lines.append(UNDECIDED)
     return "\n".join(lines)
+
+
+def _held_in(check):
+    """In how many runs an undecided check held, in brackets."""
+    runs = (check.met, *check.elsewhere)
+    return f" ({sum(runs)} of {len(runs)})" if check.verdict == "undecided" else ""
+
+
+def _any_undecided(entries):
+    return any(check.verdict == "undecided" for entry in entries for check in entry.checks)
 
 
 CLAIMS = (
@@ -162,18 +277,21 @@ CLAIMS = (
         "Converged models can differ significantly: the latent space is degenerate.",
         "Correlation of equal-numbered coordinates between seeds of one architecture with equal ELBO.",
         checks.degenerate,
+        ("training", "evaluation"),
     ),
     Claim(
         "C2",
         "A relation between physics and machine learning explains it.",
         "The prior as an oscillator bounds the KL divergence; its symmetry, all rotations, is what sets seeds apart.",
         checks.symmetric,
+        ("training", "evaluation"),
     ),
     Claim(
         "C3",
         "The embedding, as a generative distribution, maps to functions and an energy spectrum.",
         "Levels of the aggregate posterior: the same for all seeds, although the coordinates differ.",
         checks.spectral,
+        ("training", "evaluation"),
     ),
     Claim(
         "C4",
@@ -181,12 +299,14 @@ CLAIMS = (
         "Coordinate agreement and −ELBO of members trained in a field that is gone at the end; how long it lasts; the "
         "order of its effect in λ.",
         checks.corrected,
+        ("training", "fields", "evaluation"),
     ),
     Claim(
         "C5",
         "The potential is related to the unobserved topology of the data.",
         "Fields from the neighbour graph of the images against a linear field, everything else equal.",
         checks.topological,
+        ("training", "fields", "evaluation"),
     ),
     Claim(
         "C6",
@@ -194,17 +314,20 @@ CLAIMS = (
         "Metastable states of the slow eigenfunctions against the classes, which training never saw; the energy of a "
         "data point against how unusual it is.",
         checks.interpreted,
+        ("training", "fields", "clustering", "outliers"),
     ),
     Claim(
         "C7",
         "The energy landscapes serve for modelling and dynamics.",
         "Relaxation of Langevin walkers against the levels; lowest paths between minima against straight lines.",
         checks.dynamic,
+        ("training", "fields", "relaxation", "paths"),
     ),
     Claim(
         "C8",
         "The models are used for denoising, clustering and generation.",
         "Whether each use works, and whether the correction brings or costs anything at the same budget.",
         checks.used,
+        ("training", "fields", "evaluation", "denoising", "clustering", "generation"),
     ),
 )

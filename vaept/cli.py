@@ -8,19 +8,21 @@ from pathlib import Path
 import click
 
 import vaept
-from vaept import book, datasets
-from vaept.claims import as_markdown, as_text, changes, ledger, shown
+from vaept import book, datasets, machines
+from vaept.claims import MEMBERS, as_markdown, as_text, changes, ledger, outdated, shown
 from vaept.degeneracy import compare
 from vaept.errors import InputError, VaeptError, as_integer
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
 from vaept.potentials import SCHEDULES
-from vaept.processes import cores
+from vaept.processes import cores, one_thread
 from vaept.profiles import arm, profiles
+from vaept.profiles import profile as find_profile
 from vaept.records import Records
 from vaept.report import analysis_figures
 from vaept.storage import ensure_writable
-from vaept.study import FIELDS, open_study
+from vaept.store import default_store
+from vaept.study import FIELDS, code_hashes, open_study
 from vaept.training import fit
 
 MAIN_ARMS = ("cold", "corrected")
@@ -49,6 +51,8 @@ class _Command(click.Command):
 @click.version_option(vaept.__version__, prog_name="vaept")
 def main():
     """Degenerate latent spaces of variational autoencoders: a reproducible companion to arXiv:1907.05267."""
+    # Members run in processes, and one thread in each gives the same bits however many cores there are.
+    click.get_current_context().with_resource(one_thread())
 
 
 jobs_option = click.option(
@@ -98,7 +102,7 @@ def reproduce(profile, data, jobs, device, store, output):
     _carry_out(study, times)
     with _timed(times, "records and ledger"):
         records = study.records()
-        entries = ledger(records)
+        entries = ledger(records, machines.machines_of(records))
     click.echo("Executing the chapters")
     with _timed(times, "chapters"):
         executed = book.execute(study, jobs or cores(), report=click.echo)
@@ -111,8 +115,7 @@ def reproduce(profile, data, jobs, device, store, output):
         click.echo(f"  {part:<22}{seconds:7.1f} s")
     click.echo("\nThe claims (vaept verify --profile " + study.profile.name + " shows every check)")
     for entry in entries:
-        held = sum(check.holds for check in entry.checks)
-        click.echo(f"  {entry.claim.id}  {entry.verdict:<15}{held} of {len(entry.checks)} checks hold")
+        click.echo(f"  {entry.claim.id}  {entry.verdict:<15}{entry.count}")
     click.echo("\nMain numbers (on test images; mean [95 % interval over members])")
     for (name, d), record in records.arms.items():
         if name in MAIN_ARMS:
@@ -176,37 +179,76 @@ class _timed:
 def verify(profile, published, results, jobs, device, store, figures):
     """Print the ledger of the claims: thresholds, values with intervals, controls, verdicts.
 
-    Without options it is filled from the published records, without images and without training. The exit status
-    with --published is 1 if a number of the run lies outside the published interval.
+    Without options it is filled from the published records, without images and without training, and says which of the
+    code that made them has changed since.
+
+    With --published each number of the run is said to be the same as the published one (it differs by no more than
+    1e-6 of it), within the spread between machines, or moved. That spread is the interval in which 99 % of further runs
+    on other machines are expected, by Student's t from the runs that `vaept spread` keeps in DIR/PROFILE/machines.json;
+    it holds these and the published number. Where it was not measured, the published interval over members is used
+    instead. The exit status is 1 if a number moved.
+
+    A check is undecided, and does not count as holding, if the runs on several machines differ in whether it holds.
     """
     root = results or book.checkout() / "results"
     if profile is None and not published:
         for folder in _published(root):
-            records = Records.load(folder)
-            click.echo(f"Published: profile {records.profile}, {records.n_train:,} images of {records.data}\n")
-            click.echo(as_text(ledger(records)) + "\n")
-            _draw(records, figures)
+            _show_published(Records.load(folder), root, figures)
         return
     study = open_study(profile or "digits", store=store, jobs=jobs, device=device)
     folder = root / study.profile.name
     if published and folder not in _published(root):
         raise InputError(f"Nothing is published for the profile {study.profile.name}: {folder} holds no records.json.")
+    old = Records.load(folder) if published else None
     _carry_out(study, {})
     records = study.records()
-    entries = ledger(records)
+    entries = ledger(records, machines.machines_of(records, root))
     click.echo("\n" + as_text(entries))
     _draw(records, figures)
-    if published:
-        found = changes(entries, ledger(Records.load(folder)))
-        click.echo(f"\nBeside the published numbers ({folder}):")
-        for change in found:
-            mark = "moved" if change.moved else "as published"
-            values = f"{shown(change.fresh)}, published {shown(change.published)}"
-            click.echo(f"  {mark:<13}{change.claim}  {change.quantity}: {values}")
-        moved = sum(change.moved for change in found)
-        click.echo(f"{moved} of {len(found)} numbers moved beyond the published interval.")
-        if moved:
-            sys.exit(1)
+    if published and _compare(entries, old, folder):
+        sys.exit(1)
+
+
+def _show_published(records, root, figures):
+    """The ledger of published records, with what is known of the code that made them."""
+    click.echo(f"Published: profile {records.profile}, {records.n_train:,} images of {records.data}")
+    today = code_hashes()
+    if sentence := outdated(records, today):
+        click.echo(sentence)
+    spread = machines.machines_of(records, root)
+    if spread is not None:
+        names = ", ".join(run.path for run in spread.runs)
+        click.echo(f"Verdicts also from runs under other code paths: {names}")
+        if spread.outdated:
+            click.echo("These runs were made by an earlier version of the code; `vaept spread` makes them again.")
+    click.echo("\n" + as_text(ledger(records, spread)) + "\n")
+    _draw(records, figures)
+
+
+def _compare(entries, published, folder):
+    """Print a fresh ledger beside published records; whether a number moved."""
+    spread = machines.machines_of(published, folder.parent)
+    found = changes(entries, ledger(published, spread), spread)
+    click.echo(f"\nBeside the published numbers ({folder}):")
+    for change in found:
+        values = f"{shown(change.fresh)}, published {shown(change.published)}"
+        if change.spread:
+            values += f", between machines {change.spread[0]:.3g} to {change.spread[1]:.3g}"
+        click.echo(f"  {change.verdict:<36}{change.id.partition(' ')[0]}  {change.quantity}: {values}")
+    unmeasured = sum(change.spread is None for change in found)
+    if spread is None or len(spread.runs) < machines.LEAST:
+        click.echo(
+            "The spread between machines was not measured for this profile and these data (`vaept spread` does): the "
+            "published intervals over members were used instead, which do not hold it."
+        )
+    elif unmeasured:
+        click.echo(
+            f"For {unmeasured} numbers fewer than {machines.LEAST} runs differ, and the spread between machines is not "
+            f'known; there "{MEMBERS}" is said instead.'
+        )
+    moved = sum(change.moved for change in found)
+    click.echo(f"{moved} of {len(found)} numbers moved.")
+    return moved > 0
 
 
 def _draw(records, folder):
@@ -245,9 +287,56 @@ def publish(profile, results, jobs, device, store):
     folder = root / profile
     study.records().save(folder)
     records = Records.load(folder)
-    (folder / "ledger.md").write_text(f"# Ledger, profile {profile}\n\n" + as_markdown(ledger(records)), "utf-8")
+    entries = ledger(records, machines.machines_of(records, root))
+    (folder / "ledger.md").write_text(f"# Ledger, profile {profile}\n\n" + as_markdown(entries), "utf-8")
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     click.echo(f"Wrote {folder}, {size:.1f} MB")
+
+
+@main.command(cls=_Command)
+@click.option("--profile", default="digits", show_default=True, metavar="P", help=f"One of {', '.join(profiles())}.")
+@click.option(
+    "--paths",
+    default=",".join(machines.CODE_PATHS),
+    metavar="A,B,…",
+    help=f"Code paths, of {', '.join(machines.CODE_PATHS)}. [default: all]",
+)
+@click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Write here. [default: results]")
+@jobs_option
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep results here, in a folder for each path. [default: _build/runs]",
+)
+def spread(profile, paths, results, jobs, store):
+    """Measure how far a profile's numbers differ between machines, into DIR/PROFILE/machines.json.
+
+    The study is carried out under several code paths of the libraries, each as on another processor, and in the other
+    precision; each takes as long as the study itself. Finished paths are kept, and the same command continues. A path
+    that this processor cannot run, or that gives the numbers of another one, is left out. Commit the file: `vaept
+    verify --published` measures other machines by it, and the ledger calls checks in which the runs differ undecided.
+    """
+    root = results or book.checkout() / "results"
+    ensure_writable(root)
+    store = store or default_store()
+    ensure_writable(store)
+    chosen = find_profile(profile)
+    names = list(dict.fromkeys(name.strip() for name in paths.split(",") if name.strip()))
+    found = machines.measure(chosen, names, store=store, results=root / profile, jobs=jobs, report=click.echo)
+    if found is None:
+        raise InputError("No code path could be run: see above, or choose others with --paths.")
+    published = []
+    if (root / profile / "records.json").is_file():
+        records = Records.load(root / profile)
+        published = ledger(records) if found.fits(records) else []
+    click.echo("\n" + machines.table(found, published))
+    if published:
+        entries = ledger(records, found)
+        click.echo(
+            f"{sum(check.verdict == 'undecided' for each in entries for check in each.checks)} checks undecided."
+        )
+    click.echo(f"Wrote {root / profile / machines.FILE}")
 
 
 @main.command(cls=_Command)

@@ -1,7 +1,8 @@
 """What a study measured, small enough to be published: numbers of every member and the latents of test images.
 
 Everything that the ledger and the analysis figures need is here, so that both can be made again without images and
-without training. Posterior means and standard deviations are kept as float16, of at most `IMAGES` test images.
+without training. Posterior means and standard deviations are kept as float16, of at most `IMAGES` test images. What is
+read is checked entry by entry: shapes, numbers, the arms that the ledger needs, and that the two files belong together.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -12,9 +13,12 @@ import torch
 
 from vaept.degeneracy import Estimate, compare
 from vaept.errors import InputError
-from vaept.storage import read_json, read_tensors, reading, write_json, write_tensors
+from vaept.measures import measures_of
+from vaept.storage import file_checksum, read_json, read_tensors, reading, write_json, write_tensors
 
 IMAGES = 5000
+NEEDED_ARMS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # by the ledger, for each d
+MAY_BE_NAN = ("log_likelihood", "exact_log_likelihood", "minus_elbo_of_these")  # where they were not measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +139,7 @@ class Records:
     fields : dict from str to dict from str to list of float
         For each kind of field how well two fields agree on the test images, as `Study.field_reproducibility`.
     provenance : dict
-        When, where and with what the results were made.
+        When, where and with what the results were made; "data_checksum"; "code": a hash of the code of each part.
     """
 
     profile: str
@@ -182,6 +186,7 @@ class Records:
             "provenance": self.provenance,
         }
         write_tensors(folder / "latents.safetensors", "latents", {"profile": self.profile}, tensors)
+        plain["latents"] = file_checksum(folder / "latents.safetensors")
         write_json(folder / "records.json", "records", plain)
 
     @classmethod
@@ -193,35 +198,215 @@ class Records:
         InputError
             If there are no records in the folder.
         DamagedFileError
-            If they were truncated or altered.
+            If they were truncated or altered, lack something or hold what cannot be; the message names file and entry.
         """
         folder = Path(folder)
         if not (folder / "records.json").is_file():
             raise InputError(f"There are no records in {folder}: records.json is missing.")
-        _, tensors = read_tensors(folder / "latents.safetensors", "latents")
-        arrays = {name: value.float().numpy() for name, value in tensors.items() if name != "labels"}
+        latents = folder / "latents.safetensors"
         plain = read_json(folder / "records.json", "records")
+        _, tensors = read_tensors(latents, "latents")
         with reading(folder / "records.json", "records"):
-            arms = {}
-            for own in plain.pop("arms"):
-                name, d = own.pop("arm"), own.pop("d")
-                numbers = {k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in own.items()}
-                uses = numbers.pop("uses", {})
-                numbers["uses"] = {
-                    what: {key: np.array(values, dtype=float) for key, values in found.items()}
-                    for what, found in uses.items()
-                }
-                latents = {key: arrays.get(f"{name}.{d}.{key}") for key in ("mean", "deviation")}
-                arms[name, d] = ArmRecord(**latents, **numbers)
-            return cls(
-                **plain
-                | {
-                    "labels": tensors["labels"].numpy() if "labels" in tensors else None,
-                    "arms": arms,
-                    "couplings": _series(plain["couplings"]),
-                    "aftermath": {int(d): _series(series) for d, series in plain["aftermath"].items()},
-                }
-            )
+            if entry(plain, "latents", str) != file_checksum(latents):
+                raise InputError(f"{latents.name} beside it belongs to other records.")
+        with reading(latents, "latents"):
+            labels, arrays = _checked_latents(tensors)
+        with reading(folder / "records.json", "records"):
+            return _records(plain, labels, arrays)
+
+
+def entry(plain, name, kind, where=""):
+    """An entry of a dict that was read from JSON.
+
+    Parameters
+    ----------
+    plain : dict
+    name : str
+    kind : type
+        str, int, list or dict: what the entry must be.
+    where : str
+        Where the dict is, for the message; ends with a space.
+
+    Raises
+    ------
+    InputError
+        If there is no such entry, or it is something else.
+    """
+    if name not in plain:
+        raise InputError(f"the entry {where}{name!r} is missing.")
+    value = plain[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InputError(f"the entry {where}{name!r} must be of type {kind.__name__}; it is {str(value)[:40]!r}.")
+    return value
+
+
+def numbers(plain, name, shape, where="", *, may_be_nan=False):
+    """An entry of a dict that was read from JSON, as an array of numbers.
+
+    Parameters
+    ----------
+    plain, name, where
+        As for `entry`.
+    shape : tuple
+        None for an axis of any length.
+    may_be_nan : bool
+        Whether numbers may be NaN; infinite they may not be.
+
+    Returns
+    -------
+    ndarray of float64
+
+    Raises
+    ------
+    InputError
+        If the entry is missing, is no such array, or holds anything that is no such number.
+    """
+    cells = np.array(entry(plain, name, list, where), dtype=object)
+    wrong = [cell for cell in cells.ravel() if type(cell) not in (int, float)]
+    if wrong:
+        raise InputError(f"the entry {where}{name!r} must hold numbers only; it holds {str(wrong[0])[:40]!r}.")
+    if cells.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, cells.shape, strict=True)):
+        asked = " × ".join("any" if n is None else str(n) for n in shape)
+        raise InputError(f"the entry {where}{name!r} must have {asked} numbers; its shape is {cells.shape}.")
+    values = cells.astype(float)
+    if np.isinf(values).any() or (np.isnan(values).any() and not may_be_nan):
+        raise InputError(f"the entry {where}{name!r} must hold finite numbers{' or NaN' * may_be_nan}.")
+    return values
+
+
+def estimate(plain, name, where="", *, may_be_nan=False):
+    """An entry of a dict that was read from JSON, as an `Estimate`; its interval may be NaN, its mean if so said."""
+    value = entry(plain, name, dict, where)
+    if value.keys() != {"mean", "low", "high"}:
+        raise InputError(f"the entry {where}{name!r} must have mean, low and high; it has {', '.join(value)}.")
+    found = {
+        key: numbers({key: [number]}, key, (1,), f"{where}{name!r}, ", may_be_nan=may_be_nan or key != "mean")[0]
+        for key, number in value.items()
+    }
+    return Estimate(**{key: float(number) for key, number in found.items()})
+
+
+def _checked_latents(tensors):
+    """Labels and arrays of a file of latents: the labels or None, and a dict of float32 arrays."""
+    labels = tensors.get("labels")
+    if labels is not None and (labels.dtype != torch.int64 or labels.ndim != 1 or (labels < 0).any()):
+        raise InputError("the tensor 'labels' must be one axis of integers from 0.")
+    arrays = {name: value.float().numpy() for name, value in tensors.items() if name != "labels"}
+    if not arrays:
+        raise InputError("it holds no posterior means.")
+    n = len(labels) if labels is not None else next(iter(arrays.values())).shape[1]
+    for name, value in arrays.items():
+        if value.ndim != 3 or value.shape[1] != n:
+            raise InputError(f"the tensor {name!r} must have shape (members, {n}, d); it has {value.shape}.")
+        if not np.isfinite(value).all() or (name.endswith(".deviation") and not (value > 0).all()):
+            what = "positive and finite" if name.endswith(".deviation") else "finite"
+            raise InputError(f"the tensor {name!r} must be {what} everywhere.")
+    return None if labels is None else labels.numpy(), arrays
+
+
+def _records(plain, labels, arrays):
+    """`Records` from what the two files hold; raises InputError at the first entry that cannot be."""
+    arms = {}
+    for number, own in enumerate(entry(plain, "arms", list), start=1):
+        if not isinstance(own, dict):
+            raise InputError(f"arm {number} must be a dict; it is {str(own)[:40]!r}.")
+        name, d = entry(own, "arm", str, f"arm {number}, "), entry(own, "d", int, f"arm {number}, ")
+        if (name, d) in arms:
+            raise InputError(f"the arm {name!r}, d = {d}, is there twice.")
+        arms[name, d] = _arm(own, name, d, arrays)
+    _complete(arms)
+    dims = sorted({d for _, d in arms})
+    couplings, aftermath = plain.get("couplings"), entry(plain, "aftermath", dict)
+    for key in aftermath:
+        if key not in map(str, dims):
+            raise InputError(f"the entry 'aftermath' has d = {key}, but the arms have {', '.join(map(str, dims))}.")
+    fields = entry(plain, "fields", dict)
+    for kind in fields:
+        for key in entry(fields, kind, dict, "'fields', "):
+            numbers(fields[kind], key, (None,), f"'fields', {kind!r}, ", may_be_nan=True)
+    return Records(
+        profile=entry(plain, "profile", str),
+        data=entry(plain, "data", str),
+        n_train=entry(plain, "n_train", int),
+        labels=labels,
+        arms=arms,
+        couplings=None if couplings is None else _series(entry(plain, "couplings", dict), "'couplings', ", 2),
+        couplings_dim=entry(plain, "couplings_dim", int),
+        aftermath={int(d): _series(entry(aftermath, d, dict), f"'aftermath', {d!r}, ", 1) for d in aftermath},
+        fields=fields,
+        provenance=_provenance(entry(plain, "provenance", dict)),
+    )
+
+
+def _arm(own, name, d, arrays):
+    where, mean = f"arm {name!r}, d = {d}, ", arrays.get(f"{name}.{d}.mean")
+    if mean is None or mean.shape[2] != d:
+        raise InputError(f"{where}needs posterior means with {d} coordinates in latents.safetensors.")
+    deviation = arrays.get(f"{name}.{d}.deviation")
+    if deviation is not None and deviation.shape != mean.shape:
+        raise InputError(f"{where}has posterior deviations of shape {deviation.shape} and means of {mean.shape}.")
+    members, uses = len(mean), entry(own, "uses", dict, where)
+    found = {
+        key: numbers(own, key, (members,), where, may_be_nan=key in MAY_BE_NAN)
+        for key in ("minus_elbo", "minus_perturbed_elbo", *MAY_BE_NAN, "active_units")
+    }
+    if not np.isin(found["active_units"], np.arange(d + 1)).all():
+        raise InputError(f"the entry {where}'active_units' must hold integers from 0 to {d}.")
+    measured = {}
+    for what in uses:
+        of, inside = entry(uses, what, dict, f"{where}'uses', "), f"{where}'uses', {what!r}, "
+        measured[what] = {key: numbers(of, key, (members,), inside, may_be_nan=True) for key in of}
+    return ArmRecord(mean=mean, deviation=deviation, run=entry(own, "run", str, where), uses=measured, **found)
+
+
+def _complete(arms):
+    """Refuse arms that the ledger cannot be filled from."""
+    if not arms:
+        raise InputError("the entry 'arms' is empty.")
+    for d in sorted({d for _, d in arms}):
+        missing = [name for name in NEEDED_ARMS if (name, d) not in arms]
+        if missing:
+            raise InputError(f"the entry 'arms' lacks {', '.join(missing)} for d = {d}.")
+        for name in ("cold", "corrected"):
+            if arms[name, d].deviation is None:
+                raise InputError(f"the arm {name!r}, d = {d}, has no posterior deviations.")
+        taken = arms["corrected", d].uses
+        for name in NEEDED_ARMS:
+            lacking = [what for what in measures_of(name) if what in taken and what not in arms[name, d].uses]
+            if lacking:
+                raise InputError(f"the entry arm {name!r}, d = {d}, 'uses' lacks {', '.join(lacking)}.")
+    members = {len(record.mean) for record in arms.values()}
+    if len(members) > 1:
+        raise InputError(f"all arms must have equally many members; they have {', '.join(map(str, sorted(members)))}.")
+
+
+def _series(plain, where, least):
+    """A `Series` of at least so many points, the first at 0."""
+    values = numbers(plain, "values", (None,), where)
+    k = len(values)
+    if k < least or values[0] != 0 or (np.diff(values) <= 0).any():
+        raise InputError(f"the entry {where}'values' must begin at 0 and ascend, with at least {least} numbers.")
+    runs, estimates = entry(plain, "runs", list, where), {}
+    if len(runs) != k or not all(isinstance(run, str) for run in runs):
+        raise InputError(f"the entry {where}'runs' must name {k} runs; it is {str(runs)[:40]!r}.")
+    for key in ("coordinates", "orthogonal"):
+        found = entry(plain, key, list, where)
+        if len(found) != k:
+            raise InputError(f"the entry {where}{key!r} must have {k} estimates; it has {len(found)}.")
+        estimates[key] = [estimate({key: each}, key, where) for each in found]
+    losses = numbers(plain, "minus_elbo", (k, None), where)
+    perturbed = numbers(plain, "minus_perturbed_elbo", losses.shape, where)
+    if losses.shape[1] < 2:
+        raise InputError(f"the entry {where}'minus_elbo' must have at least 2 members; it has {losses.shape[1]}.")
+    return Series(values=values, minus_elbo=losses, minus_perturbed_elbo=perturbed, runs=runs, **estimates)
+
+
+def _provenance(plain):
+    if "data_checksum" in plain:
+        entry(plain, "data_checksum", str, "'provenance', ")
+    for part in entry(plain, "code", dict, "'provenance', ") if "code" in plain else {}:
+        entry(plain["code"], part, str, "'provenance', 'code', ")
+    return plain
 
 
 def _plain(value):
@@ -237,15 +422,3 @@ def _plain(value):
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return value
-
-
-def _series(plain):
-    if plain is None:
-        return None
-    arrays = ("values", "minus_elbo", "minus_perturbed_elbo")
-    estimates = ("coordinates", "orthogonal")
-    return Series(
-        **{key: np.array(plain[key], dtype=float) for key in arrays},
-        **{key: [Estimate(**each) for each in plain[key]] for key in estimates},
-        runs=plain["runs"],
-    )
