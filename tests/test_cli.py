@@ -226,7 +226,7 @@ def test_verify_says_what_is_undecided_and_what_is_old(quick_records, quick_ledg
     records, folder = quick_records, tmp_path / "quick"
     records.provenance["code"] = {"training": "a", "fields": "old"}
     records.save(folder)
-    monkeypatch.setattr(cli.studies, "code_hashes", lambda: {"training": "a", "fields": "b"}, raising=False)
+    monkeypatch.setattr(cli, "code_hashes", lambda: {"training": "a", "fields": "b"})
     found = spread_of(records, 0.0, code="old")
     id = next(iter(found.runs[0].checks))
     found.runs[0].checks[id] = dataclasses.replace(found.runs[0].checks[id], met=False)

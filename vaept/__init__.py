@@ -6,7 +6,8 @@ The modules, in the order in which data flows: `datasets`, `topology` (fields fr
 (one model with its images and its landscape), what a member is used for (`clustering`, `paths`, `relaxation`,
 `denoising`, `outliers`, `generation`, judged by a `classifier`) and `measures` (all of these by name); `records` (what
 a study measured), `checks` and `claims` (the ledger), `figures`, `report` (records into figures), `profiles`, `store`,
-`study`, `machines` (how far its numbers differ between machines), `book`, `cli`.
+`study`, `machines` (how far its numbers differ between machines), `book`, `cli`. Beneath them all: `errors`, `storage`
+(files with checksums), `processes` (work for several members), `progress`, and `sources` (which code decides a result).
 """
 
 from importlib.metadata import version

@@ -304,7 +304,7 @@ def _status_page(study, executed):
         f"Trained on {record['machine']}, with {', '.join(versions)}; built with {', '.join(tools)}.",
         "",
         f"The checksum of the data is `{study.dataset.checksum}`. A run is named by a hash of everything that made it: "
-        "parameters, data, the version of torch and the source of the modules it came through.",
+        "parameters, data, the code that it came through and the versions of the packages which that uses.",
         "",
     ]
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from vaept.errors import InputError, VaeptError, as_integer
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
 from vaept.potentials import SCHEDULES
-from vaept.processes import cores, one_thread
+from vaept.processes import cores, lock, one_thread
 from vaept.profiles import arm, profiles
 from vaept.profiles import profile as find_profile
 from vaept.records import Records
@@ -108,7 +108,8 @@ def reproduce(profile, data, jobs, device, store, output):
         executed = book.execute(study, jobs or cores(), report=click.echo)
     click.echo("Building the book")
     with _timed(times, "building"):
-        index = book.build(study, records, entries, executed, output)
+        with lock(output / ".lock", wait=True):
+            index = book.build(study, records, entries, executed, output)
 
     click.echo("\nTime")
     for part, seconds in [*times.items(), ("in all", sum(times.values()))]:
@@ -323,7 +324,9 @@ def spread(profile, paths, results, jobs, store):
     ensure_writable(store)
     chosen = find_profile(profile)
     names = list(dict.fromkeys(name.strip() for name in paths.split(",") if name.strip()))
-    found = machines.measure(chosen, names, store=store, results=root / profile, jobs=jobs, report=click.echo)
+    ensure_writable(root / profile)
+    with lock(root / profile / ".lock"):
+        found = machines.measure(chosen, names, store=store, results=root / profile, jobs=jobs, report=click.echo)
     if found is None:
         raise InputError("No code path could be run: see above, or choose others with --paths.")
     published = []

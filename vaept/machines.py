@@ -77,7 +77,7 @@ CODE_PATHS = {
     "float32": ({}, {"precision": "float32"}),
     "bfloat16": ({}, {"precision": "bfloat16"}),
 }
-CHILD = "sys.path[:] = {path!r}; from vaept.machines import _serve; _serve()"
+CHILD = "import sys; sys.path[:] = {path!r}; from vaept.machines import _serve; _serve()"
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,7 @@ def _checked_latents(tensors):
     labels = tensors.get("labels")
     if labels is not None and (labels.dtype != torch.int64 or labels.ndim != 1 or (labels < 0).any()):
         raise InputError("the tensor 'labels' must be one axis of integers from 0.")
-    arrays = {name: value.float().numpy() for name, value in tensors.items() if name != "labels"}
+    arrays = {name: value.float().numpy() for name, value in sorted(tensors.items()) if name != "labels"}
     if not arrays:
         raise InputError("it holds no posterior means.")
     n = len(labels) if labels is not None else next(iter(arrays.values())).shape[1]
