@@ -107,9 +107,8 @@ def reproduce(profile, data, jobs, device, store, output):
     with _timed(times, "chapters"):
         executed = book.execute(study, jobs or cores(), report=click.echo)
     click.echo("Building the book")
-    with _timed(times, "building"):
-        with lock(output / ".lock", wait=True):
-            index = book.build(study, records, entries, executed, output)
+    with _timed(times, "building"), lock(output / ".lock", wait=True):
+        index = book.build(study, records, entries, executed, output)
 
     click.echo("\nTime")
     for part, seconds in [*times.items(), ("in all", sum(times.values()))]:
