@@ -303,14 +303,16 @@ def test_a_process_reports_the_kernels_that_its_environment_chose(monkeypatch):
 
 def test_a_process_that_dies_or_fails_says_how(monkeypatch, capfd):
     task = {"do": "probe", "precision": "float32"}
-    monkeypatch.setattr(machines, "CHILD", "os.kill(os.getpid(), 4)")
+    monkeypatch.setattr(machines, "CHILD", "import os; os.kill(os.getpid(), 4)")
     with pytest.raises(Unusable, match="SIGILL"):
         ask(task, {})
-    monkeypatch.setattr(machines, "CHILD", "sys.stderr.write('the reason'); sys.stderr.flush(); os._exit(3)")
+    monkeypatch.setattr(
+        machines, "CHILD", "import os, sys; sys.stderr.write('the reason'); sys.stderr.flush(); os._exit(3)"
+    )
     with pytest.raises(ProcessError, match="status 3"):
         ask(task, {})
     assert "the reason" in capfd.readouterr().err
-    monkeypatch.setattr(machines, "CHILD", """print('{{"error": "no data"}}', flush=True); os._exit(0)""")
+    monkeypatch.setattr(machines, "CHILD", """import os; print('{{"error": "no data"}}', flush=True); os._exit(0)""")
     with pytest.raises(InputError, match="no data"):
         ask(task, {})
 
@@ -324,14 +326,13 @@ def test_an_error_of_the_study_comes_back_as_a_sentence(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_process_ends_with_its_parent(tmp_path):
     """The parent is killed while its child sleeps: the child's end closes the pipe that both could write to."""
-    child = "print('up', file=sys.stderr, flush=True); import time; time.sleep(1000)"
+    child = "import sys; print('up', file=sys.stderr, flush=True); import time; time.sleep(1000)"
     code = f"from vaept import machines; machines.CHILD = {child!r}; machines.ask({{}}, {{}})"
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    assert parent.stderr.readline() == "up\n"
-    parent.send_signal(signal.SIGKILL)
-    assert parent.stderr.read() == ""  # returns when nobody holds the pipe any more
-    parent.wait()
-    parent.stderr.close()
+    with parent:
+        said = parent.stderr.readline()
+        parent.send_signal(signal.SIGKILL)
+        assert said == "up\n" and parent.stderr.read() == ""  # returns when nobody holds the pipe any more
 
 
 def test_a_study_is_carried_out_in_the_precision_asked_for(stamped, few, tmp_path, monkeypatch, capsys):

@@ -460,10 +460,8 @@ def _serve():
             answer = carry_out(task, answer)
         except VaeptError as error:
             answer = {"error": str(error)}
-    json.dump(answer, out)
-    out.flush()
-    sys.stderr.flush()
-    os._exit(0)  # the guard waits for input, which would hold up an ordinary end
+    with out:
+        json.dump(answer, out)
 
 
 def carry_out(task, found):
