@@ -189,7 +189,7 @@ def spread_of(records, *shifts, **other):
     runs = []
     for number, shift in enumerate(shifts):
         checks = {
-            id: machines.Found(c.quantity, dataclasses.replace(c.value, mean=c.value.mean + shift), c.met)
+            id: machines.Found(c.quantity, dataclasses.replace(c.value, mean=c.value.mean + shift), c.threshold, c.met)
             for each in vaept.claims.ledger(records)
             for id, c in each.ids()
         }

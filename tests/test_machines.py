@@ -27,7 +27,7 @@ def a_run(entries, path, shift=0.0, met=None, **other):
     for each in entries:
         for id, check in each.ids():
             value = dataclasses.replace(check.value, mean=check.value.mean * (1 + shift))
-            checks[id] = Found(check.quantity, value, check.met if met is None else met(id, check))
+            checks[id] = Found(check.quantity, value, check.threshold, check.met if met is None else met(id, check))
     plain = {"environment": {}, "precision": "float32", "kernels": ["some"], "rounding": path, "machine": "a machine"}
     plain |= {"created": "today", "versions": {"torch": "2"}, "code": "this", "checks": checks}
     return Run(path=path, **plain | other)
@@ -48,6 +48,15 @@ def few(entries, monkeypatch):
 @pytest.fixture
 def stamped(records):
     return dataclasses.replace(records, provenance={"data_checksum": "abc"})
+
+
+def test_a_verdict_against_another_threshold_does_not_count(few, stamped):
+    id, check = few[0].ids()[0]
+    run = a_run(few, "path", met=lambda *_: not check.met)
+    undecided = ledger(stamped, Machines("test", "digits", "abc", (run,)))[0].checks[0]
+    run.checks[id] = dataclasses.replace(run.checks[id], threshold="at least something else")
+    decided = ledger(stamped, Machines("test", "digits", "abc", (run,)))[0].checks[0]
+    assert undecided.verdict == "undecided" and decided.verdict != "undecided"
 
 
 def test_the_interval_is_the_prediction_interval_of_students_t():

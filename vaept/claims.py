@@ -111,7 +111,8 @@ def ledger(records, machines=None):
                 "them again."
             ) from error
         if machines is not None:
-            entry = Entry(claim, tuple(replace(check, elsewhere=machines.met(id)) for id, check in entry.ids()))
+            filled = (replace(check, elsewhere=machines.met(id, check.threshold)) for id, check in entry.ids())
+            entry = Entry(claim, tuple(filled))
         entries.append(entry)
     return entries
 

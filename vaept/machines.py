@@ -82,10 +82,11 @@ CHILD = "import sys; sys.path[:] = {path!r}; from vaept.machines import _serve; 
 
 @dataclass(frozen=True)
 class Found:
-    """What a run gave for one check: its words, its value and whether it met the threshold."""
+    """What a run gave for one check: its words, its value, the threshold in words and whether it was met."""
 
     quantity: str
     value: Estimate
+    threshold: str
     met: bool
 
 
@@ -139,7 +140,8 @@ class Run:
             if not isinstance(own.get("met"), bool):
                 raise InputError(f"the entry {inside}'met' must be true or false; it is {own.get('met')!r}.")
             value = estimate(own, "value", inside, may_be_nan=True)
-            checks[id] = Found(entry(own, "quantity", str, inside), value, own["met"])
+            quantity, threshold = (entry(own, key, str, inside) for key in ("quantity", "threshold"))
+            checks[id] = Found(quantity, value, threshold, own["met"])
         if not checks:
             raise InputError(f"the entry {where}'checks' is empty.")
         texts = {key: entry(plain, key, str, where) for key in ("precision", "rounding", "machine", "created", "code")}
@@ -163,9 +165,10 @@ class Machines:
     data_checksum: str
     runs: tuple = ()
 
-    def met(self, id):
-        """Whether each run that has a check of this id met its threshold, as a tuple of bool."""
-        return tuple(run.checks[id].met for run in self.runs if id in run.checks)
+    def met(self, id, threshold=None):
+        """Whether each run that has a check of this id, with this threshold if given, met it, as a tuple of bool."""
+        found = [run.checks[id] for run in self.runs if id in run.checks]
+        return tuple(each.met for each in found if threshold in (None, each.threshold))
 
     def means(self, id):
         """The mean of the value that each run gave for a check, shape (runs that have it,); NaN where it has none."""
@@ -488,7 +491,7 @@ def carry_out(task, found):
         study.measure_folders(**how)
     records = study.records()
     checks = {
-        id: {"quantity": check.quantity, "value": asdict(check.value), "met": check.met}
+        id: {"quantity": check.quantity, "value": asdict(check.value), "threshold": check.threshold, "met": check.met}
         for each in ledger(records)
         for id, check in each.ids()
     }
