@@ -17,12 +17,14 @@ import threading
 import traceback
 
 import filelock
+import joblib
 import torch
 from threadpoolctl import threadpool_limits
 
 from vaept.errors import InputError, VaeptError
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")}
+cores = joblib.cpu_count  # processors that this process may use; heeds the limits of containers
 START = "import sys; sys.path[:] = {path!r}; from vaept.processes import _serve; _serve()"
 # Runs a piece of Python that ends when its parent does: the parent holds the other end of standard input.
 GUARD = """import os, threading
@@ -81,11 +83,6 @@ def lock(path, *, wait=False):
         # The library looks whether the file that it holds is still there, so that this cannot split those who wait.
         path.unlink(missing_ok=True)
         held.release()
-
-
-def cores():
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_processes(function, calls, *, jobs, note=lambda number, value: None):
