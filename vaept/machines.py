@@ -28,7 +28,7 @@ from vaept.checks import cost_exponent, mean_over_members
 from vaept.claims import ledger
 from vaept.degeneracy import Estimate, compare
 from vaept.errors import InputError, VaeptError
-from vaept.processes import GUARD, ProcessError, one_thread
+from vaept.processes import GUARD, ONE_THREAD, ProcessError, one_thread
 from vaept.records import entry, estimate
 from vaept.sources import source_hash
 from vaept.spectrum import from_samples
@@ -430,7 +430,12 @@ def ask(task, environment):
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
     command = [sys.executable, "-c", GUARD + CHILD.format(path=sys.path), json.dumps(task)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=kept | environment, text=True, encoding="utf-8"
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=kept | ONE_THREAD | environment,
+        text=True,
+        encoding="utf-8",
     )
     try:
         answer = process.stdout.read()
