@@ -1,13 +1,17 @@
 """The built book: executed from the quick profile, then read as a browser would."""
 
 import html.parser
+import os
 import shutil
+import sys
 import urllib.parse
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from test_notebooks import NOTEBOOKS, glued
+from test_project import run
 
 from vaept import book
 from vaept.book import BookError
@@ -17,11 +21,50 @@ from vaept.store import RunStore
 from vaept.study import Study
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.files
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory):
-    return Study(profile("quick"), RunStore(tmp_path_factory.mktemp("runs")), jobs=2)
+def made(tmp_path_factory):
+    """A copy of the tracked files in which `make book PROFILE=quick` ran, with the packages that are installed here."""
+    folder = tmp_path_factory.mktemp("made")
+    copy, venv = folder / "vaept-copy", folder / "venv"
+    tracked = run("git", "-C", str(ROOT), "ls-files").stdout.splitlines()
+    for name in tracked or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]:
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    venv.mkdir()
+    (venv / "bin").symlink_to(Path(sys.executable).parent)
+    (venv / ".installed").touch()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VAEPT_", "MAKE"))}
+    environment["PYTHONPATH"] = str(copy)
+    command = ["make", "-C", str(copy), "book", "PROFILE=quick", f"VENV={venv}"]
+
+    def make_book():
+        return run(*command, env=environment)
+
+    return SimpleNamespace(copy=copy, make_book=make_book, first=make_book())
+
+
+def test_make_book_from_a_copy_of_the_tracked_files(made):
+    """The first command; and again with nothing changed."""
+    first = made.first
+    assert first.returncode == 0, first.stdout + first.stderr
+    index = made.copy / "_build" / "quick" / "html" / "index.html"
+    assert index.exists() and f"The book: {index}" in first.stdout
+    for part in ("cold, d = 2", "chapters", "in all", "C4  ", "coordinate agreement, no alignment"):
+        assert part in first.stdout
+    again = made.make_book()
+    assert again.returncode == 0 and again.stdout.count("already executed") == len(NOTEBOOKS)
+    assert "members 3/3" in first.stderr and "members" not in again.stderr
+    assert not [path for path in (made.copy / "_build" / "runs").iterdir() if path.name.startswith(".")]
+
+
+@pytest.fixture(scope="session")
+def study(made):
+    """The study that was carried out there."""
+    return Study(profile("quick"), RunStore(made.copy / "_build" / "runs"), jobs=2)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +158,7 @@ def test_stored_numbers_are_what_a_fresh_run_gives(executed):
 
 
 def test_executing_again_finds_everything(study, executed, monkeypatch):
-    monkeypatch.setattr(book.subprocess, "run", None)
+    monkeypatch.setattr(book, "run_python", None)
     lines = []
     assert book.execute(study, jobs=1, report=lines.append) == executed
     assert all("already executed" in line for line in lines)

@@ -3,9 +3,7 @@
 import contextlib
 import itertools
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -258,30 +256,3 @@ def test_pip_that_fails_ends_in_one_sentence(tmp_path, pip_says, message):
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").touch()
     assert "cannot be written" in one_sentence(installer("pass", folder=tmp_path / "file" / "venv"))
-
-
-def test_make_book_from_a_copy_of_the_tracked_files(tmp_path):
-    """The first command, with the packages that are already installed here; and again with nothing changed."""
-    copy, venv = tmp_path / "vaept-copy", tmp_path / "venv"
-    tracked = run("git", "-C", str(ROOT), "ls-files").stdout.splitlines()
-    for name in tracked or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]:
-        if (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
-    venv.mkdir()
-    (venv / "bin").symlink_to(Path(sys.executable).parent)
-    (venv / ".installed").touch()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VAEPT_", "MAKE"))}
-    environment["PYTHONPATH"] = str(copy)
-    command = ["make", "-C", str(copy), "book", "PROFILE=quick", f"VENV={venv}"]
-    first = run(*command, env=environment)
-    assert first.returncode == 0, first.stdout + first.stderr
-    index = copy / "_build" / "quick" / "html" / "index.html"
-    assert index.exists() and f"The book: {index}" in first.stdout
-    for part in ("cold, d = 2", "chapters", "in all", "C4  ", "coordinate agreement, no alignment"):
-        assert part in first.stdout
-    again = run(*command, env=environment)
-    assert again.returncode == 0 and again.stdout.count("already executed") == len(
-        list((ROOT / "notebooks").glob("*.ipynb"))
-    )
-    assert "members 3/3" in first.stderr and "members" not in again.stderr
