@@ -17,6 +17,7 @@ from vaept.machines import CODE_PATHS, Found, Machines, Run, Unusable, ask, mach
 from vaept.processes import ProcessError
 from vaept.profiles import profile
 from vaept.storage import read_json, write_json
+from vaept.study import Study
 
 GOOD = {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "default"}
 
@@ -346,10 +347,10 @@ def test_a_process_ends_with_its_parent(tmp_path):
 
 def test_a_study_is_carried_out_in_the_precision_asked_for(stamped, few, tmp_path, monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr(machines.Study, "evaluation_folder", lambda study, **how: seen.append(study.profile.precision))
-    monkeypatch.setattr(machines.Study, "measure_folders", lambda study, **how: {})
+    monkeypatch.setattr(Study, "evaluation_folder", lambda study, **how: seen.append(study.profile.precision))
+    monkeypatch.setattr(Study, "measure_folders", lambda study, **how: {})
     monkeypatch.setattr(
-        machines.Study,
+        Study,
         "records",
         lambda study: dataclasses.replace(
             stamped, provenance=stamped.provenance | {"machine": "m", "versions": {"torch": "2"}}
