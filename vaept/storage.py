@@ -102,9 +102,7 @@ def read_tensors(path, kind):
     DamagedFileError
         If it was truncated or altered, holds another kind, or was written by another version.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+    path = _existing(path)
     try:
         content = path.read_bytes()  # once, because a writer may replace the file meanwhile
         tensors = load(content)
@@ -113,23 +111,15 @@ def read_tensors(path, kind):
         checksum, text = metadata.get("vaept", "")[:HEX], metadata.get("vaept", "")[HEX:]
     except (SafetensorError, OSError, RecursionError, *UNREADABLE) as error:
         raise DamagedFileError(f"{path} is damaged or is no {kind} file ({error}). {_way_out(path)}") from error
-    if checksum.startswith('{"format"'):
-        raise DamagedFileError(
-            f"{path} was written by another version of vaept; this one reads format {FORMAT}. Make it again, or use "
-            "the version that wrote it."
-        )
-    if checksum != _checksum(text, tensors):
-        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. {_way_out(path)}")
+    if checksum.startswith('{"format"'):  # before the checksum stood first
+        raise _of_another_version(path, 1)
+    _require_equal(path, checksum, _checksum(text, tensors))
     with reading(path, kind):
         header = json.loads(text)
         found, format_ = header["kind"], header["format"]
-    if found != kind:
-        raise DamagedFileError(f"{path} is no {kind} file of this package; it holds {found!r}.")
     if format_ != FORMAT:
-        raise DamagedFileError(
-            f"{path} has format {format_}; this version of vaept reads format {FORMAT}. Make it again, or use the "
-            "version that wrote it."
-        )
+        raise _of_another_version(path, format_)
+    _require_kind(path, kind, found)
     return header, tensors
 
 
@@ -159,19 +149,15 @@ def read_json(path, kind):
     DamagedFileError
         If it was truncated or altered, holds another kind, or was written by another version.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+    path = _existing(path)
     with reading(path, kind):
         content = json.loads(path.read_text("utf-8"))
         file = content.pop("file", {})
         found, format_, checksum = file.get("kind"), file.get("format"), file.get("sha256")
     if format_ != FORMAT:
         raise DamagedFileError(f"{path} bears no checksum of this version of vaept. {_way_out(path)}")
-    if checksum != _json_checksum(content):
-        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. {_way_out(path)}")
-    if found != kind:
-        raise DamagedFileError(f"{path} is no {kind} file of this package; it holds {found!r}.")
+    _require_equal(path, checksum, _json_checksum(content))
+    _require_kind(path, kind, found)
     return content
 
 
@@ -190,6 +176,30 @@ def file_checksum(path):
     """SHA-256 of the bytes of a file, as hexadecimal digits."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _existing(path):
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    return path
+
+
+def _of_another_version(path, format_):
+    return DamagedFileError(
+        f"{path} has format {format_}, of another version of vaept; this version of vaept reads format {FORMAT}. Make "
+        "it again, or use the version that wrote it."
+    )
+
+
+def _require_equal(path, stated, found):
+    if stated != found:
+        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. {_way_out(path)}")
+
+
+def _require_kind(path, kind, found):
+    if found != kind:
+        raise DamagedFileError(f"{path} is no {kind} file of this package; it holds {found!r}.")
 
 
 def _way_out(path):
