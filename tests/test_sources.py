@@ -105,7 +105,8 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
     [
         ("training", "Lower the learning rate", "Use a smaller learning rate"),
         ("training", "note((self.done, self.loss()))", "note((self.done, None))"),
-        ("errors", "must be an integer", "has to be an integer"),
+        ("arguments", "must be an integer", "has to be an integer"),
+        ("arguments", "LARGEST = 1e100", "LARGEST = 1e99"),
         ("errors", '"""A member whose loss', '"""Some member whose loss'),
         ("topology", "hang on little", "hang on not much"),
         ("progress", "leave=False", "leave=True"),
@@ -167,14 +168,20 @@ def test_words_and_progress_do_not_count_and_code_does(tmp_path, monkeypatch):
     plain = "import warnings\nfrom vaept.progress import bar\n\n\ndef f(x, progress=True):\n"
     plain += "    for _ in bar(range(3), 'steps', show=progress):\n        x = x + 1\n"
     plain += "    if x < 0:\n        raise ValueError(f'{x} is negative')\n    return x\n"
-    base = of(plain, tmp_path, monkeypatch)
+    base = of(plain.replace("    for", "    x = x\n    for"), tmp_path, monkeypatch)
     worded = plain.replace("is negative", "is below zero").replace("'steps', show=progress", "'walk', unit='s'")
     worded = worded.replace("def f(x, progress=True):\n", 'def f(x, progress=True):\n    """Add three."""\n')
+    worded = worded.replace("x < 0", "x < 1").replace("ValueError", "KeyError")
+    worded = worded.replace("    for", "    arguments.number(x, 'x')\n    x = arguments.number(x, 'x', 0)\n    for")
     worded = worded.replace(
         "    return x\n", "    warnings.warn('done', stacklevel=2)\n    note(x)\n    return (x)  # at last\n"
     )
     assert of("'''What it is for.'''\n\n" + worded + "\n\ndef apart():\n    return 3\n", tmp_path, monkeypatch) == base
-    for before, after in [("x + 1", "x + 2"), ("range(3)", "range(4)"), ("x < 0", "x < 1"), ("ValueError", "KeyError")]:
+    for before, after in [
+        ("x + 1", "x + 2"),
+        ("range(3)", "range(4)"),
+        ("in bar(range(3), 'steps', show=progress)", "in x"),
+    ]:
         assert of(plain.replace(before, after), tmp_path, monkeypatch) != base
     assert (
         of(plain.replace("import warnings\n", "import warnings\n\nif True:\n    x = 3\n"), tmp_path, monkeypatch)

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 from scipy.special import logsumexp
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.oscillator import checked_gaussian
 
 CHUNK_VALUES = 2**22  # densities of components held at once: 32 MB
@@ -120,7 +121,7 @@ class AggregatePosterior:
     def sample(self, n, seed=0):
         """n draws from q; shape (n, d)."""
         generator = np.random.default_rng(seed)
-        rows = generator.integers(len(self.mean), size=as_integer(n, "n", 1))
+        rows = generator.integers(len(self.mean), size=arguments.integer(n, "n", 1))
         noise = generator.standard_normal((n, self.mean.shape[1]))
         return self.mean[rows] + np.sqrt(self.variance[rows]) * noise
 

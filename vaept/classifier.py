@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from vaept import arguments
 from vaept.ensemble import as_images, filled
-from vaept.errors import InputError, as_integer
+from vaept.errors import InputError
 from vaept.processes import one_thread
 from vaept.progress import bar
 from vaept.storage import read_tensors, reading, write_tensors
@@ -89,8 +90,8 @@ class Classifier:
         """
         header, weights = read_tensors(Path(path), "classifier")
         with reading(path, "classifier"):
-            shape = tuple(as_integer(side, "a side of image_shape", 1) for side in header["image_shape"])
-            classes = np.array([as_integer(each, "a class", None) for each in header["classes"]])
+            shape = tuple(arguments.integer(side, "a side of image_shape", 1) for side in header["image_shape"])
+            classes = np.array([arguments.integer(each, "a class", None) for each in header["classes"]])
             network = filled(lambda: _network(shape, len(classes), seed=0), weights)
         return cls(network.eval().requires_grad_(False), shape, classes)
 
@@ -123,13 +124,13 @@ def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress
     """
     if labels is None:
         raise InputError("A classifier needs the classes of the images; the data has none. Give labels.")
-    shape = tuple(as_integer(side, "a side of image_shape", 1) for side in image_shape)
+    shape = tuple(arguments.integer(side, "a side of image_shape", 1) for side in image_shape)
     x = _pictures(images, shape)
     classes, rows = np.unique(_labels(labels, len(x)), return_inverse=True)
     if len(classes) < 2:
         raise InputError(f"All labels are {classes[0]}; a classifier needs two classes at least.")
-    y, seed = torch.tensor(rows), as_integer(seed, "seed", 0)
-    epochs = -(-SHOWN // len(x)) if epochs is None else as_integer(epochs, "epochs", 1)
+    y, seed = torch.tensor(rows), arguments.integer(seed, "seed", 0)
+    epochs = -(-SHOWN // len(x)) if epochs is None else arguments.integer(epochs, "epochs", 1)
     network = _network(shape, len(classes), seed)
     with one_thread():
         _train(network, x, y, epochs, torch.Generator().manual_seed(seed), progress)

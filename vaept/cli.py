@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 import vaept
-from vaept import book, datasets, machines
+from vaept import arguments, book, datasets, machines
 from vaept.claims import MEMBERS, as_markdown, as_text, changes, ledger, outdated, shown
 from vaept.degeneracy import compare
-from vaept.errors import InputError, VaeptError, as_integer
+from vaept.errors import InputError, VaeptError
 from vaept.evaluation import elbo
 from vaept.model import LIKELIHOODS
 from vaept.potentials import SCHEDULES
@@ -395,7 +395,7 @@ def train(
     dataset = datasets.load(data)
     perturbed = {}
     if field is not None:
-        made = FIELDS[field](dataset.train, as_integer(latent_dim, "latent_dim", 1))
+        made = FIELDS[field](dataset.train, arguments.integer(latent_dim, "latent_dim", 1))
         ensure_writable(output.absolute().parent)
         made.save(output.with_name(f"{output.stem}.field.safetensors"))
         perturbed = {"field": made, "coupling": 1.5 if coupling is None else coupling, "schedule": schedule}

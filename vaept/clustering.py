@@ -9,8 +9,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
+from vaept import arguments
 from vaept.dynamics import metastable_states
-from vaept.errors import InputError, as_integer
+from vaept.errors import InputError
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
@@ -31,7 +32,7 @@ def groups(member, n_groups):
     dict from str to ndarray of int, shape (n,)
         For the first `IMAGES` test images: the metastable states of the landscape, k-means and a mixture of Gaussians.
     """
-    n_groups = as_integer(n_groups, "n_groups", 2)
+    n_groups = arguments.integer(n_groups, "n_groups", 2)
     latents = member.test_mean[:IMAGES]
     modes = member.modes(n_groups)
     mixture = GaussianMixture(n_groups, n_init=3, random_state=member.seed)
@@ -87,7 +88,7 @@ def along_mode(values, energies, n_frames=9):
             f"{energies.shape}."
         )
     order, width = np.argsort(values, kind="stable"), max(1, len(values) // TAIL)
-    first = np.linspace(0, len(values) - width, as_integer(n_frames, "n_frames", 2)).round().astype(int)
+    first = np.linspace(0, len(values) - width, arguments.integer(n_frames, "n_frames", 2)).round().astype(int)
     windows = order[first[:, None] + np.arange(width)]
     return windows[np.arange(len(first)), energies[windows].argmin(axis=1)]
 

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.neighbors import NearestNeighbors
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 
 MAX_NEIGHBOUR_POINTS = 5000
 
@@ -93,7 +94,7 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     if z.ndim != 3 or z.shape[0] < 2 or z.shape[2] < 1:
         raise InputError(f"latents must have shape (members, n, d) with two members or more; they have {z.shape}.")
     members, n, d = z.shape
-    k = as_integer(n_neighbours, "n_neighbours", 1)
+    k = arguments.integer(n_neighbours, "n_neighbours", 1)
     if n < max(k + 2, d + 2):
         raise InputError(f"latents of {n} images are too few for d = {d} and {k} neighbours.")
     if not np.isfinite(z).all():
@@ -105,7 +106,7 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     for i, j in itertools.combinations(range(members), 2):
         overlap = _overlap(neighbours[i], neighbours[j])
         measures[:, i, j] = measures[:, j, i] = [*_pair(z[i], z[j]), overlap]
-    samples = _resamples(members, as_integer(n_bootstrap, "n_bootstrap", 1), np.random.default_rng(seed))
+    samples = _resamples(members, arguments.integer(n_bootstrap, "n_bootstrap", 1), np.random.default_rng(seed))
     return Agreement(*(_estimate(matrix, samples) for matrix in measures))
 
 

@@ -16,7 +16,8 @@ import pywt
 import torch
 from skimage import filters, metrics, restoration
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 
 NOISES = (0.25, 0.5, 1.0)
 IMAGES = 500
@@ -78,7 +79,7 @@ def denoise(model, noisy, noise, *, n_steps=STEPS):
         If the images do not fit the model or are not finite, or `noise` or `n_steps` is out of range.
     """
     y = torch.tensor(_rows(noisy, "noisy", model.pixels), dtype=torch.float32)
-    noise, n_steps = _checked(noise), as_integer(n_steps, "n_steps", 0)
+    noise, n_steps = _checked(noise), arguments.integer(n_steps, "n_steps", 0)
     with torch.no_grad():
         z = model.posterior(y.clamp(0, 1)).mean
         if n_steps:

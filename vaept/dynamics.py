@@ -13,7 +13,8 @@ import numpy as np
 from scipy.stats import t as student
 from sklearn.cluster import KMeans
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.freeenergy import as_points
 from vaept.progress import bar
 
@@ -98,8 +99,8 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     InputError
         If an argument is out of range, or if the walkers run away because the step is too large.
     """
-    n_steps = as_integer(n_steps, "n_steps", 1)
-    every = -(-n_steps // MAX_FRAMES) if keep_every is None else as_integer(keep_every, "keep_every", 1)
+    n_steps = arguments.integer(n_steps, "n_steps", 1)
+    every = -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1)
     walk = _Walk(energy, starts, step, seed)
     frames = np.empty((n_steps // every + 1, *walk.positions.shape))
     frames[0] = walk.positions
@@ -136,7 +137,7 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     InputError
         As for `simulate`, or if a start lies in the target, the target has the wrong shape, or not all walkers arrive.
     """
-    max_steps = as_integer(max_steps, "max_steps", 1)
+    max_steps = arguments.integer(max_steps, "max_steps", 1)
     walk = _Walk(energy, starts, step, seed)
     n = len(walk.positions)
     if n < N_WALKERS:
@@ -230,7 +231,7 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
         If there are fewer than 10 walkers, if the observables have the wrong shape, are not finite or constant, or if
         the trajectories are too short or their frames too far apart.
     """
-    frames = trajectories.positions[as_integer(n_discard, "n_discard", 0) :]
+    frames = trajectories.positions[arguments.integer(n_discard, "n_discard", 0) :]
     n_frames, n_walkers, d = frames.shape
     if n_walkers < N_WALKERS or n_frames < 3:
         raise InputError(f"At least {N_WALKERS} walkers and 3 frames are needed; there are {n_walkers} and {n_frames}.")
@@ -274,7 +275,7 @@ def metastable_states(functions, n_states, *, seed=0):
         the others do not tell so many states apart.
     """
     f = np.asarray(functions, dtype=float)
-    n_states = as_integer(n_states, "n_states", 1)
+    n_states = arguments.integer(n_states, "n_states", 1)
     if f.ndim != 2 or f.shape[1] < n_states or len(f) < n_states or not np.isfinite(f).all():
         raise InputError(
             f"functions must be a finite array (n, m) with n, m ≥ n_states = {n_states}; it is {f.shape}, or "

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.model import LIKELIHOODS, VAE
 from vaept.potentials import POTENTIALS, Schedule, couplings
 from vaept.storage import read_tensors, reading, write_tensors
@@ -33,8 +34,8 @@ class Seed:
     def of(cls, seed):
         """The seed itself, or for an int one that uses it for all three sources."""
         if isinstance(seed, cls):
-            return cls(*(as_integer(value, f"seed.{name}", 0) for name, value in asdict(seed).items()))
-        seed = as_integer(seed, "a seed", 0)
+            return cls(*(arguments.integer(value, f"seed.{name}", 0) for name, value in asdict(seed).items()))
+        seed = arguments.integer(seed, "a seed", 0)
         return cls(seed, seed, seed)
 
     def __str__(self):
@@ -66,8 +67,8 @@ class Settings:
 
     def __post_init__(self):
         for name in ("latent_dim", "epochs", "batch_size"):
-            object.__setattr__(self, name, as_integer(getattr(self, name), name, 1))
-        object.__setattr__(self, "hidden", tuple(as_integer(w, "a hidden width", 1) for w in self.hidden))
+            object.__setattr__(self, name, arguments.integer(getattr(self, name), name, 1))
+        object.__setattr__(self, "hidden", tuple(arguments.integer(w, "a hidden width", 1) for w in self.hidden))
         if self.likelihood not in LIKELIHOODS:
             raise InputError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; it is {self.likelihood!r}.")
         if not (isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < math.inf):
@@ -242,7 +243,7 @@ class Ensemble:
                 member = filled(lambda: settings.new_model(pixels), weights)
                 members.append(member.eval().requires_grad_(False))
             history = History(*(tensors[f"history.{term.name}"].numpy() for term in fields(History)))
-            image_shape = tuple(as_integer(side, "a side of image_shape", 1) for side in header["image_shape"])
+            image_shape = tuple(arguments.integer(side, "a side of image_shape", 1) for side in header["image_shape"])
             shapes = {getattr(history, term.name).shape for term in fields(History)}
             if shapes != {(len(seeds), settings.epochs)} or math.prod(image_shape) != pixels:
                 raise InputError("the history or the image shape does not fit the members.")

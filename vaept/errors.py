@@ -23,26 +23,3 @@ class DamagedFileError(VaeptError, OSError):
 
 class TrainingError(VaeptError, RuntimeError):
     """A member whose loss is no longer a finite number."""
-
-
-def as_integer(value, name, minimum):
-    """Return `value` as an int that is at least `minimum`.
-
-    Parameters
-    ----------
-    value : object
-        What the user gave.
-    name : str
-        The argument's name, for the message.
-    minimum : int, or None
-        The least value allowed; None: any will do.
-
-    Raises
-    ------
-    InputError
-        If `value` is no integer or is too small.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or (minimum is not None and int(value) < minimum):
-        least = "" if minimum is None else f" of at least {minimum}"
-        raise InputError(f"{name} must be an integer{least}; it is {value!r}.")
-    return int(value)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vaept import arguments
 from vaept.ensemble import as_images
-from vaept.errors import InputError, as_integer
+from vaept.errors import InputError
 from vaept.processes import cores, in_processes
 from vaept.storage import read_tensors, reading, write_tensors
 
@@ -76,7 +77,7 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
         If the images do not fit the model, the field does not fit the images or is missing, or `n_samples` is no
         positive integer.
     """
-    x, n_samples = as_images(images, model.pixels), as_integer(n_samples, "n_samples", 1)
+    x, n_samples = as_images(images, model.pixels), arguments.integer(n_samples, "n_samples", 1)
     if strength > 0 and getattr(model.potential, "needs_field", False):
         shape = np.shape(field)
         if len(shape) != 2 or shape[0] != len(x) or shape[1] < model.latent_dim:
@@ -150,7 +151,7 @@ def log_likelihood(model, images, *, n_samples=1000, seed=0):
     InputError
         If the images do not fit the model or `n_samples` is no positive integer.
     """
-    x, n_samples = as_images(images, model.pixels), as_integer(n_samples, "n_samples", 1)
+    x, n_samples = as_images(images, model.pixels), arguments.integer(n_samples, "n_samples", 1)
     generator = torch.Generator().manual_seed(seed)
     mean, log_variance = model.encode(x)
     result = np.empty(len(x))
@@ -248,7 +249,7 @@ def _quadrature_axes(model, x, n_points):
         low = min(-6.0, float((mu - 6 * sigma).min()))
         high = max(6.0, float((mu + 6 * sigma).max()))
         n = n_points or int(np.clip(round((high - low) / float(sigma.min())), 101, 801))
-        axes.append(torch.linspace(low, high, as_integer(n, "n_points", 3), dtype=torch.float64))
+        axes.append(torch.linspace(low, high, arguments.integer(n, "n_points", 3), dtype=torch.float64))
     return axes
 
 
@@ -358,7 +359,7 @@ def evaluate(
     -------
     Evaluation
     """
-    subset = images[: as_integer(n_likelihood_images, "n_likelihood_images", 0)]
+    subset = images[: arguments.integer(n_likelihood_images, "n_likelihood_images", 0)]
     strength = ensemble.settings.final_strength
     exact = exact and ensemble.settings.latent_dim <= 2 and len(subset) > 0
     calls = [(member, images, field, strength, subset, n_importance_samples, exact) for member in ensemble.members]

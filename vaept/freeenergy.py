@@ -8,8 +8,9 @@ torch, differentiated automatically.
 import numpy as np
 import torch
 
+from vaept import arguments
 from vaept.aggregate import AggregatePosterior
-from vaept.errors import InputError, as_integer
+from vaept.errors import InputError
 
 MAX_CELL_DIM = 3  # above it, cells are too many to be shared by points
 MIN_CELL_COMPONENTS = 1000
@@ -62,7 +63,7 @@ class FreeEnergy:
                 )
             if blur:
                 raise InputError("Only a mixture can be blurred, not a function.")
-            self.dim = as_integer(dim, "dim", 1)
+            self.dim = arguments.integer(dim, "dim", 1)
             self._terms, self.bounds = _Function(source), None
         if bounds is not None:
             self.bounds = np.asarray(bounds, dtype=float)

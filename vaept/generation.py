@@ -11,9 +11,10 @@ from scipy.linalg import svdvals
 from scipy.ndimage import map_coordinates, spline_filter
 from scipy.spatial.distance import cdist
 
+from vaept import arguments
 from vaept.aggregate import AggregatePosterior
 from vaept.dynamics import simulate
-from vaept.errors import InputError, as_integer
+from vaept.errors import InputError
 from vaept.freeenergy import FreeEnergy
 
 SOURCES = ("prior", "aggregate posterior", "Langevin")
@@ -54,7 +55,7 @@ def draw_latents(member, source, n, seed=0):
     InputError
         If there is no such source, n is no positive integer or the seed is negative.
     """
-    n, seed, d = as_integer(n, "n", 1), as_integer(seed, "seed", 0), member.model.latent_dim
+    n, seed, d = arguments.integer(n, "n", 1), arguments.integer(seed, "seed", 0), member.model.latent_dim
     if source == "prior":
         return np.random.default_rng(seed).standard_normal((n, d))
     if source == "aggregate posterior":
@@ -115,7 +116,7 @@ def precision_recall(real, generated, k=3):
     InputError
         If the shapes do not fit, a feature is not finite, or there are too few or too many rows.
     """
-    k = as_integer(k, "k", 1)
+    k = arguments.integer(k, "k", 1)
     real, generated = _features(real, generated, k + 1)
     if max(len(real), len(generated)) > LARGEST:
         raise InputError(f"There are {len(real)} and {len(generated)} rows; give at most {LARGEST} of each.")

@@ -14,7 +14,8 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.flow import FLAT, Region, evenly_spaced, follow, relaxed_string
 from vaept.freeenergy import FreeEnergy, as_points
 
@@ -139,7 +140,7 @@ class LowestPaths:
             If i or j is no minimum, if they are equal, or if no path between them is known.
         """
         n = len(self.minima)
-        if not (as_integer(i, "i", 0) < n and as_integer(j, "j", 0) < n) or i == j:
+        if not (arguments.integer(i, "i", 0) < n and arguments.integer(j, "j", 0) < n) or i == j:
             raise InputError(f"i and j must be two different minima from 0 to {n - 1}; they are {i} and {j}.")
         if np.isinf(self.barriers[i, j]):
             raise InputError(f"No path between minima {i} and {j} is known. Search from more starts.")
@@ -189,7 +190,7 @@ def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
         If the starts are no finite (n, d) array or lie outside the bounds, or as the energy raises it.
     """
     z = as_points(starts, energy.dim, "starts")
-    max_index, n_steps = as_integer(max_index, "max_index", 0), as_integer(n_steps, "n_steps", 1)
+    max_index, n_steps = arguments.integer(max_index, "max_index", 0), arguments.integer(n_steps, "n_steps", 1)
     if max_index > energy.dim:
         raise InputError(f"max_index is at most the dimension {energy.dim}; it is {max_index}.")
     region = Region.around(energy, z, "starts")
@@ -253,7 +254,7 @@ def minimum_energy_path(energy, a, b, *, n_images=32):
         If a and b are equal, have the wrong shape, are outside the bounds or lie in one basin; or if no path was found.
     """
     ends = np.stack([as_points(np.atleast_2d(end), energy.dim, name) for end, name in ((a, "a"), (b, "b"))])[:, 0]
-    n_images = as_integer(n_images, "n_images", 5)
+    n_images = arguments.integer(n_images, "n_images", 5)
     if (ends[0] == ends[1]).all():
         raise InputError("a and b are identical; a path needs two different end points.")
     region = Region.around(energy, ends, "a and b")
@@ -312,7 +313,7 @@ def lowest_paths(energy, stationary, *, n_images=32):
         if np.isinf(distance[pair]):
             break
         tried |= {pair, pair[::-1]}
-        graph.join(*pair, as_integer(n_images, "n_images", 5))
+        graph.join(*pair, arguments.integer(n_images, "n_images", 5))
     return graph.result()
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.potentials import POTENTIALS, couplings
 
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -98,9 +99,9 @@ class VAE(nn.Module):
         super().__init__()
         if likelihood not in LIKELIHOODS:
             raise InputError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; it is {likelihood!r}.")
-        self.pixels = as_integer(pixels, "pixels", 1)
-        self.latent_dim = as_integer(latent_dim, "latent_dim", 1)
-        hidden = [as_integer(width, "a hidden width", 1) for width in hidden]
+        self.pixels = arguments.integer(pixels, "pixels", 1)
+        self.latent_dim = arguments.integer(latent_dim, "latent_dim", 1)
+        hidden = [arguments.integer(width, "a hidden width", 1) for width in hidden]
         self.likelihood = likelihood
         self.full_covariance = full_covariance
         below = self.latent_dim * (self.latent_dim - 1) // 2 if full_covariance else 0

@@ -13,19 +13,20 @@ import math
 
 import numpy as np
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 
 OMEGA = 0.5
 
 
 def levels(n_levels):
     """Energies E_N = N/2 of the first distinct levels above the ground state; ndarray of shape (n_levels,)."""
-    return OMEGA * np.arange(as_integer(n_levels, "n_levels", 1))
+    return OMEGA * np.arange(arguments.integer(n_levels, "n_levels", 1))
 
 
 def multiplicity(level, dim):
     """Number of states of level N in d dimensions: C(N+d−1, d−1); an exact int."""
-    level, dim = as_integer(level, "level", 0), as_integer(dim, "dim", 1)
+    level, dim = arguments.integer(level, "level", 0), arguments.integer(dim, "dim", 1)
     return math.comb(level + dim - 1, dim - 1)
 
 
@@ -44,7 +45,7 @@ def quantum_numbers(max_level, dim):
     ndarray of int, shape (states, dim)
         Ordered by level; within a level the first coordinate's number falls.
     """
-    max_level, dim = as_integer(max_level, "max_level", 0), as_integer(dim, "dim", 1)
+    max_level, dim = arguments.integer(max_level, "max_level", 0), arguments.integer(dim, "dim", 1)
     rows = []
     for level in range(max_level + 1):
         # Bars between stars: each choice of dim − 1 positions cuts `level` into dim parts.
@@ -76,7 +77,7 @@ def eigenfunctions(points, max_level):
     z = np.asarray(points, dtype=float)
     if z.ndim != 2 or not np.isfinite(z).all():
         raise InputError(f"points must be a finite array of shape (n, d); they have shape {z.shape}.")
-    one_dimensional = hermite_functions(z, as_integer(max_level, "max_level", 0))
+    one_dimensional = hermite_functions(z, arguments.integer(max_level, "max_level", 0))
     numbers = quantum_numbers(max_level, z.shape[1])
     values = np.ones((len(z), len(numbers)))
     for i, n_i in enumerate(numbers.T):
@@ -147,7 +148,7 @@ def level_populations(mean, variance, n_levels):
         As for `energy`, or if `n_levels` is no positive integer.
     """
     mean, variance = checked_gaussian(mean, variance)
-    n_levels = as_integer(n_levels, "n_levels", 1)
+    n_levels = arguments.integer(n_levels, "n_levels", 1)
     numbers = _number_populations(mean, variance, n_levels)
     total = numbers[..., 0, :]
     for i in range(1, mean.shape[-1]):

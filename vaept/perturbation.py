@@ -24,7 +24,8 @@ from scipy.linalg import LinAlgError, LinAlgWarning, eigh
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.oscillator import quantum_numbers
 from vaept.potentials import couplings
 
@@ -90,7 +91,7 @@ def series(h0_levels, v, level, order, *, tol=1e-10):
     if energies.ndim != 1 or energies.size == 0 or not np.isfinite(energies).all():
         raise InputError(f"h0_levels must be a finite vector of shape (n,), n ≥ 1; its shape is {energies.shape}.")
     v = _symmetric(v, energies.size)
-    level, order = as_integer(level, "level", 0), as_integer(order, "order", 0)
+    level, order = arguments.integer(level, "level", 0), arguments.integer(order, "order", 0)
     groups = _groups(energies, tol * np.abs(energies).max())
     if level >= len(groups):
         raise InputError(f"level must be below {len(groups)}, the number of distinct levels; it is {level}.")
@@ -129,8 +130,8 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     InputError
         If exponents are not `dim` integers from 0, a coefficient is not finite, or another argument is out of range.
     """
-    dim, level = as_integer(dim, "dim", 1), as_integer(level, "level", 0)
-    order = as_integer(order, "order", 0)
+    dim, level = arguments.integer(dim, "dim", 1), arguments.integer(level, "level", 0)
+    order = arguments.integer(order, "order", 0)
     if not (isinstance(omega, numbers.Real) and 0 < omega < np.inf):
         raise InputError(f"omega must be a positive finite number; it is {omega!r}.")
     terms = _monomials(potential, dim)
@@ -424,7 +425,7 @@ def _monomials(potential, dim):
             raise InputError(f"Exponents must be tuples of dim = {dim} integers; {key!r} has {len(exponents)}.")
         if not (isinstance(coefficient, numbers.Real) and np.isfinite(coefficient)):
             raise InputError(f"Coefficients must be finite real numbers; that of {key!r} is {coefficient!r}.")
-        terms.append((tuple(as_integer(e, f"An exponent of {key!r}", 0) for e in exponents), float(coefficient)))
+        terms.append((tuple(arguments.integer(e, f"An exponent of {key!r}", 0) for e in exponents), float(coefficient)))
     return terms
 
 

@@ -18,7 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from sklearn.cluster import KMeans
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.galerkin import as_points
 from vaept.oscillator import quantum_numbers
 
@@ -41,7 +42,7 @@ def degrees_to_try(n, dim, n_levels, degree):
     def needed(p):
         return SAMPLES_PER_FUNCTION * math.comb(dim + p, p)
 
-    least = 1 if degree is None else as_integer(degree, "degree", 1)
+    least = 1 if degree is None else arguments.integer(degree, "degree", 1)
     while degree is None and math.comb(dim + least, least) < n_levels:
         least += 1
     if math.comb(dim + least, least) < n_levels:

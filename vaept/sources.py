@@ -7,7 +7,9 @@ has. Objects make results too, so their classes belong to what is named. Of othe
 
 Left out is what cannot change a number: comments, docstrings and layout; the words of errors and warnings; how progress
 is shown (bars, statements that call `note`, arguments `progress=`), how work is dealt to processes, and how files are
-written and read, which come back bit for bit or not at all; and whatever nothing on the way refers to, such as figures.
+written and read, which come back bit for bit or not at all; what only refuses: an `if` that does nothing but raise, and
+the checks of `arguments`, which give a value back as it was or not at all; and whatever nothing on the way refers to,
+such as figures.
 """
 
 import ast
@@ -23,6 +25,7 @@ PACKAGE = Path(__file__).parent
 NAME = "vaept"
 PLUMBING = ("progress", "processes", "storage")  # modules that only show, deal out or keep
 BARS = ("bar",)  # calls that show progress; only what they iterate over counts
+CHECKS = "arguments."  # calls of this module refuse, or give their first argument back
 
 
 def source_hash(*roots, versions=True):
@@ -167,7 +170,14 @@ class _Bare(ast.NodeTransformer):
         call = node.value
         if isinstance(call, ast.Constant):  # a docstring
             return None
-        if isinstance(call, ast.Call) and ast.unparse(call.func) in ("warnings.warn", "note"):
+        if isinstance(call, ast.Call):
+            function = ast.unparse(call.func)
+            if function in ("warnings.warn", "note") or function.startswith(CHECKS):
+                return None
+        return self.generic_visit(node)
+
+    def visit_If(self, node):
+        if not node.orelse and all(isinstance(each, ast.Raise) for each in node.body):
             return None
         return self.generic_visit(node)
 
@@ -178,6 +188,8 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Call(self, node):
         self.generic_visit(node)
+        if ast.unparse(node.func).startswith(CHECKS) and node.args:
+            return node.args[0]
         node.keywords = [keyword for keyword in node.keywords if keyword.arg not in ("progress", "note")]
         if isinstance(node.func, ast.Name) and node.func.id in BARS:
             node.args, node.keywords = node.args[:1], []

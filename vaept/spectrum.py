@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vaept import galerkin, sampled, survey
+from vaept import arguments, galerkin, sampled, survey
 from vaept.eigensolver import ConvergenceError
-from vaept.errors import InputError, as_integer
+from vaept.errors import InputError
 from vaept.galerkin import as_points
 
 
@@ -239,7 +239,7 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
         If the samples are no finite (n, d) array, are too few, or have constant or dependent coordinates.
     """
     x = np.asarray(samples, dtype=float)
-    n_levels, bootstrap = as_integer(n_levels, "n_levels", 1), as_integer(bootstrap, "bootstrap", 0)
+    n_levels, bootstrap = arguments.integer(n_levels, "n_levels", 1), arguments.integer(bootstrap, "bootstrap", 0)
     if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
         raise InputError(
             f"samples must be a finite array of shape (n, d); they have shape {x.shape}, or NaN among them."
@@ -315,7 +315,7 @@ class _Modes:
 def _arguments(dim, n_levels, tol):
     if not (isinstance(tol, (int, float, np.floating)) and 0 < tol < 1):
         raise InputError(f"tol must be a number between 0 and 1; it is {tol!r}.")
-    return as_integer(dim, "dim", 1), as_integer(n_levels, "n_levels", 1), float(tol)
+    return arguments.integer(dim, "dim", 1), arguments.integer(n_levels, "n_levels", 1), float(tol)
 
 
 def _require(ratio, tol, solution):

@@ -28,7 +28,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
 
-from vaept.errors import InputError, as_integer
+from vaept import arguments
+from vaept.errors import InputError
 from vaept.processes import one_thread
 from vaept.storage import read_tensors, reading, write_tensors
 
@@ -204,7 +205,7 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     UserWarning
         If the graph is in pieces, a sign is not determined, or components form near multiplets.
     """
-    k = as_integer(n_neighbors, "n_neighbors", 1)
+    k = arguments.integer(n_neighbors, "n_neighbors", 1)
     x, n_components = _checked(x, n_components)
     m = _landmark_count(landmarks, len(x), len(x))
     if m < max(k, n_components) + 2:
@@ -377,7 +378,7 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
     InputError
         As `Field.transform`, and if there are too few images.
     """
-    k, found = as_integer(n_neighbors, "n_neighbors", 1), field.transform(x_new).astype(float)
+    k, found = arguments.integer(n_neighbors, "n_neighbors", 1), field.transform(x_new).astype(float)
     if len(found) < 3 or k > len(field.points):
         raise InputError(
             f"held_out_agreement needs at least 3 new images and {k} training images; there are {len(found)} and "
@@ -401,7 +402,7 @@ def _as_matrix(x, pixels=None):
 
 
 def _checked(x, n_components):
-    x, n_components = _as_matrix(x), as_integer(n_components, "n_components", 1)
+    x, n_components = _as_matrix(x), arguments.integer(n_components, "n_components", 1)
     distinct = len({hash(row.tobytes()) for row in x})
     if distinct < n_components + 2:
         raise InputError(
@@ -412,7 +413,7 @@ def _checked(x, n_components):
 
 
 def _landmark_count(landmarks, n, default):
-    m = default if landmarks is None else as_integer(landmarks, "landmarks", 1)
+    m = default if landmarks is None else arguments.integer(landmarks, "landmarks", 1)
     if m > n:
         raise InputError(f"landmarks must be at most the number of images, {n}; it is {m}.")
     return m

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vaept import arguments
 from vaept.datasets import Dataset
 from vaept.ensemble import Ensemble, History, Seed, Settings
-from vaept.errors import DamagedFileError, InputError, TrainingError, as_integer
+from vaept.errors import DamagedFileError, InputError, TrainingError
 from vaept.potentials import POTENTIALS, Schedule
 from vaept.processes import cores, in_processes, lock
 from vaept.progress import TrainingBar
@@ -133,7 +134,7 @@ def fit(
     device = _available(device)
     if jobs is None:
         jobs = cores() if device.type == "cpu" else 1
-    jobs = as_integer(jobs, "jobs", 1)
+    jobs = arguments.integer(jobs, "jobs", 1)
     paths = [None] * len(seeds)
     if checkpoint is not None:
         checkpoint = Path(checkpoint)

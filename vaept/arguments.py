@@ -1,0 +1,266 @@
+"""Checks of arguments: each takes what a user gave and returns it in the type that the package works with, or refuses.
+
+They are called once, where an argument enters the package. A value that has that type already passes bit for bit
+unchanged, so nothing here decides a number. Tensors, also such as need a gradient, lists, tables and masked arrays
+without masked values are read as arrays; complex numbers without an imaginary part as real ones. Every refusal is an
+`InputError` that says what was given, what is needed and, where it is not plain, what to do.
+"""
+
+import math
+import numbers
+
+import numpy as np
+
+from vaept.errors import InputError
+
+LARGEST = 1e100  # in size, of any number: its square and cube are still finite
+LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
+ROUNDING = 1e-6  # how far beyond 0 and 1 a rescaling in single precision may leave a value
+LARGEST_PIXEL = 1e15  # of images that need not lie in [0, 1]: sums of their squares are finite in single precision
+REAL = "fiub"  # kinds of dtype that hold real numbers
+
+
+def integer(value, name, minimum=None, maximum=None):
+    """An int from `minimum` to `maximum`, both included, of anything that counts as an integer (no bool, no 2.0)."""
+    given, value = value, _scalar(value)
+    whole = not isinstance(value, bool) and hasattr(value, "__index__")
+    if not whole or not _within(int(value), minimum, maximum):
+        limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
+        raise InputError(f"{name} must be an integer{limits}; it is {brief(given)}.")
+    return int(value)
+
+
+def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
+    """A finite float within limits: `minimum` and `maximum` may be reached, `above` and `below` may not."""
+    given, value = value, _scalar(value)
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    inside = real and abs(value) <= LARGEST and _within(value, minimum, maximum)
+    if inside and (above is None or value > above) and (below is None or value < below):
+        return float(value)
+    limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
+    limits += _limits(above, below, "above {}", "below {}", "between {} and {}, both excluded")
+    limits = limits or f" of at most {LARGEST:g} in size"
+    raise InputError(f"{name} must be a finite number{limits}; it is {brief(given)}.")
+
+
+def seed(value, name="seed"):
+    """An int that every random generator in use takes: from 0 to 2³² − 1."""
+    return integer(value, name, 0, LARGEST_SEED)
+
+
+def choice(value, name, known):
+    """The value itself, if it is one of the `known` words."""
+    if not (isinstance(value, str) and value in known):
+        raise InputError(f"{name} must be one of {', '.join(map(str, known))}; it is {brief(value)}.")
+    return value
+
+
+def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=None, largest=LARGEST):
+    """A finite array of real numbers.
+
+    Parameters
+    ----------
+    value : array_like
+    name : str
+        What to call it in a message.
+    shape : tuple or list of tuples, optional
+        What its shape must be, or several that it may have. A side is a number, or a letter or word that stands for
+        any number from 1 on, the same wherever it occurs; "…" at the end for any further sides.
+    dtype : dtype or None
+        What is returned; None keeps the given one.
+    minimum, maximum : float, optional
+        Limits of the values, which may be reached.
+    largest : float
+        Limit of their size.
+
+    Returns
+    -------
+    ndarray
+        A view of the given array where it has the dtype already.
+
+    Raises
+    ------
+    InputError
+        If it holds anything but finite real numbers within the limits, or has another shape.
+    """
+    given = _plain(value, name)
+    if shape is not None:
+        _check_shape(given.shape, name, shape if isinstance(shape, list) else [shape])
+    found = given if dtype is None else given.astype(dtype, copy=False)
+    _check_values(found, name, minimum, maximum, largest)
+    return found
+
+
+def points(value, name, dim=None, rows=1):
+    """Points as a finite float64 array of shape (n, dim), with at least so many rows; any dimension from 1 if None."""
+    found = array(value, name, shape=("n" if rows else "n or 0", "d" if dim is None else dim))
+    if len(found) < rows:
+        raise InputError(f"{name} must have at least {rows} rows; there are {len(found)}.")
+    return found
+
+
+def images(value, name, pixels=None, *, unit_interval=True):
+    """Images as float32 rows of shape (n, pixels).
+
+    Parameters
+    ----------
+    value : array_like, shape (n, pixels) or (n, *image_shape)
+    name : str
+    pixels : int, optional
+        How many values an image must have.
+    unit_interval : bool
+        Whether they must lie in [0, 1]. What is outside by no more than the rounding of a rescaling is set to 0 or 1.
+
+    Raises
+    ------
+    InputError
+        If they are anything else.
+    """
+    found = _plain(value, name)
+    size = math.prod(found.shape[1:])
+    if found.ndim < 2 or found.size == 0 or size != (pixels or size):
+        asked = f"(n, {pixels or 'pixels'}) or (n, *image_shape), n ≥ 1"
+        raise InputError(f"{name} must have shape {asked}; its shape is {found.shape}.")
+    if unit_interval:
+        found = unit(found, name)
+    else:
+        _check_values(found, name, None, None, LARGEST_PIXEL)
+    return np.ascontiguousarray(found.reshape(len(found), size), dtype=np.float32)
+
+
+def unit(values, name):
+    """An array of values in [0, 1]; what is outside by rounding alone is set to 0 or 1."""
+    _check_values(values, name, None, None, LARGEST)
+    low, high = values.min(), values.max()
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        hint = "divide bytes by 255" if values.dtype.kind in "iu" and low >= 0 and high <= 255 else "rescale them"
+        raise InputError(f"{name} must lie in [0, 1]; its values run from {low:g} to {high:g}: {hint}.")
+    return values if low >= 0 and high <= 1 else values.clip(0, 1)
+
+
+def labels(value, name, n):
+    """Classes of n examples as an int64 array of shape (n,); any integers will do."""
+    found = _plain(value, name)
+    if found.shape != (n,) or found.dtype.kind not in "iu":
+        raise InputError(f"{name} must hold {n} integers, shape ({n},); it has {found.dtype} of shape {found.shape}.")
+    if found.size and int(found.max()) > np.iinfo(np.int64).max:
+        raise InputError(f"{name} must fit in 64 bits with a sign; it holds {found.max()}. Number the classes from 0.")
+    return found.astype(np.int64, copy=False)
+
+
+def device(value, name="device"):
+    """A torch device that exists here."""
+    import torch
+
+    try:
+        found = torch.device(value)
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
+        kinds = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+        raise InputError(f"The {name} {brief(value)} does not exist here; available: {', '.join(kinds)}.") from error
+    return found
+
+
+def brief(what, limit=80):
+    """Foreign content in so many printable characters, for a message."""
+    try:
+        text = repr(what)
+    except Exception:  # a broken object of the user's
+        text = f"a {type(what).__name__}"
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _scalar(value):
+    """What an array or tensor without sides holds; None, which is no number, for one with sides."""
+    if not hasattr(value, "__array__"):
+        return value
+    return value.item() if np.ndim(value) == 0 and not np.ma.is_masked(value) else None
+
+
+def _plain(value, name):
+    """A plain array of real numbers, of any shape and content."""
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise InputError(
+                f"{name} has {np.ma.count_masked(value)} masked values; fill them or leave their rows out."
+            )
+        value = value.data
+    if hasattr(value, "toarray"):
+        raise InputError(f"{name} is sparse ({type(value).__name__}); give {name}.toarray().")
+    if hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
+    try:
+        if isinstance(value, list | tuple) and any(hasattr(part, "detach") for part in value):
+            value = [part.detach().cpu() if hasattr(part, "detach") else part for part in value]
+        found = np.asarray(value)
+    except Exception as error:  # whatever the conversion of a user's object raises
+        why = "its parts have different shapes" if isinstance(error, ValueError) else brief(str(error))
+        raise InputError(f"{name} must be an array of real numbers; {why}.") from error
+    if found.dtype.kind == "c":
+        if np.any(found.imag != 0):
+            raise InputError(
+                f"{name} must be real; it is complex, with imaginary parts up to {_largest(found.imag):.3g}."
+            )
+        found = found.real
+    if found.dtype.kind not in REAL:
+        what = type(value).__name__ if found.ndim == 0 else f"of dtype {found.dtype}"
+        raise InputError(f"{name} must be an array of real numbers; it is {what}, such as {brief(value, 40)}.")
+    return found
+
+
+def _largest(values):
+    with np.errstate(invalid="ignore"):
+        return np.abs(values).max()
+
+
+def _check_shape(found, name, allowed):
+    if not any(_fits(found, shape) for shape in allowed):
+        shapes = " or ".join(f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})" for shape in allowed)
+        raise InputError(f"{name} must have shape {shapes}; its shape is {found}.")
+
+
+def _fits(found, shape):
+    if shape and shape[-1] == "…":
+        shape = shape[:-1]
+        found = found[: len(shape)]
+    sides = {}
+    if len(found) != len(shape):
+        return False
+    for side, asked in zip(found, shape, strict=True):
+        if isinstance(asked, str):
+            if side == 0 and not asked.endswith("or 0"):
+                return False
+            asked = sides.setdefault(asked, side)
+        if side != asked:
+            return False
+    return True
+
+
+def _check_values(values, name, minimum, maximum, largest):
+    if values.size == 0 or values.dtype.kind == "b":
+        return
+    finite = np.isfinite(values)
+    if not finite.all():
+        first = tuple(np.argwhere(~finite)[0].tolist())
+        where = f", the first at {first if len(first) > 1 else first[0]}" if first else ""
+        raise InputError(f"{name} must be finite; {(~finite).sum()} of its values are NaN or infinite{where}.")
+    low, high = values.min(), values.max()
+    if max(-float(low), float(high)) > largest:
+        raise InputError(f"{name} has values up to {max(abs(float(low)), float(high)):.3g} in size; rescale them.")
+    if not (_within(low, minimum, maximum) and _within(high, minimum, maximum)):
+        limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
+        raise InputError(f"{name} must have values{limits}; they run from {low:g} to {high:g}.")
+
+
+def _within(value, minimum, maximum):
+    return (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
+
+
+def _limits(low, high, least, most, both):
+    if low is not None and high is not None:
+        return f" {both.format(low, high)}"
+    if low is not None:
+        return f" {least.format(low)}"
+    return "" if high is None else f" {most.format(high)}"
