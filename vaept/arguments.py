@@ -70,8 +70,8 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
         What is returned; None keeps the given one.
     minimum, maximum : float, optional
         Limits of the values, which may be reached.
-    largest : float
-        Limit of their size.
+    largest : float or None
+        Limit of their size; None lets all values pass, NaN and infinities too.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def _fits(found, shape):
 
 
 def _check_values(values, name, minimum, maximum, largest):
-    if values.size == 0 or values.dtype.kind == "b":
+    if values.size == 0 or values.dtype.kind == "b" or largest is None:
         return
     finite = np.isfinite(values)
     if not finite.all():
