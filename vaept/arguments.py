@@ -17,6 +17,7 @@ LARGEST = 1e100  # in size, of any number: its square and cube are still finite
 LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
 ROUNDING = 1e-6  # how far beyond 0 and 1 a rescaling in single precision may leave a value
 LARGEST_PIXEL = 1e15  # of images that need not lie in [0, 1]: sums of their squares are finite in single precision
+MOST_NUMBERS = 2**28  # in one array: 2 GiB
 REAL = "fiub"  # kinds of dtype that hold real numbers
 
 
@@ -146,6 +147,12 @@ def labels(value, name, n):
     if found.size and int(found.max()) > np.iinfo(np.int64).max:
         raise InputError(f"{name} must fit in 64 bits with a sign; it holds {found.max()}. Number the classes from 0.")
     return found.astype(np.int64, copy=False)
+
+
+def memory(n_numbers, what):
+    """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
+    if n_numbers > MOST_NUMBERS:
+        raise InputError(f"{what} would hold {n_numbers:.3g} numbers, {n_numbers / 2**27:.3g} GiB; ask for fewer.")
 
 
 def device(value, name="device"):

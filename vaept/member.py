@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from vaept import spectrum
+from vaept import arguments, spectrum
 from vaept.aggregate import AggregatePosterior
 from vaept.ensemble import Ensemble, as_images
 from vaept.errors import InputError
-from vaept.freeenergy import FreeEnergy, as_points
+from vaept.freeenergy import FreeEnergy
 
 COMPONENTS = 10_000  # of the aggregate posterior, at most
 HELD_OUT = 2_000  # points that choose the blur
@@ -81,7 +81,7 @@ class Member:
 
     def decode(self, latents):
         """Mean images of latents (m, d), shape (m, *image_shape); raises InputError if they are anything else."""
-        z = torch.tensor(as_points(latents, self.model.latent_dim, "latents"), dtype=torch.float32)
+        z = torch.tensor(arguments.points(latents, "latents", self.model.latent_dim), dtype=torch.float32)
         with torch.no_grad():
             return self.model.decode(z).numpy().reshape(-1, *self.image_shape)
 

@@ -96,6 +96,8 @@ def degrees_to_try(copies, dim, n_levels, degree):
             f"degree {least} in {dim} dimensions has {math.comb(dim + least, least)} functions, too few for "
             f"{n_levels} levels."
         )
+    if copies.values == 1 < copies.all_rows:
+        raise InputError(f"Coordinate {copies.coordinate} of the samples is constant; leave it out.")
     if copies.values < copies.all_rows and least > most_powers:
         raise InputError(
             f"Coordinate {copies.coordinate} of the samples has in effect {copies.values} distinct values, too few for "

@@ -22,7 +22,6 @@ from vaept.errors import InputError
 MAX_DIM = 10  # the grids of a potential or a density grow as 4^d at least
 MAX_LEVELS = 500  # the solvers' time grows with their square
 MAX_BOOTSTRAP = 10_000
-MAX_VALUES = 2**28  # in one array: 2 GiB
 
 
 @dataclass(frozen=True)
@@ -288,10 +287,7 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
         )
     levels, mix, residuals, stiffness, mass, sizes = parts
     intervals = None
-    if bootstrap * len(levels) ** 2 > MAX_VALUES:
-        raise InputError(
-            f"{bootstrap} resamples of {len(levels)} levels need too much memory; ask for fewer of either."
-        )
+    arguments.memory(bootstrap * len(levels) ** 2, f"{bootstrap} resamples of {len(levels)} levels")
     if bootstrap:
         blocks = [mix[:, 1:].T @ part @ mix[:, 1:] for part in (stiffness, mass)]
         intervals = sampled.intervals_of(levels, *blocks, sizes, bootstrap, generator)[:n_levels]
