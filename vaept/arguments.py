@@ -149,6 +149,13 @@ def labels(value, name, n):
     return found.astype(np.int64, copy=False)
 
 
+def function(value, name, of):
+    """The value itself, if it can be called."""
+    if not callable(value):
+        raise InputError(f"{name} must be a function of {of}; it is {brief(value)}.")
+    return value
+
+
 def memory(n_numbers, what):
     """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
     if n_numbers > MOST_NUMBERS:
