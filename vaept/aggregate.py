@@ -78,6 +78,10 @@ class AggregatePosterior:
         ndarray of int
             Rows of `mean`.
         """
+        low, high = (
+            arguments.array(each, name, shape=self.mean[0].shape) for each, name in ((low, "low"), (high, "high"))
+        )
+        share = arguments.number(share, "share", above=0, below=1)
         centre, half = (high + low) / 2, (high - low) / 2
         distance = np.abs(self.mean - centre)
         peak = -0.5 * np.log(2 * np.pi * self.variance).sum(1)

@@ -297,14 +297,14 @@ def metastable_states(functions, n_states, *, seed=0):
     if f.shape[1] < n_states:
         raise InputError(f"functions must have at least n_states = {n_states} columns; there are {f.shape[1]}.")
     if np.ptp(f[:, 0]) > 1e-6 * np.abs(f[:, 0]).max():
-        raise InputError("The first function must be constant, the equilibrium; give the modes from the slowest on.")
+        raise InputError("The first of functions must be constant, the equilibrium; give modes from the slowest on.")
     if n_states == 1:
         return np.zeros(len(f), dtype=int)
     rows = f[:, 1:n_states]
     rows = np.clip(rows, *np.quantile(rows, [0.001, 0.999], axis=0))
     corners = _corners(rows, n_states)
     if corners is None:
-        raise InputError(f"The functions do not tell {n_states} states apart; ask for fewer.")
+        raise InputError(f"The functions do not tell {n_states} states apart; lower n_states.")
     labels = KMeans(n_states, init=rows[corners], n_init=1, random_state=seed).fit_predict(rows)
     order = np.argsort(-np.bincount(labels, minlength=n_states), kind="stable")
     return np.argsort(order)[labels]
