@@ -351,10 +351,10 @@ class _Walk:
             z = self.positions + 0.5 * (drift - 0.5 * self.step * ahead) + noise
             self.slope = self._gradient(z)
         except InputError as error:
+            good = 0.2 / max(self.curvature, 1e-300)
             raise InputError(
-                f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below "
-                f"{0.2 / self.curvature:.2g}, a fifth of the inverse of the largest curvature at the starts, is likely "
-                "to do."
+                f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below {good:.2g}, a "
+                "fifth of the inverse of the largest curvature at the starts, is likely to do."
             ) from error
         self.positions = z
 

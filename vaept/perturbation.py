@@ -171,7 +171,7 @@ def resum(coefficients, coupling):
         a value exceeds the range of float64.
     """
     c = arguments.array(coefficients, "coefficients", shape=("order + 1",), largest=np.finfo(float).max)
-    coupling = arguments.array(coupling, "coupling")
+    coupling = arguments.array(coupling, "coupling", shape=[(), ("n", "…")])
     with np.errstate(all="ignore"):
         value, degrees = _pade(c, coupling)
         terms = c * coupling[..., None] ** np.arange(c.size)
