@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import vaept
-from vaept import arguments, book, datasets, machines
+from vaept import arguments, book, codepaths, datasets, machines
 from vaept.claims import MEMBERS, as_markdown, as_text, changes, ledger, outdated, shown
 from vaept.degeneracy import compare
 from vaept.errors import InputError, VaeptError
@@ -297,9 +297,9 @@ def publish(profile, results, jobs, device, store):
 @click.option("--profile", default="digits", show_default=True, metavar="P", help=f"One of {', '.join(profiles())}.")
 @click.option(
     "--paths",
-    default=",".join(machines.CODE_PATHS),
+    default=",".join(codepaths.CODE_PATHS),
     metavar="A,B,…",
-    help=f"Code paths, of {', '.join(machines.CODE_PATHS)}. [default: all]",
+    help=f"Code paths, of {', '.join(codepaths.CODE_PATHS)}. [default: all]",
 )
 @click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Write here. [default: results]")
 @jobs_option
@@ -325,7 +325,7 @@ def spread(profile, paths, results, jobs, store):
     names = list(dict.fromkeys(name.strip() for name in paths.split(",") if name.strip()))
     ensure_writable(root / profile)
     with lock(root / profile / ".lock"):
-        found = machines.measure(chosen, names, store=store, results=root / profile, jobs=jobs, report=click.echo)
+        found = codepaths.measure(chosen, names, store=store, results=root / profile, jobs=jobs, report=click.echo)
     if found is None:
         raise InputError("No code path could be run: see above, or choose others with --paths.")
     published = []
