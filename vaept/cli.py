@@ -163,7 +163,7 @@ def _main_numbers(record, d):
 
 
 def _carry_out(study, times):
-    """Make every ensemble of a study and its evaluation, with a line for each, once it is sure that the data allow it."""
+    """Make every ensemble of a study and its evaluation, with a line for each, if the data allow the whole study."""
     study.check()
     runs = study.everything()
     for number, (name, how) in enumerate(runs, start=1):

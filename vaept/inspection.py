@@ -4,6 +4,8 @@ What is left out is decided by `vaept.measures.left_out` and what is refused by 
 study asks.
 """
 
+import warnings
+
 import numpy as np
 
 from vaept.errors import InputError
@@ -29,11 +31,16 @@ def refusal(dataset, profile):
     order = np.random.default_rng(0).permutation(len(x))
     parts = [order] if len(x) > LOOKED_AT else [order, *np.array_split(order, 2)]
     try:
-        for rows in parts:
-            pca_field(x[rows], d)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of signs that hang on little, which a study measures
+            for rows in parts:
+                pca_field(x[rows], d)
     except InputError as error:
-        what = "The training images" if len(rows) == len(x) else "Half of the training images, drawn at random,"
-        return f"{what} cannot make the fields of the profile {profile.name}, which need {d} components: {error}"
+        what = "The training images vary" if len(rows) == len(x) else "A random half of the training images varies"
+        return (
+            f"{what} in too few directions for the profile {profile.name}, whose models and fields have {d} coordinates "
+            f"({str(error).partition(';')[0]}). Give more images that differ, with {d} values at least."
+        )
     return ""
 
 
