@@ -8,6 +8,8 @@ without masked values are read as arrays; complex numbers without an imaginary p
 
 import math
 import numbers
+import os
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +30,16 @@ def integer(value, name, minimum=None, maximum=None):
         limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
         raise InputError(f"{name} must be an integer{limits}; it is {brief(given)}.")
     return int(value)
+
+
+def integers(value, name, minimum=1, *, fewest=1):
+    """A tuple of integers of at least `minimum`, such as the sides of an image; a single one is a tuple of one."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple | range) and len(value) >= fewest:
+        return tuple(integer(each, f"{name}[{place}]", minimum) for place, each in enumerate(value))
+    if isinstance(value, list | tuple | range):
+        raise InputError(f"{name} must hold at least {fewest} integers; it holds {len(value)}.")
+    return (integer(value, name, minimum),)
 
 
 def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
@@ -52,6 +64,14 @@ def choice(value, name, known):
     """The value itself, if it is one of the `known` words."""
     if not (isinstance(value, str) and value in known):
         raise InputError(f"{name} must be one of {', '.join(map(str, known))}; it is {brief(value)}.")
+    return value
+
+
+def instance(value, name, kind):
+    """The value itself, if it is an object of a class of this package, or of one of several."""
+    if not isinstance(value, kind):
+        kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f"{name} must be of the class {kinds}; it is {brief(value, 40)} ({type(value).__name__}).")
     return value
 
 
@@ -138,14 +158,38 @@ def unit(values, name):
     return values if low >= 0 and high <= 1 else values.clip(0, 1)
 
 
-def labels(value, name, n):
-    """Classes of n examples as an int64 array of shape (n,); any integers will do."""
+def labels(value, name, n=None):
+    """Classes of n examples, or of any number, as an int64 array of shape (n,); any integers will do."""
     found = _plain(value, name)
-    if found.shape != (n,) or found.dtype.kind not in "iu":
+    n = len(found) if n is None and found.ndim else n
+    if found.shape != (n,) or n == 0 or found.dtype.kind not in "iu":
         raise InputError(f"{name} must hold {n} integers, shape ({n},); it has {found.dtype} of shape {found.shape}.")
     if found.size and int(found.max()) > np.iinfo(np.int64).max:
         raise InputError(f"{name} must fit in 64 bits with a sign; it holds {found.max()}. Number the classes from 0.")
     return found.astype(np.int64, copy=False)
+
+
+def path(value, name):
+    """A Path of a str or of an object that stands for one."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
+        raise InputError(f"{name} must be a path, a str or a Path; it is {brief(value)}.")
+    return Path(value)
+
+
+def tensor(value, name, shape):
+    """The tensor itself, if it is in single precision or less and of shape (n, width) or (…, width), as a module needs.
+
+    Its values are not looked at: that is the business of those who take arrays.
+    """
+    import torch
+
+    sides = 2 if shape[0] == "n" else getattr(value, "ndim", 0)
+    if not (isinstance(value, torch.Tensor) and value.shape[-1:] == shape[-1:] and value.ndim == sides):
+        found = f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else brief(value, 40)
+        raise InputError(f"{name} must be a tensor of shape ({shape[0]}, {shape[-1]}); it is {found}.")
+    if not value.is_floating_point() or value.dtype == torch.float64:
+        raise InputError(f"{name} must be a tensor of float32; it is one of {value.dtype}. Give {name}.float().")
+    return value
 
 
 def device(value, name="device"):

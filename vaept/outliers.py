@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from vaept import arguments
 from vaept.ensemble import as_images
 from vaept.errors import InputError
 from vaept.evaluation import elbo
@@ -46,13 +47,15 @@ def plant(images, image_shape, *, share=0.05, seed=0):
     InputError
         If the images are not of that shape or not in [0, 1], or the share leaves fewer than three images or all.
     """
+    image_shape = arguments.integers(image_shape, "image_shape")
     original = as_images(images, math.prod(image_shape)).numpy().reshape(-1, *image_shape)
-    n, planted = len(original), round(share * len(original)) if np.isfinite(share) else 0
+    share = arguments.number(share, "share", 0, 1)
+    n, planted = len(original), round(share * len(original))
     if not len(KINDS) <= planted < n:
         raise InputError(
             f"A share of {share} of {n} images is {planted}: at least {len(KINDS)}, and not all, can be planted."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(arguments.seed(seed))
     rows = rng.choice(n, planted, replace=False)
     others = (rows + rng.integers(1, n, size=planted)) % n
     kind = np.full(n, "", dtype=f"<U{max(map(len, KINDS))}")
@@ -130,11 +133,13 @@ def precision_at_k(score, planted):
     Raises
     ------
     InputError
-        If the shapes differ, a score is not a number, or there are no outliers or nothing else.
+        If the shapes differ, a score is not finite, or there are no outliers or nothing else.
     """
-    score, planted = np.asarray(score, dtype=float), np.asarray(planted, dtype=bool)
-    if score.ndim != 1 or score.shape != planted.shape or np.isnan(score).any():
-        raise InputError(f"Each image needs a score and whether it was planted: {score.shape} and {planted.shape}.")
+    score = arguments.array(score, "score", shape=("n",))
+    planted = arguments.array(planted, "planted", shape=score.shape, minimum=0, maximum=1)
+    if not np.isin(planted, (0, 1)).all():
+        raise InputError("planted must say of each image whether it was planted: true or false, 1 or 0.")
+    planted = planted.astype(bool)
     k = int(planted.sum())
     if k in (0, len(planted)):
         raise InputError(f"{k} of {len(planted)} images are outliers; some must be, and some not.")
