@@ -180,4 +180,3 @@ def _grid(image_shape):
 def _pictures(images, image_shape):
     """Checked images as a tensor (n, 1, rows, columns)."""
     return as_images(images, math.prod(image_shape)).reshape(-1, 1, *_grid(image_shape))
-

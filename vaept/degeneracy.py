@@ -162,9 +162,10 @@ def turned_posterior(mean, variance, angle, plane=(0, 1)):
     """
     mean = arguments.points(mean, "mean")
     variance = arguments.array(variance, "variance", shape=mean.shape, minimum=SMALLEST_VARIANCE)
-    first, second = arguments.integers(plane, "plane", 0, fewest=2)[:2]
-    if first == second or max(first, second) >= mean.shape[1]:
-        raise InputError(f"plane must be two different coordinates from 0 to {mean.shape[1] - 1}; it is {plane!r}.")
+    plane = arguments.integers(plane, "plane", 0)
+    if len(plane) != 2 or plane[0] == plane[1] or max(plane) >= mean.shape[1]:
+        raise InputError(f"plane must be two different coordinates from 0 to {mean.shape[1] - 1}; it is {plane}.")
+    first, second = plane
     angle = arguments.number(angle, "angle")
     rotation = np.eye(mean.shape[1])
     rotation[first, first] = rotation[second, second] = np.cos(angle)

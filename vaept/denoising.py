@@ -53,9 +53,8 @@ def add_noise(images, noise, seed):
     InputError
         If the images are no finite numbers of at most 10⁹, or the noise or the seed is out of range.
     """
-    x, noise = _rows(images, "images"), arguments.number(noise, "noise", *NOISE_RANGE)
-    noisy = x + noise * np.random.default_rng(arguments.seed(seed)).standard_normal(x.shape)
-    return noisy.reshape(np.shape(images))
+    x, noise = _images(images, "images"), arguments.number(noise, "noise", *NOISE_RANGE)
+    return x + noise * np.random.default_rng(arguments.seed(seed)).standard_normal(x.shape)
 
 
 @plain_torch()
@@ -85,13 +84,14 @@ def denoise(model, noisy, noise, *, n_steps=STEPS):
         If the images do not fit the model or are not finite, or `noise` or `n_steps` is out of range.
     """
     model, noise = arguments.instance(model, "model", VAE), arguments.number(noise, "noise", *NOISE_RANGE)
-    y = torch.tensor(_rows(noisy, "noisy", model.pixels), dtype=torch.float32)
+    noisy = _images(noisy, "noisy", model.pixels)
+    y = torch.tensor(np.ascontiguousarray(noisy.reshape(len(noisy), -1), dtype=np.float32))
     n_steps = arguments.integer(n_steps, "n_steps", 0, MAX_STEPS)
     with torch.no_grad():
         z = model.posterior(y.clamp(0, 1)).mean
         if n_steps:
             z = _most_probable(model, y, noise, z, n_steps)
-        return model.decode(z).numpy().reshape(np.shape(noisy))
+        return model.decode(z).numpy().reshape(noisy.shape)
 
 
 def _most_probable(model, y, noise, encoded, n_steps):
@@ -132,8 +132,8 @@ def median(noisy, image_shape):
     InputError
         If the images are not of that shape or not finite.
     """
-    y = _as_pictures(noisy, "noisy", image_shape)
-    return filters.median(y, np.ones((1, 3, 3))).clip(0, 1).reshape(np.shape(noisy))
+    y, shape = _as_pictures(noisy, "noisy", image_shape)
+    return filters.median(y, np.ones((1, 3, 3))).clip(0, 1).reshape(shape)
 
 
 def wavelet(noisy, image_shape, noise):
@@ -141,11 +141,12 @@ def wavelet(noisy, image_shape, noise):
 
     Parameters and errors are those of `median` and `denoise`; so is the result, in float64 and within [0, 1].
     """
-    y, noise = _as_pictures(noisy, "noisy", image_shape), arguments.number(noise, "noise", *NOISE_RANGE)
+    (y, shape), noise = _as_pictures(noisy, "noisy", image_shape), arguments.number(noise, "noise", *NOISE_RANGE)
     how = {"wavelet": WAVELET, "wavelet_levels": pywt.dwt_max_level(min(y.shape[1:]), WAVELET), "mode": "soft"}
     how |= {"method": "BayesShrink", "sigma": noise, "rescale_sigma": False}
-    restored = np.stack([restoration.denoise_wavelet(image, **how) for image in y])
-    return restored.clip(0, 1).reshape(np.shape(noisy))
+    with np.errstate(over="ignore"):  # the threshold of an image without content
+        restored = np.stack([restoration.denoise_wavelet(image, **how) for image in y])
+    return restored.clip(0, 1).reshape(shape)
 
 
 def psnr(clean, restored):
@@ -164,7 +165,8 @@ def psnr(clean, restored):
     InputError
         If the shapes differ or values are not finite.
     """
-    x, r = _rows(clean, "clean"), _rows(restored, "restored")
+    x, r = _images(clean, "clean"), _images(restored, "restored")
+    x, r = x.reshape(len(x), -1), r.reshape(len(r), -1)
     _check_equal(x, r)
     with np.errstate(divide="ignore"):
         return np.array([metrics.peak_signal_noise_ratio(*pair, data_range=1) for pair in zip(x, r, strict=True)])
@@ -188,7 +190,7 @@ def ssim(clean, restored, image_shape):
     InputError
         If the images are not of that shape or not finite.
     """
-    x, r = _as_pictures(clean, "clean", image_shape), _as_pictures(restored, "restored", image_shape)
+    (x, _), (r, _) = _as_pictures(clean, "clean", image_shape), _as_pictures(restored, "restored", image_shape)
     _check_equal(x, r)
     pairs = zip(x, r, strict=True)
     return np.array([metrics.structural_similarity(*pair, win_size=WINDOW, data_range=1) for pair in pairs])
@@ -224,12 +226,12 @@ def measure(member):
     return found
 
 
-def _rows(images, name, pixels=None):
-    """Images as float64 rows (n, pixels); raises InputError, with their `name`, unless they are that and finite."""
+def _images(images, name, pixels=None):
+    """Images as float64 of whatever shape; raises InputError, with their `name`, unless they are that and finite."""
     x = arguments.array(images, name, shape=("n", "pixels", "…"), largest=LARGEST)
     if x.size == 0 or pixels not in (None, math.prod(x.shape[1:])):
         raise InputError(f"{name} must be images of shape (n, {pixels or 'pixels'}), n ≥ 1; theirs is {x.shape}.")
-    return x.reshape(len(x), -1)
+    return x
 
 
 def _is_picture(image_shape):
@@ -237,13 +239,14 @@ def _is_picture(image_shape):
 
 
 def _as_pictures(images, name, image_shape):
+    """Images as float64 of shape (n, *image_shape), and the shape that they had."""
     image_shape = arguments.integers(image_shape, "image_shape")
     if not _is_picture(image_shape):
         raise InputError(f"image_shape must be two numbers of at least {WINDOW} pixels; it is {image_shape}.")
-    return _rows(images, name, math.prod(image_shape)).reshape(-1, *image_shape)
+    x = _images(images, name, math.prod(image_shape))
+    return x.reshape(-1, *image_shape), x.shape
 
 
 def _check_equal(clean, restored):
     if clean.shape != restored.shape:
         raise InputError(f"clean and restored must be the same images; they are {clean.shape} and {restored.shape}.")
-

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,8 +10,10 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.model import LIKELIHOODS, VAE
 from vaept.potentials import POTENTIALS, Schedule, couplings
+from vaept.processes import plain_torch
 from vaept.storage import read_tensors, reading, write_tensors
 
+LARGEST_LATENT = 1e12  # what a decoder makes of it is finite in single precision
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -154,6 +155,7 @@ class Ensemble:
         history = History(*(getattr(self.history, term.name)[:n] for term in fields(History)))
         return replace(self, seeds=self.seeds[:n], members=self.members[:n], history=history)
 
+    @plain_torch()
     def posterior(self, images):
         """Means and variances of q(z|x) of every member.
 
@@ -179,6 +181,7 @@ class Ensemble:
             torch.stack([log_variance for _, log_variance in parts]).exp().numpy(),
         )
 
+    @plain_torch()
     def decode(self, latents):
         """Mean images of latents.
 
@@ -196,15 +199,10 @@ class Ensemble:
         InputError
             If the latents have another shape or are not finite.
         """
-        z = np.asarray(latents, dtype=np.float32)
         d, members = self.settings.latent_dim, len(self.members)
-        if z.ndim not in (2, 3) or z.shape[-1] != d or (z.ndim == 3 and len(z) != members):
-            raise InputError(f"latents must have shape (m, {d}) or ({members}, m, {d}); they have {z.shape}.")
-        if not np.isfinite(z).all():
-            raise InputError("latents must be finite; some are NaN or infinite.")
-        z = np.broadcast_to(z, (members, *z.shape[-2:]))
+        z = as_latents(latents, [("n", d), (members, "n", d)]).expand(members, -1, d)
         with torch.no_grad():
-            x = [member.decode(torch.tensor(own)) for member, own in zip(self.members, z, strict=True)]
+            x = [member.decode(own) for member, own in zip(self.members, z, strict=True)]
         return torch.stack(x).numpy().reshape(members, -1, *self.image_shape)
 
     def save(self, path):
@@ -219,9 +217,10 @@ class Ensemble:
             "image_shape": self.image_shape,
             "data_checksum": self.data_checksum,
         }
-        write_tensors(Path(path), "ensemble", header, tensors)
+        write_tensors(path, "ensemble", header, tensors)
 
     @classmethod
+    @plain_torch()
     def load(cls, path):
         """Read an ensemble that `save` wrote.
 
@@ -232,7 +231,7 @@ class Ensemble:
         DamagedFileError
             If the file was truncated or altered, or another version of the package wrote it.
         """
-        header, tensors = read_tensors(Path(path), "ensemble")
+        header, tensors = read_tensors(path, "ensemble")
         with reading(path, "ensemble"):
             settings, pixels = Settings(**header["settings"]), header["pixels"]
             seeds = tuple(Seed.of(Seed(**seed)) for seed in header["seeds"])
@@ -276,10 +275,10 @@ def filled(new_network, weights):
 
 def as_images(images, pixels):
     """Images as a float32 tensor of shape (n, pixels); raises InputError if they are anything else."""
-    x = np.asarray(images)
-    if x.ndim < 2 or len(x) == 0 or math.prod(x.shape[1:]) != pixels:
-        raise InputError(f"images must have shape (n, {pixels}), or the unflattened image shape; they have {x.shape}.")
-    x = x.reshape(len(x), pixels)
-    if x.dtype.kind not in "fiub" or not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
-        raise InputError("images must be finite numbers in [0, 1]; divide bytes by 255.")
-    return torch.tensor(x, dtype=torch.float32)
+    return torch.tensor(arguments.images(images, "images", pixels))
+
+
+def as_latents(latents, shapes):
+    """Latents as a float32 tensor of one of some shapes; raises InputError if they are anything else."""
+    found = arguments.array(latents, "latents", shape=shapes, dtype=np.float32, largest=LARGEST_LATENT)
+    return torch.tensor(np.ascontiguousarray(found))

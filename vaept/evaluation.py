@@ -80,14 +80,19 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
         If the images do not fit the model, the field does not fit the images or is missing, or a number is out of
         range.
     """
-    model, n_samples = arguments.instance(model, "model", VAE), arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES)
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
     x, strength = as_images(images, model.pixels), arguments.number(strength, "strength", 0, 1)
     if strength > 0 and getattr(model.potential, "needs_field", False):
         if field is None:
             raise InputError("The model's prior needs the field of these images: field=the_field.transform(images).")
         field = arguments.array(field, "field", shape=(len(x), "k"), dtype=np.float32, largest=LARGEST_FIELD)
         if field.shape[1] < model.latent_dim:
-            raise InputError(f"field must have shape ({len(x)}, {model.latent_dim} or more); its shape is {field.shape}.")
+            raise InputError(
+                f"field must have shape ({len(x)}, {model.latent_dim} or more); its shape is {field.shape}."
+            )
         field = torch.tensor(field[:, : model.latent_dim])
     generator = torch.Generator().manual_seed(arguments.seed(seed))
     reconstruction, perturbed_kl = torch.zeros(2, len(x), dtype=torch.float64)
@@ -125,7 +130,10 @@ def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0
     InputError
         If the images do not fit the model, the posterior not the images, or the matrix is no rotation.
     """
-    model, n_samples = arguments.instance(model, "model", VAE), arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES)
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
     x, d, how = as_images(images, model.pixels), model.latent_dim, {"dtype": np.float32, "largest": LARGEST_FIELD}
     mean = torch.tensor(arguments.array(mean, "mean", shape=(len(x), d), **how))
     variance = torch.tensor(arguments.array(variance, "variance", shape=(len(x), d), minimum=1e-30, **how))
@@ -166,7 +174,10 @@ def log_likelihood(model, images, *, n_samples=1000, seed=0):
     InputError
         If the images do not fit the model or `n_samples` is no positive integer.
     """
-    model, n_samples = arguments.instance(model, "model", VAE), arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES)
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
     x, generator = as_images(images, model.pixels), torch.Generator().manual_seed(arguments.seed(seed))
     mean, log_variance = model.encode(x)
     result = np.empty(len(x))

@@ -12,7 +12,8 @@ import torch
 
 from vaept import arguments, spectrum
 from vaept.aggregate import AggregatePosterior
-from vaept.ensemble import Ensemble, as_images
+from vaept.datasets import Dataset
+from vaept.ensemble import Ensemble, as_images, as_latents
 from vaept.freeenergy import FreeEnergy
 from vaept.model import VAE
 
@@ -73,7 +74,7 @@ class Member:
         """
         ensemble = arguments.instance(ensemble, "ensemble", Ensemble)
         number = arguments.integer(number, "number", 0, len(ensemble.members) - 1)
-        model = ensemble.members[number]
+        model, dataset = ensemble.members[number], arguments.instance(dataset, "dataset", Dataset)
         images = [as_images(x, model.pixels) for x in (dataset.train, dataset.test)]
         latents = [part for x in images for part in encode(model, x)]
         images = [x.numpy() for x in images]
@@ -81,7 +82,7 @@ class Member:
 
     def decode(self, latents):
         """Mean images of latents (m, d), shape (m, *image_shape); raises InputError if they are anything else."""
-        z = torch.tensor(arguments.points(latents, "latents", self.model.latent_dim), dtype=torch.float32)
+        z = as_latents(latents, [("n", self.model.latent_dim)])
         with torch.no_grad():
             return self.model.decode(z).numpy().reshape(-1, *self.image_shape)
 

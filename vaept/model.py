@@ -15,8 +15,10 @@ from torch import nn
 from torch.nn import functional
 
 from vaept import arguments
+from vaept.errors import InputError
 from vaept.potentials import POTENTIALS, couplings
 
+MAX_WEIGHTS = 5e8  # of the encoder: 2 GB
 LIKELIHOODS = ("bernoulli", "gaussian")
 
 
@@ -101,6 +103,11 @@ class VAE(nn.Module):
         hidden = arguments.integers(hidden, "hidden", fewest=0)
         self.likelihood = arguments.choice(likelihood, "likelihood", LIKELIHOODS)
         self.full_covariance = full_covariance
+        widths = [self.pixels, *hidden, 2 * self.latent_dim]
+        if sum(math.prod(pair) for pair in itertools.pairwise(widths)) > MAX_WEIGHTS:
+            raise InputError(
+                f"pixels, hidden and latent_dim ask for more than {MAX_WEIGHTS:g} weights; take smaller ones."
+            )
         below = self.latent_dim * (self.latent_dim - 1) // 2 if full_covariance else 0
         self.encoder = _perceptron([self.pixels, *hidden, 2 * self.latent_dim + below])
         self.decoder = _perceptron([self.latent_dim, *reversed(hidden), self.pixels])

@@ -47,7 +47,7 @@ def plant(images, image_shape, *, share=0.05, seed=0):
     InputError
         If the images are not of that shape or not in [0, 1], or the share leaves fewer than three images or all.
     """
-    image_shape = arguments.integers(image_shape, "image_shape")
+    images, image_shape = arguments.array(images, "images", dtype=None), arguments.integers(image_shape, "image_shape")
     original = as_images(images, math.prod(image_shape)).numpy().reshape(-1, *image_shape)
     share = arguments.number(share, "share", 0, 1)
     n, planted = len(original), round(share * len(original))
@@ -63,7 +63,7 @@ def plant(images, image_shape, *, share=0.05, seed=0):
     changed = original.copy()
     for row, other in zip(rows, others, strict=True):
         changed[row] = _outlier(kind[row], original[row], original[other])
-    return changed.reshape(np.shape(images)), kind
+    return changed.reshape(images.shape), kind
 
 
 def _outlier(kind, image, other):

@@ -42,6 +42,7 @@ SPARE = 4  # eigenvectors computed beyond those that are wanted
 DOUBTFUL = 1  # standard error by which the sum of the cubed correlations must differ from 0
 DENSE = 2000  # largest operator that is diagonalised densely
 EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is interpolated from
+MANY = 1_000_000  # more neighbours or components than any images can give
 BLOCK = 4096  # images converted to float64 at once
 MAX_EXPONENT = 50.0  # keeps the weight of a remote neighbour above zero
 
@@ -143,7 +144,9 @@ class Field:
         return ((self._raw(self._points(x_new)) - self.centre) / self.spread).astype(np.float32)
 
     def _points(self, x):
-        return _project(arguments.images(x, "x_new", len(self.pixel_mean), unit_interval=False), self.pixel_mean, self.projection)
+        return _project(
+            arguments.images(x, "x_new", len(self.pixel_mean), unit_interval=False), self.pixel_mean, self.projection
+        )
 
     def _raw(self, points):
         if not len(self.references):
@@ -204,7 +207,7 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     UserWarning
         If the graph is in pieces, a sign is not determined, or components form near multiplets.
     """
-    k, seed = arguments.integer(n_neighbors, "n_neighbors", 1), arguments.seed(seed)
+    k, seed = arguments.integer(n_neighbors, "n_neighbors", 1, MANY), arguments.seed(seed)
     x, n_components = _checked(x, n_components)
     m = _landmark_count(landmarks, len(x), len(x))
     if m < max(k, n_components) + 2:
@@ -391,7 +394,7 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
 
 def _checked(x, n_components):
     x = arguments.images(x, "x", unit_interval=False)
-    n_components = arguments.integer(n_components, "n_components", 1)
+    n_components = arguments.integer(n_components, "n_components", 1, MANY)
     distinct = len({hash(row.tobytes()) for row in x})
     if distinct < n_components + 2:
         raise InputError(
