@@ -38,7 +38,7 @@ def test_decode_common_and_own_latents(ensemble, rng):
         (np.zeros((3, 63)), r"shape \(n, 64\)"),
         (np.zeros(64), r"shape \(n, 64\)"),
         (np.zeros((0, 64)), r"shape \(n, 64\)"),
-        (np.full((2, 64), np.nan), "finite numbers"),
+        (np.full((2, 64), np.nan), "images must be finite"),
         (np.full((2, 64), 255), "divide bytes by 255"),
     ],
 )

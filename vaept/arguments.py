@@ -106,9 +106,9 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
     given = _plain(value, name)
     if shape is not None:
         _check_shape(given.shape, name, shape if isinstance(shape, list) else [shape])
-    found = given if dtype is None else given.astype(dtype, copy=False)
-    _check_values(found, name, minimum, maximum, largest)
-    return found
+    most = np.finfo(dtype).max if dtype is not None and np.dtype(dtype).kind == "f" else largest
+    _check_values(given, name, minimum, maximum, min(largest, float(most)))
+    return given if dtype is None else given.astype(dtype, copy=False)
 
 
 def points(value, name, dim=None, rows=1):
@@ -217,9 +217,12 @@ def brief(what, limit=80):
 
 def _scalar(value):
     """What an array or tensor without sides holds; None, which is no number, for one with sides."""
-    if not hasattr(value, "__array__"):
-        return value
-    return value.item() if np.ndim(value) == 0 and not np.ma.is_masked(value) else None
+    if hasattr(value, "__array__"):
+        try:
+            value = value.item() if np.ndim(value) == 0 and not np.ma.is_masked(value) else None
+        except Exception:  # such as of a tensor without content
+            return None
+    return value.real if isinstance(value, complex) and value.imag == 0 else value
 
 
 def _plain(value, name):
@@ -232,10 +235,10 @@ def _plain(value, name):
         value = value.data
     if hasattr(value, "toarray"):
         raise InputError(f"{name} is sparse ({type(value).__name__}); give {name}.toarray().")
-    if hasattr(value, "detach"):  # a tensor
-        value = value.detach().cpu()
-        value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
     try:
+        if hasattr(value, "detach"):  # a tensor
+            value = value.detach().cpu()
+            value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
         if isinstance(value, list | tuple) and any(hasattr(part, "detach") for part in value):
             value = [part.detach().cpu() if hasattr(part, "detach") else part for part in value]
         found = np.asarray(value)
@@ -283,8 +286,9 @@ def _fits(found, shape):
 
 
 def _check_values(values, name, minimum, maximum, largest):
-    if values.size == 0 or values.dtype.kind == "b":
+    if values.size == 0:
         return
+    values = values.astype(np.int8) if values.dtype.kind == "b" else values
     finite = np.isfinite(values)
     if not finite.all():
         first = tuple(np.argwhere(~finite)[0].tolist())

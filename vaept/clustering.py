@@ -11,7 +11,6 @@ from sklearn.mixture import GaussianMixture
 
 from vaept import arguments
 from vaept.dynamics import metastable_states
-from vaept.errors import InputError
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
@@ -49,8 +48,8 @@ def groups(member, n_groups):
         For the first `IMAGES` test images: the metastable states of the landscape, k-means and a mixture of Gaussians.
         Where the modes do not tell so many states apart, there are as many as they do.
     """
-    n_groups = arguments.integer(n_groups, "n_groups", 2)
     latents = member.test_mean[:IMAGES]
+    n_groups = arguments.integer(n_groups, "n_groups", 2, len(latents))
     modes = member.modes(n_groups)
     mixture = GaussianMixture(n_groups, n_init=3, random_state=member.seed)
     return {
@@ -75,13 +74,20 @@ def agreement(labels, found):
 
     Parameters
     ----------
-    labels, found : array, shape (n,)
+    labels, found : array of int, shape (n,)
 
     Returns
     -------
     rand_index, information : float
         The adjusted Rand index, 0 on average for random groups, and the normalised mutual information, from 0 to 1.
+
+    Raises
+    ------
+    InputError
+        If they are no integers, or not of as many images.
     """
+    labels = arguments.labels(labels, "labels")
+    found = arguments.labels(found, "found", len(labels))
     return float(adjusted_rand_score(labels, found)), float(normalized_mutual_info_score(labels, found))
 
 
@@ -96,7 +102,7 @@ def along_mode(values, energies, n_frames=9):
     values, energies : array, shape (n,)
         An eigenfunction and the free energy at the points.
     n_frames : int
-        Windows.
+        Windows; from 2 to n.
 
     Returns
     -------
@@ -108,14 +114,11 @@ def along_mode(values, energies, n_frames=9):
     InputError
         If the shapes differ or there are fewer points than frames.
     """
-    values, energies = np.asarray(values, dtype=float), np.asarray(energies, dtype=float)
-    if values.ndim != 1 or values.shape != energies.shape or len(values) < n_frames:
-        raise InputError(
-            f"values and energies must both have shape (n,), n ≥ {n_frames}; they have {values.shape} and "
-            f"{energies.shape}."
-        )
+    values = arguments.array(values, "values", shape=("n",))
+    energies = arguments.array(energies, "energies", shape=values.shape)
+    n_frames = arguments.integer(n_frames, "n_frames", 2, len(values))
     order, width = np.argsort(values, kind="stable"), max(1, len(values) // TAIL)
-    first = np.linspace(0, len(values) - width, arguments.integer(n_frames, "n_frames", 2)).round().astype(int)
+    first = np.linspace(0, len(values) - width, n_frames).round().astype(int)
     windows = order[first[:, None] + np.arange(width)]
     return windows[np.arange(len(first)), energies[windows].argmin(axis=1)]
 

@@ -3,7 +3,6 @@
 import itertools
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from vaept.potentials import POTENTIALS, Schedule, couplings
 from vaept.processes import plain_torch
 from vaept.storage import read_tensors, reading, write_tensors
 
+LARGEST_LATENT = 1e12  # what a decoder makes of it is finite in single precision
 PRECISIONS = ("float32", "bfloat16")
 MOST = {"latent_dim": 10_000, "epochs": 1_000_000, "batch_size": 2**31 - 1}
 FASTEST = 1e6  # learning rate
-LARGEST_LATENT = 1e15  # in size, as of pixels: their squares are finite in single precision
 
 
 @dataclass(frozen=True)
@@ -170,6 +169,7 @@ class Ensemble:
         history = History(*(getattr(self.history, term.name)[:n] for term in fields(History)))
         return replace(self, seeds=self.seeds[:n], members=self.members[:n], history=history)
 
+    @plain_torch()
     def posterior(self, images):
         """Means and variances of q(z|x) of every member.
 
@@ -195,6 +195,7 @@ class Ensemble:
             torch.stack([log_variance for _, log_variance in parts]).exp().numpy(),
         )
 
+    @plain_torch()
     def decode(self, latents):
         """Mean images of latents.
 
@@ -213,10 +214,9 @@ class Ensemble:
             If the latents have another shape or are not finite.
         """
         d, members = self.settings.latent_dim, len(self.members)
-        z = arguments.array(latents, "latents", shape=[("m", d), (members, "m", d)], largest=LARGEST_LATENT)
-        z = np.broadcast_to(z.astype(np.float32), (members, *z.shape[-2:]))
         with plain_torch(), torch.no_grad():
-            x = [member.decode(torch.tensor(own)) for member, own in zip(self.members, z, strict=True)]
+            z = as_latents(latents, [("n", d), (members, "n", d)]).expand(members, -1, d)
+            x = [member.decode(own) for member, own in zip(self.members, z, strict=True)]
         return torch.stack(x).numpy().reshape(members, -1, *self.image_shape)
 
     def save(self, path):
@@ -231,9 +231,10 @@ class Ensemble:
             "image_shape": self.image_shape,
             "data_checksum": self.data_checksum,
         }
-        write_tensors(Path(path), "ensemble", header, tensors)
+        write_tensors(path, "ensemble", header, tensors)
 
     @classmethod
+    @plain_torch()
     def load(cls, path):
         """Read an ensemble that `save` wrote.
 
@@ -244,7 +245,7 @@ class Ensemble:
         DamagedFileError
             If the file was truncated or altered, or another version of the package wrote it.
         """
-        header, tensors = read_tensors(Path(path), "ensemble")
+        header, tensors = read_tensors(path, "ensemble")
         with reading(path, "ensemble"):
             settings, pixels = Settings(**header["settings"]), header["pixels"]
             seeds = tuple(Seed.of(Seed(**seed)) for seed in header["seeds"])
@@ -289,3 +290,9 @@ def filled(new_network, weights):
 def as_images(images, pixels):
     """Images as a float32 tensor of shape (n, pixels); raises InputError if they are anything else."""
     return torch.tensor(arguments.images(images, "images", pixels), device="cpu")
+
+
+def as_latents(latents, shapes):
+    """Latents as a float32 tensor of one of some shapes; raises InputError if they are anything else."""
+    found = arguments.array(latents, "latents", shape=shapes, dtype=np.float32, largest=LARGEST_LATENT)
+    return torch.tensor(np.ascontiguousarray(found))

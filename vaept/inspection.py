@@ -38,7 +38,7 @@ def refusal(dataset, profile):
     except InputError as error:
         what = "The training images vary" if len(rows) == len(x) else "A random half of the training images varies"
         return (
-            f"{what} in too few directions for the profile {profile.name}, whose models and fields have {d} coordinates "
+            f"{what} in too few directions for the profile {profile.name}, which asks for {d} coordinates "
             f"({str(error).partition(';')[0]}). Give more images that differ, with {d} values at least."
         )
     return ""

@@ -69,13 +69,14 @@ def plant(images, image_shape, *, share=SHARE, seed=0):
         If the images are not of that shape or not in [0, 1], are too small to be cut, or the share leaves fewer than
         three images or all.
     """
-    sides = [arguments.integer(side, "a side of image_shape", 1) for side in image_shape]
-    sides = [side for side in sides if side > 1] or [1]
+    images, image_shape = arguments.array(images, "images", dtype=None), arguments.integers(image_shape, "image_shape")
+    sides = [side for side in image_shape if side > 1] or [1]
     original = as_images(images, math.prod(sides)).numpy().reshape(-1, *sides)
-    n, planted = len(original), round(share * len(original)) if np.isfinite(share) else 0
+    share = arguments.number(share, "share", 0, 1)
+    n, planted = len(original), round(share * len(original))
     if reason := _lacking(n, sides, share):
         raise InputError(reason)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(arguments.seed(seed))
     rows = rng.choice(n, planted, replace=False)
     others = (rows + rng.integers(1, n, size=planted)) % n
     kind = np.full(n, "", dtype=f"<U{max(map(len, KINDS))}")
@@ -84,7 +85,7 @@ def plant(images, image_shape, *, share=SHARE, seed=0):
     for row, other in zip(rows, others, strict=True):
         changed[row] = _outlier(kind[row], original[row], original[other])
     kind[(changed == original).reshape(n, -1).all(axis=1)] = ""
-    return changed.reshape(np.shape(images)), kind
+    return changed.reshape(images.shape), kind
 
 
 def _outlier(kind, image, other):
@@ -154,11 +155,13 @@ def precision_at_k(score, planted):
     Raises
     ------
     InputError
-        If the shapes differ, a score is not a number, or there are no outliers or nothing else.
+        If the shapes differ, a score is not finite, or there are no outliers or nothing else.
     """
-    score, planted = np.asarray(score, dtype=float), np.asarray(planted, dtype=bool)
-    if score.ndim != 1 or score.shape != planted.shape or np.isnan(score).any():
-        raise InputError(f"Each image needs a score and whether it was planted: {score.shape} and {planted.shape}.")
+    score = arguments.array(score, "score", shape=("n",))
+    planted = arguments.array(planted, "planted", shape=score.shape, minimum=0, maximum=1)
+    if not np.isin(planted, (0, 1)).all():
+        raise InputError("planted must say of each image whether it was planted: true or false, 1 or 0.")
+    planted = planted.astype(bool)
     k = int(planted.sum())
     if k in (0, len(planted)):
         raise InputError(f"{k} of {len(planted)} images are outliers; some must be, and some not.")

@@ -232,21 +232,18 @@ def orient(latents, field, *, coupling=1.0, group="orthogonal"):
     InputError
         If the shapes do not fit, a value is not finite, or the group is unknown.
     """
-    z = np.asarray(latents, dtype=float)
+    z = arguments.array(latents, "latents", shape=[("members", "n", "d"), ("n", "d")])
     z = z[None] if z.ndim == 2 else z
-    if z.ndim != 3 or z.size == 0 or not np.isfinite(z).all():
-        raise InputError(f"latents must be finite, of shape (members, n, d) or (n, d); their shape is {z.shape}.")
     _, n, d = z.shape
-    u = np.asarray(field, dtype=float)
-    if u.ndim != 2 or len(u) != n or u.shape[1] < d or not np.isfinite(u).all():
-        raise InputError(f"field must be finite, of shape ({n}, {d} or more); its shape is {u.shape}.")
-    if group not in ("orthogonal", "signed permutation"):
-        raise InputError(f'group must be "orthogonal" or "signed permutation"; it is {group!r}.')
+    u = arguments.array(field, "field", shape=(n, "k"))
+    if u.shape[1] < d:
+        raise InputError(f"field must have shape ({n}, {d} or more); its shape is {u.shape}.")
+    group = arguments.choice(group, "group", ("orthogonal", "signed permutation"))
     pull = u[:, :d] * couplings(coupling, d)
     moments = np.einsum("nk,mnj->mkj", pull - pull.mean(axis=0), z) / n
     left, strength, right = np.linalg.svd(moments)
     matrix = left @ right if group == "orthogonal" else np.stack([_signed_permutation(m) for m in moments])
-    weak = strength[:, -1] < 0.01 * strength[:, 0]
+    weak = strength[:, -1] <= 0.01 * strength[:, 0]
     if weak.any():
         warnings.warn(
             f"The field hardly holds some direction of members {np.flatnonzero(weak).tolist()} (from 0): their "
