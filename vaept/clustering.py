@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 from vaept import arguments
 from vaept.dynamics import metastable_states
+from vaept.errors import InputError
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode

@@ -340,7 +340,8 @@ class _Trainer:
                 group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
             noise = torch.randn(len(rows), self.settings.latent_dim, generator=self.noise).to(self.device)
             field = None if self.field is None else self.field[rows]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
+            # Without the cache, which within another autocast would hold the first step's weights for ever.
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
                 terms = self.model.perturbed_elbo_terms(self.x[rows], noise, field, schedule.strength(progress))
             reconstruction, _, perturbed_kl = terms
             loss = (perturbed_kl - schedule.reconstruction_weight(progress) * reconstruction).mean()
