@@ -27,9 +27,27 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from vaept import aggregate, clustering, datasets, degeneracy, denoising, dynamics, evaluation, generation, landscape
+from vaept import (
+    aggregate,
+    clustering,
+    datasets,
+    degeneracy,
+    denoising,
+    dynamics,
+    evaluation,
+    generation,
+    landscape,
+    oscillator,
+    outliers,
+    paths,
+    perturbation,
+    potentials,
+    relaxation,
+    spectrum,
+    storage,
+    topology,
+)
 from vaept import member as members
-from vaept import oscillator, outliers, paths, perturbation, potentials, relaxation, spectrum, storage, topology
 from vaept.classifier import Classifier, fit_classifier
 from vaept.ensemble import Ensemble, Seed
 from vaept.errors import VaeptError

@@ -72,9 +72,9 @@ def read_npz(path):
     """
     try:
         if path.is_dir():
-            raise InputError(f"{path} is a folder; give an .npz file, as numpy.savez writes it.")
+            raise InputError(f"{_brief(path)} is a folder; give an .npz file, as numpy.savez writes it.")
         if not path.is_file():
-            raise InputError(f"There is no file {path}.")
+            raise InputError(f"There is no file {_brief(path)}.")
         # An old or damaged header can make numpy and the parser warn; what matters of that is refused below.
         with _CappedReader(io.FileIO(path)) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")

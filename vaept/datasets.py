@@ -146,7 +146,7 @@ def load(source):
     what = "Unknown data set"
     if path.exists():
         what = "A folder is no data set:" if path.is_dir() else "No .npz file:"
-    raise InputError(f'{what} "{path}": give "digits", "mnist" or the path of an .npz file, as numpy.savez writes it.')
+    raise InputError(f'{what} {arguments.brief(str(path))}: give "digits", "mnist" or the path of an .npz file.')
 
 
 def from_arrays(x, y=None, *, name="data"):
@@ -182,7 +182,7 @@ def _split(x, y, name, where):
     """`from_arrays`; `where` says in messages where the arrays are."""
     is_bytes, notes = str(getattr(x, "dtype", "")) in ("uint8", "torch.uint8"), ()
     x = arguments.array(x, f"x{where}", shape=("n", "…"), dtype=None)
-    if x.ndim < 2:
+    if x.ndim < 2 or x.size == 0:
         raise InputError(f"x{where} must have shape (n, …) with at least one value an image; it has {x.shape}.")
     if len(x) < MIN_EXAMPLES:
         raise InputError(f"x{where} has {len(x)} images; at least {MIN_EXAMPLES} are needed to train and test.")

@@ -247,9 +247,9 @@ def _check_memory(settings, dataset, members, jobs):
     needed += members * (4 * weights + 24 * settings.epochs)
     if needed > memory():
         raise InputError(
-            f"{members} members of {weights:.3g} weights, trained {jobs} at a time for {settings.epochs} epochs, take "
-            f"{needed / 2**30:.3g} GiB, more than the {memory() / 2**30:.3g} GiB of memory that may be used here. Give "
-            "smaller hidden layers, fewer latent coordinates or fewer members."
+            f"Members of {weights:.3g} weights each, {members} in all and {jobs} at a time, take "
+            f"{needed / 2**30:.3g} GiB for {settings.epochs} epochs, more than the {memory() / 2**30:.3g} GiB of memory "
+            "that may be used here. Give smaller hidden layers, fewer latent coordinates or fewer members."
         )
 
 
