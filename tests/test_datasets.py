@@ -382,8 +382,11 @@ def test_a_data_set_made_by_hand_is_checked(digits, rng):
         ({"train_labels": [0] * 8}, "train_labels must hold 9 integers"),
         ({"train_labels": None}, "train_labels is missing"),
         ({"train_labels": [3] * 9}, "train_labels must be rows of classes, from 0 to 2"),
+        ({"classes": (7, 5, 9)}, "classes must ascend"),
+        ({"classes": 3}, "classes must hold"),
+        ({"image_shape": 20.0}, "image_shape must be an integer"),
         ({"image_shape": (3, 7)}, r"train must have shape \(n, 21\)"),
-        ({"image_shape": (-4, -5)}, "side of image_shape"),
+        ({"image_shape": (-4, -5)}, r"image_shape\[0\] must be an integer"),
     ]:
         with pytest.raises(InputError, match=message):
             dataclasses.replace(made, **change)

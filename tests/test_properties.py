@@ -778,6 +778,28 @@ CASES = [
         60,
         ("width",),
     ),
+    Case(
+        "datasets.from_arrays",
+        lambda **how: datasets.from_arrays(**how).train,
+        {"x": IMAGES, "y": LABELS, "name": "data"},
+        60,
+        ("an image",),
+    ),
+    Case(
+        "datasets.Dataset",
+        lambda **how: datasets.Dataset(**how).train,
+        {
+            "name": "data",
+            "train": IMAGES,
+            "test": IMAGES[:20],
+            "train_labels": LABELS,
+            "test_labels": LABELS[:20],
+            "image_shape": (8, 8),
+            "classes": tuple(range(10)),
+        },
+        100,
+        ("classes",),
+    ),
     Case("datasets.load", datasets.load, {"source": "digits"}, 20, ("data set", "npz")),
     Case(
         "storage.read_tensors",

@@ -64,6 +64,7 @@ def test_a_study_continues_interrupted_training(tiny, monkeypatch):
     assert len(tiny.ensemble(2).members) == 2 and not partial.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.* field:UserWarning")  # of what random images are
 def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, monkeypatch):
     """Measures are stood in for; which of them are taken, and what becomes of the ledger, is looked at."""
     np.savez(tmp_path / "odd.npz", x=rng.random((60, 6)), y=np.full(60, 10**12))

@@ -18,6 +18,7 @@ from vaept.errors import InputError
 LARGEST = 1e100  # in size, of any number: its square and cube are still finite
 LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
 ROUNDING = 1e-6  # how far beyond 0 and 1 a rescaling in single precision may leave a value
+LONGEST_NAME = 255  # bytes, of a file
 LARGEST_PIXEL = 1e15  # of images that need not lie in [0, 1]: sums of their squares are finite in single precision
 REAL = "fiub"  # kinds of dtype that hold real numbers
 
@@ -173,6 +174,10 @@ def path(value, name):
     """A Path of a str or of an object that stands for one."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
         raise InputError(f"{name} must be a path, a str or a Path; it is {brief(value)}.")
+    if any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in Path(value).parts):
+        raise InputError(
+            f"{name} has a name of more than {LONGEST_NAME} bytes, which no file can have: {brief(value)}."
+        )
     return Path(value)
 
 

@@ -81,8 +81,10 @@ class Dataset:
     notes: tuple = ()
 
     def __post_init__(self):
-        shape = self.image_shape or arguments.array(self.train, "train", dtype=None).shape[1:]
-        sides = [arguments.integer(side, "a side of image_shape", 1) for side in shape]
+        shape = self.image_shape
+        if shape is None:
+            shape = arguments.array(self.train, "train", shape=("n", "pixels", "…"), dtype=None).shape[1:]
+        sides = arguments.integers(shape, "image_shape")
         train, test = (
             _own(arguments.images(getattr(self, part), part, math.prod(sides))) for part in ("train", "test")
         )
@@ -93,7 +95,7 @@ class Dataset:
             digest.update(np.ascontiguousarray(array))
         name, notes = _plain_name(self.name), list(self.notes)
         if len(shape) < len(sides) and len(sides) > 1:
-            notes.append(f"Sides of 1 were dropped: the shape {tuple(sides)} of an image is {shape} here.")
+            notes.append(f"Sides of 1 were dropped: the shape {sides} of an image is {shape} here.")
         if name != self.name:
             notes.append(f"Figures and pages call the data {name}.")
         own = {"name": name, "notes": tuple(dict.fromkeys(notes)), "train": train, "test": test}
@@ -139,7 +141,7 @@ def load(source):
         return _digits()
     if source == "mnist":
         return _mnist()
-    path = arguments.path(source, "the data")
+    path = arguments.path(source, "source")
     if path.suffix.lower() == ".npz":
         name = path.stem if path.stem not in NAMED else f"{path.stem} (own file)"
         return _split(*read_npz(path), name, f" in {path}")
@@ -229,7 +231,9 @@ def _numbered(given, sizes, classes):
         raise InputError(f"{missing} is missing; give labels of both parts, or of neither.")
     found = [arguments.labels(own, name, n) for own, name, n in zip(given, names, sizes, strict=True)]
     if classes is not None:
-        classes = arguments.labels(classes, "classes", len(classes))
+        classes = arguments.labels(classes, "classes", len(classes) if np.iterable(classes) else 0)
+        if (np.diff(classes) <= 0).any():
+            raise InputError(f"classes must ascend; they are {arguments.brief(classes.tolist())}.")
     else:
         classes = np.unique(np.concatenate(found))
         found = [np.searchsorted(classes, labels) for labels in found]
