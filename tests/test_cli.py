@@ -90,7 +90,7 @@ def test_train_errors_are_one_sentence(arguments, message, tmp_path):
         (["--epochs", "100000000000"], "epochs must be an integer from 1"),
         (["--latent-dim", "9" * 30], "latent_dim must be an integer from 1"),
         (["--hidden", "0"], "hidden[0] must be an integer of at least 1"),
-        (["--hidden", "9" * 11], "of memory that may be used here"),
+        (["--hidden", "9" * 11], "GiB that may be used here"),
         (["--batch-size", "0"], "batch_size must be an integer from 1"),
         (["--learning-rate", "nan"], "learning_rate must be a finite number"),
         (["--learning-rate", "-1"], "learning_rate must be a finite number"),
