@@ -710,7 +710,13 @@ CASES = [
     Case("denoising.wavelet", denoising.wavelet, {"noisy": NOISY, "image_shape": (8, 8), "noise": 0.5}, 50),
     Case("denoising.psnr", denoising.psnr, {"clean": IMAGES[:4], "restored": NOISY}, 50, finite=False),
     Case("denoising.ssim", denoising.ssim, {"clean": IMAGES[:4], "restored": NOISY, "image_shape": (8, 8)}, 50),
-    Case("outliers.plant", outliers.plant, {"images": IMAGES, "image_shape": (8, 8), "share": 0.125, "seed": 0}, 60),
+    Case(
+        "outliers.plant",
+        outliers.plant,
+        {"images": IMAGES, "image_shape": (8, 8), "share": 0.125, "seed": 0},
+        60,
+        ("image",),
+    ),
     Case("outliers.scores", functools.partial(outliers.scores, MEMBER), {"images": IMAGES[:5]}, 40),
     Case(
         "outliers.precision_at_k",
