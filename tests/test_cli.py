@@ -67,7 +67,7 @@ def test_train_on_own_data_with_one_member(tmp_path, rng):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--latent-dim", "0"], "latent_dim must be an integer of at least 1; it is 0"),
+        (["--latent-dim", "0"], "latent_dim must be an integer from 1 to 10000; it is 0"),
         (["--seeds", "0"], "seeds is empty"),
         (["--hidden", "8,x"], "--hidden needs integers"),
         (["--data", "nowhere.npz"], "There is no file nowhere.npz"),

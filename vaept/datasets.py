@@ -61,6 +61,8 @@ class Dataset:
         SHA-256 of the images, the given labels and the image shape; always computed.
     classes : tuple of int
         The labels as they were given, ascending; () without labels.
+    notes : tuple of str
+        Sentences on what was changed when the data were read.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class Dataset:
     image_shape: tuple | None = None
     checksum: str | None = None
     classes: tuple | None = None
+    notes: tuple = ()
 
     def __post_init__(self):
         shape = self.image_shape or arguments.array(self.train, "train", dtype=None).shape[1:]
@@ -88,8 +91,14 @@ class Dataset:
         digest = hashlib.sha256(repr(shape).encode())
         for array in (train, test, *(np.array(classes)[own] for own in labels if own is not None)):
             digest.update(np.ascontiguousarray(array))
-        own = {"name": _plain_name(self.name), "train": train, "test": test, "image_shape": shape, "classes": classes}
-        own |= {"train_labels": labels[0], "test_labels": labels[1], "checksum": digest.hexdigest()}
+        name, notes = _plain_name(self.name), list(self.notes)
+        if len(shape) < len(sides) and len(sides) > 1:
+            notes.append(f"Sides of 1 were dropped: the shape {tuple(sides)} of an image is {shape} here.")
+        if name != self.name:
+            notes.append(f"Figures and pages call the data {name}.")
+        own = {"name": name, "notes": tuple(dict.fromkeys(notes)), "train": train, "test": test}
+        own |= {"train_labels": labels[0], "test_labels": labels[1], "classes": classes}
+        own |= {"image_shape": shape, "checksum": digest.hexdigest()}
         for name, value in own.items():
             object.__setattr__(self, name, value)
 
@@ -171,18 +180,17 @@ def from_arrays(x, y=None, *, name="data"):
 
 def _split(x, y, name, where):
     """`from_arrays`; `where` says in messages where the arrays are."""
-    is_bytes = getattr(x, "dtype", None) == np.uint8 or str(getattr(x, "dtype", "")) == "torch.uint8"
+    is_bytes, notes = str(getattr(x, "dtype", "")) in ("uint8", "torch.uint8"), ()
     x = arguments.array(x, f"x{where}", shape=("n", "…"), dtype=None)
     if x.ndim < 2:
         raise InputError(f"x{where} must have shape (n, …) with at least one value an image; it has {x.shape}.")
     if len(x) < MIN_EXAMPLES:
         raise InputError(f"x{where} has {len(x)} images; at least {MIN_EXAMPLES} are needed to train and test.")
     if is_bytes and x.max() > 1:
-        x = x / np.float32(255)
+        x, notes = x / np.float32(255), ("Bytes were divided by 255.",)
     elif is_bytes and x.max() == 1:
-        warnings.warn(
-            f"x{where} holds bytes that are 0 or 1 only; they are taken as 0 and 1, not divided by 255.", stacklevel=3
-        )
+        notes = ("Bytes that are 0 or 1 only were taken as 0 and 1, not divided by 255.",)
+        warnings.warn(f"x{where}: {notes[0]}", stacklevel=3)
     x = arguments.unit(x, f"x{where}")
     y = None if y is None else arguments.labels(y, f"y{where}", len(x))
     order = np.random.default_rng(0).permutation(len(x))
@@ -190,7 +198,7 @@ def _split(x, y, name, where):
     test, train = order[:cut], order[cut:]
     parts = [_frozen(np.asarray(x[rows], dtype=np.float32)) for rows in (train, test)]
     labels = (None, None) if y is None else (y[train], y[test])
-    return Dataset(name, *parts, *labels)
+    return Dataset(name, *parts, *labels, notes=notes)
 
 
 def _digits():

@@ -6,16 +6,16 @@ import warnings
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 
-from vaept import measures, profiles
+from vaept import arguments, measures, profiles
 from vaept.classifier import Classifier, fit_classifier
-from vaept.datasets import load
+from vaept.datasets import NAMED, load
 from vaept.degeneracy import compare
 from vaept.ensemble import Ensemble, Seed
 from vaept.evaluation import Evaluation, evaluate
+from vaept.inspection import require
 from vaept.member import Member
 from vaept.profiles import Profile
 from vaept.records import IMAGES, ArmRecord, Records, Series
@@ -61,8 +61,14 @@ class Study:
     def dataset(self):
         """The images; loaded once."""
         if "dataset" not in self._loaded:
-            self._loaded["dataset"] = load(self.profile.dataset)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the data's notes say the same
+                self._loaded["dataset"] = load(self.profile.dataset)
         return self._loaded["dataset"]
+
+    def check(self):
+        """Look at the data before anything is trained; raises InputError if they cannot go through the whole study."""
+        require(self.dataset, self.profile)
 
     @property
     def left_out(self):
@@ -379,9 +385,12 @@ def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
     Raises
     ------
     InputError
-        If the profile is unknown or the store cannot be written.
+        If the profile is unknown, the store cannot be written, or another argument is of no use.
     """
     chosen = profiles.profile(name)
     if data is not None:
-        chosen = replace(chosen, dataset=str(data))
-    return Study(chosen, RunStore(Path(store) if store else default_store()), jobs, device)
+        path = arguments.path(data, "data")
+        chosen = replace(chosen, dataset=str(path) if str(path) in NAMED else str(path.absolute()))
+    jobs = None if jobs is None else arguments.integer(jobs, "jobs", 1)
+    root = arguments.path(store, "store") if store else default_store()
+    return Study(chosen, RunStore(root), jobs, str(arguments.device(device)))
