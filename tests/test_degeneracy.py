@@ -172,7 +172,7 @@ def test_the_lot_is_the_mean_over_orders_of_the_rows(rng):
 
 def test_a_constant_coordinate_takes_nothing_from_the_neighbours(space):
     flat = space * [1, 1, 0]
-    assert compare(np.stack([flat, flat + [0, 0, 7]])).neighbours.mean == 1
+    assert compare(np.stack([flat, flat + np.array([0, 0, 7])])).neighbours.mean == 1
 
 
 @pytest.mark.parametrize("scale", [1e-160, 1e-30, 1e30, 1e99])

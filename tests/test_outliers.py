@@ -51,7 +51,7 @@ def test_planting_depends_on_its_seed_alone(member):
 
 @pytest.mark.parametrize("share", [0, 0.005, 1, 2, -0.1, np.nan, np.inf])
 def test_a_share_that_cannot_be_planted(member, share):
-    with pytest.raises(InputError, match="can be planted|share must be"):
+    with pytest.raises(InputError, match=r"can be planted|share must be"):
         plant(member.test, (8, 8), share=share)
 
 

@@ -1,10 +1,11 @@
 """What people have instead of what was asked for, given to every public function.
 
 Each case is a function with arguments that it takes. One or two of them are replaced by what a user may hold instead
-(another container, dtype, memory order, shape, number, an object of another class), and the function is called as it is,
-inside `torch.no_grad()` or `inference_mode()`, or with double precision as torch's default. Then there are two ways out:
-an error of ours that names an argument in a sentence or two, or a finite answer. Where only the container was changed,
-and not what it holds, the answer must be that of the plain call. No argument is changed, and numpy warns of nothing.
+(another container, dtype, memory order, shape, number, an object of another class), and the function is called as it
+is, inside `torch.no_grad()` or `inference_mode()`, or with double precision as torch's default. Then there are two ways
+out: an error of ours that names an argument in a sentence or two, or a finite answer. Where only the container was
+changed, and not what it holds, the answer must be that of the plain call. No argument is changed, and numpy warns of
+nothing.
 
 `VAEPT_EXAMPLES=20` tries 20 times as many; `pytest -s` shows how many were answered and how many refused.
 """
@@ -27,9 +28,27 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from vaept import aggregate, clustering, datasets, degeneracy, denoising, dynamics, evaluation, generation, landscape
+from vaept import (
+    aggregate,
+    clustering,
+    datasets,
+    degeneracy,
+    denoising,
+    dynamics,
+    evaluation,
+    generation,
+    landscape,
+    oscillator,
+    outliers,
+    paths,
+    perturbation,
+    potentials,
+    relaxation,
+    spectrum,
+    storage,
+    topology,
+)
 from vaept import member as members
-from vaept import oscillator, outliers, paths, perturbation, potentials, relaxation, spectrum, storage, topology
 from vaept.classifier import Classifier, fit_classifier
 from vaept.ensemble import Ensemble, Seed
 from vaept.errors import VaeptError

@@ -19,6 +19,7 @@ LARGEST = 1e100  # in size, of any number: its square and cube are still finite
 LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
 ROUNDING = 1e-6  # how far beyond 0 and 1 a rescaling in single precision may leave a value
 LARGEST_PIXEL = 1e15  # of images that need not lie in [0, 1]: sums of their squares are finite in single precision
+MOST_NUMBERS = 2**28  # in one array: 2 GiB
 REAL = "fiub"  # kinds of dtype that hold real numbers
 
 
@@ -90,8 +91,8 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
         What is returned; None keeps the given one.
     minimum, maximum : float, optional
         Limits of the values, which may be reached.
-    largest : float
-        Limit of their size.
+    largest : float or None
+        Limit of their size; None lets all values pass, NaN and infinities too.
 
     Returns
     -------
@@ -106,8 +107,9 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
     given = _plain(value, name)
     if shape is not None:
         _check_shape(given.shape, name, shape if isinstance(shape, list) else [shape])
-    most = np.finfo(dtype).max if dtype is not None and np.dtype(dtype).kind == "f" else largest
-    _check_values(given, name, minimum, maximum, min(largest, float(most)))
+    if largest is not None and dtype is not None and np.dtype(dtype).kind == "f":
+        largest = min(largest, float(np.finfo(dtype).max))
+    _check_values(given, name, minimum, maximum, largest)
     return given if dtype is None else given.astype(dtype, copy=False)
 
 
@@ -190,6 +192,12 @@ def tensor(value, name, shape):
     if not value.is_floating_point() or value.dtype == torch.float64:
         raise InputError(f"{name} must be a tensor of float32; it is one of {value.dtype}. Give {name}.float().")
     return value
+
+
+def memory(n_numbers, what):
+    """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
+    if n_numbers > MOST_NUMBERS:
+        raise InputError(f"{what} would hold {n_numbers:.3g} numbers, {n_numbers / 2**27:.3g} GiB; ask for fewer.")
 
 
 def device(value, name="device"):
@@ -286,7 +294,7 @@ def _fits(found, shape):
 
 
 def _check_values(values, name, minimum, maximum, largest):
-    if values.size == 0:
+    if values.size == 0 or largest is None:
         return
     values = values.astype(np.int8) if values.dtype.kind == "b" else values
     finite = np.isfinite(values)

@@ -83,7 +83,7 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     n_neighbours : int
         k of the neighbour overlap, which uses at most the first 5 000 images; at most n − 2.
     n_bootstrap : int
-        Resamples of the members for the intervals; with fewer than 40, which have no tails of 2.5 %, their ends are NaN.
+        Resamples of the members for the intervals, whose ends are NaN with fewer than 40: they have no tails of 2.5 %.
     seed : int
         Seed of the resampling.
 

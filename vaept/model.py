@@ -69,8 +69,8 @@ class VAE(nn.Module):
     latent_dim : int
         Latent coordinates, d.
     hidden : sequence of int, or int
-        Widths of the encoder's hidden layers, or the only one; the decoder has them in reverse. Empty: both maps are affine
-        (the linear VAE of Lucas et al. 2019).
+        Widths of the encoder's hidden layers, or the only one; the decoder has them in reverse. Empty: both maps are
+        affine (the linear VAE of Lucas et al. 2019).
     likelihood : {"bernoulli", "gaussian"}
         p(x|z): independent Bernoulli pixels (the data may be any values in [0, 1]), or N(decoder(z), s² I)
         with one learned variance s².
