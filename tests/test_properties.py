@@ -197,13 +197,12 @@ SAME_NUMBERS = {
     "tensor with gradient": lambda v: torch.tensor(float(v), dtype=torch.float64, requires_grad=True),
     "uint8": lambda v: np.uint8(v) if 0 <= v < 256 and v == int(v) else v,
     "float32": lambda v: np.float32(v),
-    "fraction": lambda v: fractions.Fraction(v),
     "complex": lambda v: complex(v),
 }
 COUNTS = ("numpy", "array", "tensor", "uint8")  # which of these hold an integer
 NUMBERS = [-(10**18), -1, 0, 1, 2, 3, 5, 17, 2**31, 2**32, 10**18, 10**400, -0.5, 0.0, 1e-300, 1e-12, 0.5, 1.0, 2.0]
 NUMBERS += [1e12, 1e100, 1e300, np.nan, np.inf, -np.inf, "3", "", b"3", None, True, [2], (), np.array([1, 2]), 0.5j]
-NUMBERS += [np.float32(0.25), np.float16(2), np.array(np.nan), {}, np.datetime64("2020-01-01"), np.bool_(False), np.sin]
+NUMBERS += [np.float32(0.25), np.float16(2), np.array(np.nan), fractions.Fraction(1, 2), {}, np.datetime64("2020-01-01"), np.bool_(False), np.sin]
 WORDS = ["", "other", None, 3, 0.5, ["a"], b"digits", (), np.array("a"), np.nan, {}, "DIGITS", "a\0b", "x" * 300]
 OBJECTS = [None, "text", 3, {}, [], np.zeros((3, 2)), np.sin, type, object()]
 MODES = {
@@ -783,9 +782,9 @@ CASES = [
             "device": "cpu",
         },
         60,
-        ("width",),
+        ("width", "a seed"),
     ),
-    Case("datasets.load", datasets.load, {"source": "digits"}, 20, ("data set", "npz")),
+    Case("datasets.load", datasets.load, {"source": "digits"}, 20, ("data", "npz")),
     Case(
         "storage.read_tensors",
         lambda **how: storage.read_tensors(**how)[1],

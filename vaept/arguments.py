@@ -33,14 +33,14 @@ def integer(value, name, minimum=None, maximum=None):
     return int(value)
 
 
-def integers(value, name, minimum=1, *, fewest=1):
-    """A tuple of integers of at least `minimum`, such as the sides of an image; a single one is a tuple of one."""
+def integers(value, name, minimum=1, maximum=None, *, fewest=1):
+    """A tuple of integers from `minimum` to `maximum`, such as the sides of an image; a single one is a tuple of one."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, list | tuple | range) and len(value) >= fewest:
-        return tuple(integer(each, f"{name}[{place}]", minimum) for place, each in enumerate(value))
+        return tuple(integer(each, f"{name}[{place}]", minimum, maximum) for place, each in enumerate(value))
     if isinstance(value, list | tuple | range):
         raise InputError(f"{name} must hold at least {fewest} integers; it holds {len(value)}.")
-    return (integer(value, name, minimum),)
+    return (integer(value, name, minimum, maximum),)
 
 
 def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
@@ -196,6 +196,7 @@ def tensor(value, name, shape):
 
 def memory(n_numbers, what):
     """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
+    n_numbers = min(n_numbers, 10**100)
     if n_numbers > MOST_NUMBERS:
         raise InputError(f"{what} would hold {n_numbers:.3g} numbers, {n_numbers / 2**27:.3g} GiB; ask for fewer.")
 
@@ -302,9 +303,9 @@ def _check_values(values, name, minimum, maximum, largest):
         first = tuple(np.argwhere(~finite)[0].tolist())
         where = f", the first at {first if len(first) > 1 else first[0]}" if first else ""
         raise InputError(f"{name} must be finite; {(~finite).sum()} of its values are NaN or infinite{where}.")
-    low, high = values.min(), values.max()
-    if max(-float(low), float(high)) > largest:
-        raise InputError(f"{name} has values up to {max(abs(float(low)), float(high)):.3g} in size; rescale them.")
+    low, high = float(values.min()), float(values.max())
+    if max(-low, high) > largest:
+        raise InputError(f"{name} has values up to {max(-low, high):.3g} in size; rescale them.")
     if not (_within(low, minimum, maximum) and _within(high, minimum, maximum)):
         limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
         raise InputError(f"{name} must have values{limits}; they run from {low:g} to {high:g}.")

@@ -96,6 +96,8 @@ def eigenfunctions(points, max_level):
 
 def hermite_functions(z, max_n):
     """He_n(z)/√n! · √N(z; 0, 1) for n = 0 … max_n, shape (max_n + 1, *z.shape), by the stable recurrence."""
+    z, max_n = arguments.array(z, "z"), arguments.integer(max_n, "max_n", 0, MAX_LEVEL)
+    arguments.memory((max_n + 1) * z.size, "The functions")
     functions = np.empty((max_n + 1, *z.shape))
     functions[0] = (2 * np.pi) ** -0.25 * np.exp(-(z**2) / 4)
     if max_n > 0:
