@@ -66,6 +66,9 @@ class Table:
     def __init__(self, values):
         self.values = values
 
+    def __len__(self):
+        return len(self.values)
+
     def __array__(self, dtype=None, copy=None):
         return np.array(self.values, dtype=dtype)
 
@@ -202,7 +205,16 @@ SAME_NUMBERS = {
 COUNTS = ("numpy", "array", "tensor", "uint8")  # which of these hold an integer
 NUMBERS = [-(10**18), -1, 0, 1, 2, 3, 5, 17, 2**31, 2**32, 10**18, 10**400, -0.5, 0.0, 1e-300, 1e-12, 0.5, 1.0, 2.0]
 NUMBERS += [1e12, 1e100, 1e300, np.nan, np.inf, -np.inf, "3", "", b"3", None, True, [2], (), np.array([1, 2]), 0.5j]
-NUMBERS += [np.float32(0.25), np.float16(2), np.array(np.nan), fractions.Fraction(1, 2), {}, np.datetime64("2020-01-01"), np.bool_(False), np.sin]
+NUMBERS += [
+    np.float32(0.25),
+    np.float16(2),
+    np.array(np.nan),
+    fractions.Fraction(1, 2),
+    {},
+    np.datetime64("2020-01-01"),
+    np.bool_(False),
+    np.sin,
+]
 WORDS = ["", "other", None, 3, 0.5, ["a"], b"digits", (), np.array("a"), np.nan, {}, "DIGITS", "a\0b", "x" * 300]
 OBJECTS = [None, "text", 3, {}, [], np.zeros((3, 2)), np.sin, type, object()]
 MODES = {
@@ -429,11 +441,7 @@ def normal(z):
 
 def rows_of(name, *sides):
     """The answer has a row for each row of an argument."""
-    return lambda **arguments: (np.shape(_read(arguments[name]))[0], *sides)
-
-
-def _read(value):
-    return value.detach() if isinstance(value, torch.Tensor) else value.values if isinstance(value, Table) else value
+    return lambda **arguments: (len(arguments[name]), *sides)
 
 
 CASES = [
@@ -445,7 +453,7 @@ CASES = [
         oscillator.eigenfunctions,
         {"points": POINTS, "max_level": 3},
         60,
-        shape=rows_of("points") if False else None,
+        shape=rows_of("points", 10),
     ),
     Case("oscillator.hermite_functions", oscillator.hermite_functions, {"z": POINTS, "max_n": 3}, 40),
     Case("oscillator.energy", oscillator.energy, {"mean": POINTS, "variance": VARIANCE}, 60),
@@ -507,11 +515,17 @@ CASES = [
         100,
     ),
     Case("Spectrum.group", MODES_OF.group, {"tolerance": 1e-7}, 30),
-    Case("Spectrum.eigenfunctions", MODES_OF.eigenfunctions, {"points": POINTS}, 40),
+    Case("Spectrum.eigenfunctions", MODES_OF.eigenfunctions, {"points": POINTS}, 40, shape=rows_of("points", 3)),
     Case("AggregatePosterior", aggregate.AggregatePosterior, {"mean": POINTS, "variance": VARIANCE}, 50),
     *(
-        Case(f"AggregatePosterior.{name}", getattr(MIXTURE, name), {"points": POINTS}, 30)
-        for name in ("log_density", "gradient", "expansion", "potential", "perturbation")
+        Case(
+            f"AggregatePosterior.{name}",
+            getattr(MIXTURE, name),
+            {"points": POINTS},
+            30,
+            shape=rows_of("points", *sides),
+        )
+        for name, *sides in (("log_density",), ("gradient", 2), ("expansion",), ("potential",), ("perturbation",))
     ),
     Case("AggregatePosterior.blurred", MIXTURE.blurred, {"held_out": POINTS}, 30, ("point", "latents")),
     Case("AggregatePosterior.sample", MIXTURE.sample, {"n": 5, "seed": 0}, 40),
@@ -526,9 +540,9 @@ CASES = [
         lambda **how: FreeEnergy(**how)(POINTS),
         {"source": MIXTURE, "dim": 2, "blur": 0.125, "bounds": np.array([[-9.0, -9.0], [9.0, 9.0]])},
         60,
-        ("mixture",),
+        ("mixture", "variance"),
     ),
-    Case("FreeEnergy.gradient", ENERGY.gradient, {"points": POINTS}, 30),
+    Case("FreeEnergy.gradient", ENERGY.gradient, {"points": POINTS}, 30, shape=rows_of("points", 2)),
     Case("FreeEnergy.expansion", ENERGY.expansion, {"points": POINTS}, 30),
     Case(
         "landscape.find_stationary_points",
@@ -563,12 +577,13 @@ CASES = [
         {
             "energy": ENERGY,
             "starts": STARTS,
-            "target": lambda z: z[:, 0] > -1.0,
+            "target": lambda z: z[:, 0] > 0.5,
             "step": 0.125,
-            "max_steps": 500,
+            "max_steps": 2000,
             "seed": 0,
         },
         50,
+        ("walkers",),
     ),
     Case(
         "dynamics.kramers_time",
@@ -588,6 +603,7 @@ CASES = [
         dynamics.metastable_states,
         {"functions": np.column_stack([np.ones(40), LATENTS[0]]), "n_states": 2, "seed": 0},
         60,
+        ("function",),
     ),
     Case("potentials.couplings", potentials.couplings, {"coupling": 1.0, "latent_dim": 2}, 40),
     Case(
@@ -618,7 +634,7 @@ CASES = [
         50,
         ("images",),
     ),
-    Case("Field.transform", DIFFUSION.transform, {"x_new": DATASET.test[:8]}, 40),
+    Case("Field.transform", DIFFUSION.transform, {"x_new": DATASET.test[:8]}, 40, shape=rows_of("x_new", 2)),
     Case(
         "degeneracy.compare",
         degeneracy.compare,
@@ -701,9 +717,9 @@ CASES = [
         40,
         ("n_samples",),
     ),
-    Case("member.encode", members.encode, {"model": MODEL, "images": IMAGES[:5]}, 40),
+    Case("member.encode", members.encode, {"model": MODEL, "images": IMAGES[:5]}, 40, shape=rows_of("images", 2)),
     Case("Member.of", members.Member.of, {"ensemble": ENSEMBLE, "number": 1, "dataset": DATASET, "judge": JUDGE}, 30),
-    Case("Member.decode", MEMBER.decode, {"latents": POINTS}, 40, shape=None),
+    Case("Member.decode", MEMBER.decode, {"latents": POINTS}, 40, shape=rows_of("latents", 8, 8)),
     Case("clustering.agreement", clustering.agreement, {"labels": LABELS, "found": LABELS[::-1].copy()}, 60),
     Case(
         "clustering.along_mode",
@@ -719,8 +735,8 @@ CASES = [
         60,
         ("classes",),
     ),
-    Case("Classifier.features", JUDGE.features, {"images": IMAGES[:5]}, 40),
-    Case("Classifier.probabilities", JUDGE.probabilities, {"images": IMAGES[:5]}, 40),
+    Case("Classifier.features", JUDGE.features, {"images": IMAGES[:5]}, 40, shape=rows_of("images", 64)),
+    Case("Classifier.probabilities", JUDGE.probabilities, {"images": IMAGES[:5]}, 40, shape=rows_of("images", 10)),
     Case("Classifier.accuracy", JUDGE.accuracy, {"images": IMAGES[:5], "labels": LABELS[:5]}, 50),
     Case("denoising.add_noise", denoising.add_noise, {"images": IMAGES[:4], "noise": 0.5, "seed": 0}, 50),
     Case("denoising.denoise", denoising.denoise, {"model": MODEL, "noisy": NOISY, "noise": 0.5, "n_steps": 2}, 60),

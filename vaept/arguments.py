@@ -194,6 +194,13 @@ def tensor(value, name, shape):
     return value
 
 
+def function(value, name, of):
+    """The value itself, if it can be called."""
+    if not callable(value):
+        raise InputError(f"{name} must be a function of {of}; it is {brief(value)}.")
+    return value
+
+
 def memory(n_numbers, what):
     """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
     n_numbers = min(n_numbers, 10**100)

@@ -103,7 +103,9 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
         step is too large.
     """
     n_steps = arguments.integer(n_steps, "n_steps", 1, MAX_STEPS)
-    every = -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1, MAX_STEPS)
+    every = (
+        -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1, MAX_STEPS)
+    )
     walk = _Walk(energy, starts, step, seed)
     arguments.memory((n_steps // every + 1) * walk.positions.size, "The frames")
     frames = np.empty((n_steps // every + 1, *walk.positions.shape))
@@ -143,6 +145,7 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
         As for `simulate`, or if a start lies in the target, the target has the wrong shape, or not all walkers arrive.
     """
     max_steps = arguments.integer(max_steps, "max_steps", 1, MAX_STEPS)
+    arguments.function(target, "target", "points (n, d)")
     walk = _Walk(energy, starts, step, seed)
     n = len(walk.positions)
     if n < N_WALKERS:
@@ -245,6 +248,8 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
     if not isinstance(trajectories, Trajectories):
         raise InputError(f"trajectories must be Trajectories, as simulate gives them; {arguments.brief(trajectories)}.")
     frames = arguments.array(trajectories.positions, "positions", shape=("frames", "walkers", "d"))[n_discard:]
+    times = arguments.array(trajectories.times, "times", shape=(len(trajectories.positions),))
+    arguments.function(observables, "observables", "points (n, d)")
     n_frames, n_walkers, d = frames.shape
     if n_walkers < N_WALKERS or n_frames < 3:
         raise InputError(f"At least {N_WALKERS} walkers and 3 frames are needed; there are {n_walkers} and {n_frames}.")
@@ -252,7 +257,9 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
     if values.ndim not in (1, 2) or values.size == 0 or len(values) != n_frames * n_walkers:
         raise InputError(f"observables must map (n, {d}) to values (n,) or (n, k); they gave {values.shape}.")
     values = values.reshape(n_frames, n_walkers, -1)
-    spacing = trajectories.times[1] - trajectories.times[0]
+    spacing = times[1] - times[0]
+    if spacing <= 0:
+        raise InputError("times must ascend.")
     samples = np.random.default_rng(seed).multinomial(n_walkers, np.full(n_walkers, 1 / n_walkers), size=N_BOOTSTRAP)
     results = [_relaxation_time(series, spacing, lags, samples) for series in np.moveaxis(values, 2, 0)]
     return RelaxationTimes(*(np.array(part) for part in zip(*results, strict=True)))

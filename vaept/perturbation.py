@@ -140,7 +140,10 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     # A term goes from the level back to it in at most `order` steps, hence no farther than half of them.
     states = _reachable(states[states.sum(axis=1) == level], terms, order // 2)
     shells = states.sum(axis=1)
-    v = _polynomial_matrix(terms, states, omega)
+    with np.errstate(over="ignore", invalid="ignore"):
+        v = _polynomial_matrix(terms, states, omega)
+    if not np.isfinite(v.data).all() or abs(v).max() > arguments.LARGEST:
+        raise InputError(f"The elements of V exceed {arguments.LARGEST:g} at omega = {omega:g}; change the units.")
     return _level_series(omega * (shells + dim / 2), v, np.flatnonzero(shells == level), order, tol)
 
 
@@ -355,6 +358,8 @@ def _level_series(energies, v, inside, order, tol):
             )
         found.append(_split([_constant(center, len(first)), *h[1:]], tol))
     rows, errors = (np.concatenate(part) for part in zip(*found, strict=True))
+    if not np.isfinite(rows).all():
+        raise InputError("The coefficients exceed the range of float64; ask for a lower order.")
     rows[np.abs(rows) <= ROUNDING * errors] = 0
     return _sorted_rows(rows, tol * errors.max(axis=0))
 

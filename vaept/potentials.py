@@ -93,6 +93,7 @@ class Wells(nn.Module):
         return posterior.log_density(noise) - self.log_density(z, strength)
 
 
+MAX_DIM = 10_000
 POTENTIALS = {"dipole": Dipole, "wells": Wells}
 
 
@@ -182,7 +183,7 @@ def couplings(coupling, latent_dim):
     InputError
         If a value is negative or not finite, or their number is not d.
     """
-    latent_dim = arguments.integer(latent_dim, "latent_dim", 1)
+    latent_dim = arguments.integer(latent_dim, "latent_dim", 1, MAX_DIM)
     values = arguments.array(coupling, "coupling", shape=[(), (latent_dim,)], minimum=0)
     if values.ndim or latent_dim == 1:
         return tuple(values.ravel().tolist())

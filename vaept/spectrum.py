@@ -191,6 +191,7 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
 
     frame, threshold = survey.density_frame(energy, dim, tol)
     if gradient is not None:
+        arguments.function(gradient, "gradient", f"an array (n, {dim})")
         survey.check_gradient(log_density, gradient, frame)
     if threshold == 0:
         return _only_ground_state(n_levels, dim)

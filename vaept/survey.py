@@ -78,8 +78,7 @@ def density_frame(energy, dim, tol):
 
 def checked(function, dim, name):
     """The function, with its values checked for shape and NaN; +inf (of U or −log ρ) passes."""
-    if not callable(function):
-        raise InputError(f"{name} must be a function of an array (n, {dim}); it is {type(function).__name__}.")
+    arguments.function(function, name, f"an array (n, {dim})")
     forbidden = -np.inf if name == "potential" else np.inf
 
     def values_at(points):
@@ -236,10 +235,13 @@ def gaussian_points(centre, covariance):
 
 def moments(points, weights):
     """Weighted mean and covariance; the covariance is kept regular where few points carry all the weight."""
-    weights = weights / weights.sum()
-    centre = weights @ points
-    deviations = points - centre
-    covariance = (deviations * weights[:, None]).T @ deviations
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weights = weights / weights.sum()
+        centre = weights @ points
+        deviations = points - centre
+        covariance = (deviations * weights[:, None]).T @ deviations
+    if not (np.isfinite(covariance).all() and np.trace(covariance) > 0):
+        raise InputError("The function is too steep for its states to be found; scale it, or the coordinates.")
     return centre, covariance + 1e-4 * np.trace(covariance) / len(centre) * np.eye(len(centre))
 
 
