@@ -34,7 +34,7 @@ def integer(value, name, minimum=None, maximum=None):
 
 
 def integers(value, name, minimum=1, maximum=None, *, fewest=1):
-    """A tuple of integers from `minimum` to `maximum`, such as the sides of an image; a single one is a tuple of one."""
+    """A tuple of integers from `minimum` to `maximum`, such as the sides of an image; of a single integer too."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, list | tuple | range) and len(value) >= fewest:
         return tuple(integer(each, f"{name}[{place}]", minimum, maximum) for place, each in enumerate(value))
