@@ -193,6 +193,9 @@ CHANGES = {
     "text": lambda x: "digits",
     "function": lambda x: np.sin,
 }
+# What nobody can have meant, so that an answer would be a guess.
+SENSELESS = {"NaN", "infinite", "imaginary", "masked", "ragged", "strings", "words", "objects", "None inside", "dates"}
+SENSELESS |= {"meta tensor", "generator", "set", "dict", "text", "function"}
 SAME_NUMBERS = {
     "numpy": lambda v: np.array(v)[()],
     "array": np.array,
@@ -345,6 +348,10 @@ def outcome(case, changes, mode="plain"):
         assert any(word.casefold() in said.casefold() for word in named), f"no argument is named: {said}"
         assert not same, f"what holds the same numbers was refused: {said}"
         return "refused"
+    for name, change in changes.items():
+        assert change not in SENSELESS, f"{name} was taken, with {change}"
+        if name == "seed" and change.startswith("number"):
+            assert isinstance(arguments[name], int) and 0 <= arguments[name] < 2**32, f"{arguments[name]} was a seed"
     for name, value in before.items():
         assert frozen(arguments[name]) == value, f"{name} was changed"
     found = numbers_in(answer)

@@ -355,8 +355,8 @@ class _Walk:
         except InputError as error:
             raise InputError(
                 f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below "
-                f"{0.2 / max(self.curvature, 1e-100):.2g}, a fifth of the inverse of the largest curvature at the starts, "
-                "is likely to do."
+                f"{0.2 / max(self.curvature, 1e-100):.2g}, a fifth of the inverse of the largest curvature at the "
+                "starts, is likely to do."
             ) from error
         self.positions = z
 
