@@ -152,6 +152,8 @@ def images(value, name, pixels=None, *, unit_interval=True):
 
 def unit(values, name):
     """An array of values in [0, 1]; what is outside by rounding alone is set to 0 or 1."""
+    if values.size == 0:
+        raise InputError(f"{name} is empty; its shape is {values.shape}.")
     _check_values(values, name, None, None, LARGEST)
     low, high = values.min(), values.max()
     if low < -ROUNDING or high > 1 + ROUNDING:

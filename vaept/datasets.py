@@ -82,8 +82,8 @@ class Dataset:
     notes: tuple = ()
 
     def __post_init__(self):
-        shape = self.image_shape or arguments.array(self.train, "train", dtype=None).shape[1:]
-        sides = [arguments.integer(side, "a side of image_shape", 1) for side in shape]
+        shape = arguments.array(self.train, "train", dtype=None).shape[1:]
+        sides = list(shape if self.image_shape is None else arguments.integers(self.image_shape, "image_shape"))
         train, test = (
             _own(arguments.images(getattr(self, part), part, math.prod(sides))) for part in ("train", "test")
         )

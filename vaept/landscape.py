@@ -145,7 +145,9 @@ class LowestPaths:
         n = len(self.minima)
         i, j = arguments.integer(i, "i", 0), arguments.integer(j, "j", 0)
         if not (i < n and j < n) or i == j:
-            raise InputError(f"i and j must be two different minima from 0 to {n - 1}; they are {i} and {j}.")
+            raise InputError(
+                f"i and j must be two different minima from 0 to {n - 1}; they are {arguments.brief(i)} and {arguments.brief(j)}."
+            )
         if np.isinf(self.barriers[i, j]):
             raise InputError(f"No path between minima {i} and {j} is known. Search from more starts.")
         previous = breadth_first_order(self._tree, i, directed=False)[1].tolist()
