@@ -425,6 +425,13 @@ ENSEMBLE.save(FILES["ensemble"])
 JUDGE.save(FILES["classifier"])
 
 
+def groups(n_groups):
+    """Groups of a member whose spectrum is found from fewer draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(members, "SAMPLES", 2000)
+        return clustering.groups(MEMBER, n_groups)
+
+
 def harmonic(z):
     return (z**2).sum(axis=1) / 2
 
@@ -534,7 +541,7 @@ CASES = [
     case("clustering.agreement", clustering.agreement, 60, labels=LABELS, found=LABELS[::-1].copy()),
     case("clustering.along_mode", clustering.along_mode, 50, values=FEATURES[:, 0].copy(),
          energies=FEATURES[:, 1].copy(), n_frames=4),
-    case("clustering.groups", functools.partial(clustering.groups, MEMBER), 10, n_groups=2),
+    case("clustering.groups", groups, 10, n_groups=2),
     case("classifier.fit_classifier",
          lambda epochs, **how: fit_classifier(epochs=1 if epochs is None else epochs, progress=False, **how), 60,
          images=IMAGES, labels=LABELS, image_shape=(8, 8), epochs=1, seed=0, words=("classes",)),
