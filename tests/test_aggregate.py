@@ -78,7 +78,7 @@ def test_bad_components(mean, variance):
 
 @pytest.mark.parametrize("points", [np.zeros(2), np.zeros((3, 4)), np.full((3, 2), np.inf)])
 def test_bad_points(mixture, points):
-    with pytest.raises(InputError, match=r"shape \(m, 2\)"):
+    with pytest.raises(InputError, match=r"^points must"):
         mixture.potential(points)
 
 
@@ -99,5 +99,5 @@ def test_wide_components_are_blurred_little(rng):
 
 def test_a_blur_needs_held_out_points(rng):
     q = AggregatePosterior(rng.standard_normal((5, 2)), np.ones((5, 2)))
-    with pytest.raises(InputError, match="there are none"):
+    with pytest.raises(InputError, match=r"held_out must have shape \(n, 2\)"):
         q.blurred(np.empty((0, 2)))

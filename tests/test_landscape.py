@@ -190,7 +190,7 @@ def test_searches_that_find_nothing():
     [
         (np.zeros((3, 3)), r"shape \(n, 2\)"),
         (np.zeros(2), r"shape \(n, 2\)"),
-        (np.full((3, 2), np.nan), "row 0"),
+        (np.full((3, 2), np.nan), "starts must be finite"),
         (np.full((3, 2), 50.0), "within the bounds"),
     ],
 )

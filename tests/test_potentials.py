@@ -119,7 +119,9 @@ def test_a_schedule_is_itself_by_name_or_as_a_mapping(name):
     ],
 )
 def test_a_schedule_that_never_ends(arguments):
-    with pytest.raises(InputError, match=r"never comes to its end|needs switch_off"):
+    with pytest.raises(
+        InputError, match=r"never comes to its end|needs switch_off|must be a finite number of at least 0 below 1"
+    ):
         Schedule(**arguments)
 
 
@@ -137,7 +139,7 @@ def test_couplings_are_distinct_and_average_to_their_strength():
 
 @pytest.mark.parametrize("coupling", [-1, float("nan"), [1, -2], [1, 2, 3], "strong"])
 def test_bad_couplings(coupling):
-    with pytest.raises(InputError, match="coupling must be a number of at least 0"):
+    with pytest.raises(InputError, match=r"^coupling must "):
         couplings(coupling, 2)
 
 

@@ -1,10 +1,11 @@
 """What people have instead of what was asked for, given to every public function.
 
 Each case is a function with arguments that it takes. One or two of them are replaced by what a user may hold instead
-(another container, dtype, memory order, shape, number, an object of another class), and the function is called as it is,
-inside `torch.no_grad()` or `inference_mode()`, or with double precision as torch's default. Then there are two ways out:
-an error of ours that names an argument in a sentence or two, or a finite answer. Where only the container was changed,
-and not what it holds, the answer must be that of the plain call. No argument is changed, and numpy warns of nothing.
+(another container, dtype, memory order, shape, number, an object of another class), and the function is called as it
+is, inside `torch.no_grad()` or `inference_mode()`, or with double precision as torch's default. Then there are two ways
+out: an error of ours that names an argument in a sentence or two, or a finite answer. Where only the container was
+changed, and not what it holds, the answer must be that of the plain call. No argument is changed, and numpy warns of
+nothing.
 
 `VAEPT_EXAMPLES=20` tries 20 times as many; `pytest -s` shows how many were answered and how many refused.
 """
@@ -64,6 +65,9 @@ class Table:
 
     def __init__(self, values):
         self.values = values
+
+    def __len__(self):
+        return len(self.values)
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.values, dtype=dtype)
@@ -189,6 +193,9 @@ CHANGES = {
     "text": lambda x: "digits",
     "function": lambda x: np.sin,
 }
+# What nobody can have meant, so that an answer would be a guess.
+SENSELESS = {"NaN", "infinite", "imaginary", "masked", "ragged", "strings", "words", "objects", "None inside", "dates"}
+SENSELESS |= {"meta tensor", "generator", "set", "dict", "text", "function"}
 SAME_NUMBERS = {
     "numpy": lambda v: np.array(v)[()],
     "array": np.array,
@@ -196,13 +203,13 @@ SAME_NUMBERS = {
     "tensor with gradient": lambda v: torch.tensor(float(v), dtype=torch.float64, requires_grad=True),
     "uint8": lambda v: np.uint8(v) if 0 <= v < 256 and v == int(v) else v,
     "float32": lambda v: np.float32(v),
-    "fraction": lambda v: fractions.Fraction(v),
     "complex": lambda v: complex(v),
 }
 COUNTS = ("numpy", "array", "tensor", "uint8")  # which of these hold an integer
 NUMBERS = [-(10**18), -1, 0, 1, 2, 3, 5, 17, 2**31, 2**32, 10**18, 10**400, -0.5, 0.0, 1e-300, 1e-12, 0.5, 1.0, 2.0]
 NUMBERS += [1e12, 1e100, 1e300, np.nan, np.inf, -np.inf, "3", "", b"3", None, True, [2], (), np.array([1, 2]), 0.5j]
-NUMBERS += [np.float32(0.25), np.float16(2), np.array(np.nan), {}, np.datetime64("2020-01-01"), np.bool_(False), np.sin]
+NUMBERS += [np.float32(0.25), np.float16(2), np.array(np.nan), np.datetime64("2020-01-01"), np.bool_(False), np.sin]
+NUMBERS += [fractions.Fraction(1, 2), {}]
 WORDS = ["", "other", None, 3, 0.5, ["a"], b"digits", (), np.array("a"), np.nan, {}, "DIGITS", "a\0b", "x" * 300]
 OBJECTS = [None, "text", 3, {}, [], np.zeros((3, 2)), np.sin, type, object()]
 MODES = {
@@ -231,10 +238,15 @@ class Case:
     name: str
     call: Callable
     base: dict
-    examples: int = 40
-    words: tuple = ()  # what messages may name besides the arguments
-    shape: Callable | None = None  # of the answer, from the arguments
-    finite: bool = True  # False where NaN or infinity is documented
+    examples: int
+    words: tuple  # what messages may name besides the arguments
+    shape: Callable | None  # of the answer, from the arguments
+    finite: bool  # False where NaN or infinity is documented
+
+
+def case(name, call, examples, /, *, words=(), shape=None, finite=True, **base):
+    """A `Case` of a function with these arguments."""
+    return Case(name, call, base, examples, words, shape, finite)
 
 
 def changes_of(value):
@@ -329,10 +341,14 @@ def outcome(case, changes, mode="plain"):
         said = str(error)
         assert changes, f"what is right was refused: {said}"
         assert len(said) < 600 and "\n" not in said and said.rstrip().endswith((".", ")")), said
-        named = [*case.base, *case.words]
+        named = [*case.base, *case.words, "GiB"]  # or the memory that it would take
         assert any(word.casefold() in said.casefold() for word in named), f"no argument is named: {said}"
         assert not same, f"what holds the same numbers was refused: {said}"
         return "refused"
+    for name, change in changes.items():
+        assert change not in SENSELESS, f"{name} was taken, with {change}"
+        if name == "seed" and change.startswith("number"):
+            assert isinstance(arguments[name], int) and 0 <= arguments[name] < 2**32, f"{arguments[name]} was a seed"
     for name, value in before.items():
         assert frozen(arguments[name]) == value, f"{name} was changed"
     found = numbers_in(answer)
@@ -366,7 +382,8 @@ def coarse(x, step=16):
     return np.round(np.asarray(x) * step) / step
 
 
-IMAGES, LABELS = (x[:100] for x in (datasets.load("digits").train, datasets.load("digits").train_labels))
+DIGITS = datasets.load("digits")
+IMAGES, LABELS = DIGITS.train[:100], DIGITS.train_labels[:100]
 SMALL = {"latent_dim": 2, "epochs": 1, "hidden": (8,), "batch_size": 32, "jobs": 1, "progress": False}
 POINTS = coarse(RNG.standard_normal((12, 2)))
 SAMPLES = RNG.standard_normal((300, 2))
@@ -384,21 +401,10 @@ def with_progress_off(function):
     return lambda **arguments: function(**arguments, progress=False)
 
 
-@functools.cache
-def trained():
-    """A data set, an ensemble trained on it in a field, a member of it, and a judge."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        digits = datasets.load("digits")
-        patch.setattr(datasets, "_digits", lambda: None)
-        dataset = dataclasses.replace(digits, train=IMAGES, test=digits.test[:60], train_labels=LABELS,
-                                      test_labels=digits.test_labels[:60])  # fmt: skip
-        ensemble = fit(dataset, seeds=[0, 1], field=coarse(RNG.standard_normal((100, 2))), coupling=1.0, **SMALL)
-        judge = fit_classifier(IMAGES, LABELS, (8, 8), epochs=1, progress=False)
-        return dataset, ensemble, members.Member.of(ensemble, 0, dataset, judge), judge
-
-
-DATASET, ENSEMBLE, MEMBER, JUDGE = trained()
+DATASET = datasets.Dataset("digits", IMAGES, DIGITS.test[:60], LABELS, DIGITS.test_labels[:60], (8, 8))
+ENSEMBLE = fit(DATASET, seeds=[0, 1], field=coarse(RNG.standard_normal((100, 2))), coupling=1.0, **SMALL)
+JUDGE = fit_classifier(IMAGES, LABELS, (8, 8), epochs=1, progress=False)
+MEMBER = members.Member.of(ENSEMBLE, 0, DATASET, JUDGE)
 MODEL = ENSEMBLE.members[0]
 MIXTURE = aggregate.AggregatePosterior(np.array([[-1.5, 0.0], [1.5, 0.5]]), np.full((2, 2), 0.5))
 ENERGY = FreeEnergy(MIXTURE)
@@ -419,6 +425,13 @@ ENSEMBLE.save(FILES["ensemble"])
 JUDGE.save(FILES["classifier"])
 
 
+def groups(n_groups):
+    """Groups of a member whose spectrum is found from fewer draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(members, "SAMPLES", 2000)
+        return clustering.groups(MEMBER, n_groups)
+
+
 def harmonic(z):
     return (z**2).sum(axis=1) / 2
 
@@ -429,390 +442,158 @@ def normal(z):
 
 def rows_of(name, *sides):
     """The answer has a row for each row of an argument."""
-    return lambda **arguments: (np.shape(_read(arguments[name]))[0], *sides)
+    return lambda **arguments: (len(arguments[name]), *sides)
 
 
-def _read(value):
-    return value.detach() if isinstance(value, torch.Tensor) else value.values if isinstance(value, Table) else value
-
-
+# fmt: off
 CASES = [
-    Case("oscillator.levels", oscillator.levels, {"n_levels": 4}, 30),
-    Case("oscillator.multiplicity", oscillator.multiplicity, {"level": 3, "dim": 2}, 30),
-    Case("oscillator.quantum_numbers", oscillator.quantum_numbers, {"max_level": 3, "dim": 2}, 40),
-    Case(
-        "oscillator.eigenfunctions",
-        oscillator.eigenfunctions,
-        {"points": POINTS, "max_level": 3},
-        60,
-        shape=rows_of("points") if False else None,
-    ),
-    Case("oscillator.hermite_functions", oscillator.hermite_functions, {"z": POINTS, "max_n": 3}, 40),
-    Case("oscillator.energy", oscillator.energy, {"mean": POINTS, "variance": VARIANCE}, 60),
-    Case("oscillator.kl_bound", oscillator.kl_bound, {"mean": POINTS, "variance": VARIANCE}, 40),
-    Case(
-        "oscillator.level_populations",
-        oscillator.level_populations,
-        {"mean": POINTS, "variance": VARIANCE, "n_levels": 3},
-        50,
-    ),
-    Case(
-        "perturbation.series",
-        perturbation.series,
-        {"h0_levels": LEVELS, "v": MATRIX, "level": 1, "order": 3, "tol": 1e-10},
-        80,
-    ),
-    Case(
-        "perturbation.oscillator_series",
-        perturbation.oscillator_series,
-        {"potential": {(4,): 1.0}, "dim": 1, "level": 0, "order": 4, "omega": 1.0, "tol": 1e-10},
-        60,
-        ("exponent", "coefficient"),
-    ),
-    Case(
-        "perturbation.resum",
-        perturbation.resum,
-        {"coefficients": np.array([0.5, 0.75, -2.625, 20.8125]), "coupling": 0.125},
-        60,
-    ),
-    Case(
-        "perturbation.resum at several",
-        perturbation.resum,
-        {"coefficients": np.array([0.5, 0.75, -2.625, 20.8125]), "coupling": np.array([0.0, 0.125, 1.0])},
-        40,
-    ),
-    Case(
-        "perturbation.orient",
-        perturbation.orient,
-        {"latents": LATENTS, "field": FIELD, "coupling": 1.0, "group": "orthogonal"},
-        80,
-    ),
-    Case(
-        "spectrum.from_potential",
-        spectrum.from_potential,
-        {"potential": harmonic, "dim": 1, "n_levels": 3, "tol": 1e-6},
-        50,
-    ),
-    Case(
-        "spectrum.from_log_density",
-        spectrum.from_log_density,
-        {"log_density": normal, "dim": 1, "n_levels": 3, "tol": 1e-6},
-        50,
-        finite=False,
-    ),
-    Case(
-        "spectrum.from_samples",
-        spectrum.from_samples,
-        {"samples": SAMPLES, "n_levels": 3, "degree": 2, "bootstrap": 20, "seed": 0},
-        100,
-    ),
-    Case("Spectrum.group", MODES_OF.group, {"tolerance": 1e-7}, 30),
-    Case("Spectrum.eigenfunctions", MODES_OF.eigenfunctions, {"points": POINTS}, 40),
-    Case("AggregatePosterior", aggregate.AggregatePosterior, {"mean": POINTS, "variance": VARIANCE}, 50),
-    *(
-        Case(f"AggregatePosterior.{name}", getattr(MIXTURE, name), {"points": POINTS}, 30)
-        for name in ("log_density", "gradient", "expansion", "potential", "perturbation")
-    ),
-    Case("AggregatePosterior.blurred", MIXTURE.blurred, {"held_out": POINTS}, 30, ("point", "latents")),
-    Case("AggregatePosterior.sample", MIXTURE.sample, {"n": 5, "seed": 0}, 40),
-    Case(
-        "AggregatePosterior.near",
-        MIXTURE.near,
-        {"low": np.array([-1.0, -1.0]), "high": np.array([0.0, 0.5]), "share": 0.0625},
-        40,
-    ),
-    Case(
-        "FreeEnergy",
-        lambda **how: FreeEnergy(**how)(POINTS),
-        {"source": MIXTURE, "dim": 2, "blur": 0.125, "bounds": np.array([[-9.0, -9.0], [9.0, 9.0]])},
-        60,
-        ("mixture",),
-    ),
-    Case("FreeEnergy.gradient", ENERGY.gradient, {"points": POINTS}, 30),
-    Case("FreeEnergy.expansion", ENERGY.expansion, {"points": POINTS}, 30),
-    Case(
-        "landscape.find_stationary_points",
-        landscape.find_stationary_points,
-        {"energy": ENERGY, "starts": STARTS[:3], "max_index": 1, "n_steps": 50},
-        50,
-    ),
-    Case(
-        "landscape.minimum_energy_path",
-        landscape.minimum_energy_path,
-        {"energy": ENERGY, "a": np.array([-1.5, 0.0]), "b": np.array([1.5, 0.5]), "n_images": 8},
-        50,
-    ),
-    Case(
-        "landscape.lowest_paths",
-        landscape.lowest_paths,
-        {"energy": ENERGY, "stationary": STATIONARY, "n_images": 8},
-        30,
-        finite=False,
-    ),
-    Case("LowestPaths.path", LOWEST.path, {"i": 0, "j": 1}, 30),
-    Case("MinimumEnergyPath.points", LOWEST.path(0, 1).points, {"n": 7}, 30),
-    Case(
-        "dynamics.simulate",
-        with_progress_off(dynamics.simulate),
-        {"energy": ENERGY, "starts": STARTS, "step": 0.125, "n_steps": 5, "seed": 0, "keep_every": 1},
-        80,
-    ),
-    Case(
-        "dynamics.first_passage_times",
-        with_progress_off(dynamics.first_passage_times),
-        {
-            "energy": ENERGY,
-            "starts": STARTS,
-            "target": lambda z: z[:, 0] > -1.0,
-            "step": 0.125,
-            "max_steps": 500,
-            "seed": 0,
-        },
-        50,
-    ),
-    Case(
-        "dynamics.kramers_time",
-        dynamics.kramers_time,
-        {"energy": ENERGY, "minimum": STATIONARY.minima[0], "saddle": STATIONARY.saddles[0]},
-        50,
-    ),
-    Case(
-        "dynamics.relaxation_times",
-        dynamics.relaxation_times,
-        {"trajectories": WALK, "observables": lambda z: z[:, 1], "n_discard": 0, "lags": (0.5, 1.5), "seed": 0},
-        50,
-        ("walkers", "frames"),
-    ),
-    Case(
-        "dynamics.metastable_states",
-        dynamics.metastable_states,
-        {"functions": np.column_stack([np.ones(40), LATENTS[0]]), "n_states": 2, "seed": 0},
-        60,
-    ),
-    Case("potentials.couplings", potentials.couplings, {"coupling": 1.0, "latent_dim": 2}, 40),
-    Case(
-        "potentials.couplings of several", potentials.couplings, {"coupling": np.array([1.0, 0.5]), "latent_dim": 2}, 40
-    ),
-    Case("potentials.Schedule", potentials.Schedule, {"warm_start": 0.125, "fade": 0.25, "switch_off": 0.5}, 40),
-    Case("potentials.Schedule.of", potentials.Schedule.of, {"schedule": "adiabatic"}, 20),
-    Case(
-        "topology.diffusion_field",
-        topology.diffusion_field,
-        {"x": IMAGES, "n_components": 2, "n_neighbors": 6, "landmarks": 60, "seed": 0},
-        60,
-        ("images", "duplicate", "diffusion field"),
-    ),
-    Case(
-        "topology.neighbour_field",
-        topology.neighbour_field,
-        {"x": IMAGES, "n_components": 2, "landmarks": 30, "perplexity": 5.0, "seed": 0},
-        25,
-        ("images", "neighbour field"),
-    ),
-    Case("topology.pca_field", topology.pca_field, {"x": IMAGES, "n_components": 2}, 50, ("images",)),
-    Case("topology.shuffled", topology.shuffled, {"field": PCA, "seed": 0}, 20),
-    Case(
-        "topology.held_out_agreement",
-        topology.held_out_agreement,
-        {"field": DIFFUSION, "x_new": DATASET.test, "n_neighbors": 4},
-        50,
-        ("images",),
-    ),
-    Case("Field.transform", DIFFUSION.transform, {"x_new": DATASET.test[:8]}, 40),
-    Case(
-        "degeneracy.compare",
-        degeneracy.compare,
-        {"latents": LATENTS, "n_neighbours": 5, "n_bootstrap": 100, "seed": 0},
-        100,
-        finite=False,
-    ),
-    Case("degeneracy.shuffled_rows", degeneracy.shuffled_rows, {"latents": LATENTS, "seed": 0}, 40),
-    Case(
-        "degeneracy.turned_posterior",
-        degeneracy.turned_posterior,
-        {"mean": POINTS, "variance": VARIANCE, "angle": 0.5, "plane": (0, 1)},
-        60,
-    ),
-    Case(
-        "VAE",
-        lambda **how: [tuple(each.shape) for each in VAE(**how).state_dict().values()],
-        {
-            "pixels": 6,
-            "latent_dim": 2,
-            "hidden": (5,),
-            "likelihood": "bernoulli",
-            "full_covariance": False,
-            "potential": "dipole",
-            "coupling": 1.0,
-        },
-        60,
-    ),
-    Case("Ensemble.posterior", ENSEMBLE.posterior, {"images": IMAGES[:5]}, 60),
-    Case("Ensemble.decode", ENSEMBLE.decode, {"latents": LATENTS[0, :5]}, 60),
-    Case("Seed.of", Seed.of, {"seed": 3}, 20),
-    Case(
-        "evaluation.elbo",
-        evaluation.elbo,
-        {"model": MODEL, "images": IMAGES[:5], "field": FIELD[:5], "strength": 0.5, "n_samples": 2, "seed": 0},
-        80,
-    ),
-    Case(
-        "evaluation.turned_elbo",
-        evaluation.turned_elbo,
-        {
-            "model": MODEL,
-            "images": IMAGES[:12],
-            "mean": POINTS,
-            "variance": VARIANCE,
-            "rotation": np.eye(2)[::-1].copy(),
-            "n_samples": 2,
-            "seed": 0,
-        },
-        60,
-    ),
-    Case(
-        "evaluation.log_likelihood",
-        evaluation.log_likelihood,
-        {"model": MODEL, "images": IMAGES[:5], "n_samples": 3, "seed": 0},
-        50,
-    ),
-    Case(
-        "evaluation.exact_log_likelihood",
-        evaluation.exact_log_likelihood,
-        {"model": MODEL, "images": IMAGES[:5], "n_points": 21, "tolerance": 0.5},
-        50,
-    ),
-    Case(
-        "evaluation.active_units",
-        evaluation.active_units,
-        {"model": MODEL, "images": IMAGES[:5], "threshold": 0.0625},
-        40,
-    ),
-    Case(
-        "evaluation.evaluate",
-        functools.partial(evaluation.evaluate, jobs=1),
-        {
-            "ensemble": ENSEMBLE,
-            "images": IMAGES[:5],
-            "field": FIELD[:5],
-            "n_likelihood_images": 2,
-            "n_importance_samples": 2,
-        },
-        40,
-        ("n_samples",),
-    ),
-    Case("member.encode", members.encode, {"model": MODEL, "images": IMAGES[:5]}, 40),
-    Case("Member.of", members.Member.of, {"ensemble": ENSEMBLE, "number": 1, "dataset": DATASET, "judge": JUDGE}, 30),
-    Case("Member.decode", MEMBER.decode, {"latents": POINTS}, 40, shape=None),
-    Case("clustering.agreement", clustering.agreement, {"labels": LABELS, "found": LABELS[::-1].copy()}, 60),
-    Case(
-        "clustering.along_mode",
-        clustering.along_mode,
-        {"values": FEATURES[:, 0].copy(), "energies": FEATURES[:, 1].copy(), "n_frames": 4},
-        50,
-    ),
-    Case("clustering.groups", functools.partial(clustering.groups, MEMBER), {"n_groups": 2}, 10),
-    Case(
-        "classifier.fit_classifier",
-        with_progress_off(fit_classifier),
-        {"images": IMAGES, "labels": LABELS, "image_shape": (8, 8), "epochs": 1, "seed": 0},
-        60,
-        ("classes",),
-    ),
-    Case("Classifier.features", JUDGE.features, {"images": IMAGES[:5]}, 40),
-    Case("Classifier.probabilities", JUDGE.probabilities, {"images": IMAGES[:5]}, 40),
-    Case("Classifier.accuracy", JUDGE.accuracy, {"images": IMAGES[:5], "labels": LABELS[:5]}, 50),
-    Case("denoising.add_noise", denoising.add_noise, {"images": IMAGES[:4], "noise": 0.5, "seed": 0}, 50),
-    Case("denoising.denoise", denoising.denoise, {"model": MODEL, "noisy": NOISY, "noise": 0.5, "n_steps": 2}, 60),
-    Case("denoising.median", denoising.median, {"noisy": NOISY, "image_shape": (8, 8)}, 50),
-    Case("denoising.wavelet", denoising.wavelet, {"noisy": NOISY, "image_shape": (8, 8), "noise": 0.5}, 50),
-    Case("denoising.psnr", denoising.psnr, {"clean": IMAGES[:4], "restored": NOISY}, 50, finite=False),
-    Case("denoising.ssim", denoising.ssim, {"clean": IMAGES[:4], "restored": NOISY, "image_shape": (8, 8)}, 50),
-    Case("outliers.plant", outliers.plant, {"images": IMAGES, "image_shape": (8, 8), "share": 0.125, "seed": 0}, 60),
-    Case("outliers.scores", functools.partial(outliers.scores, MEMBER), {"images": IMAGES[:5]}, 40),
-    Case(
-        "outliers.precision_at_k",
-        outliers.precision_at_k,
-        {"score": FEATURES[:, 0].copy(), "planted": FEATURES[:, 1] > 0.5},
-        60,
-        ("outliers",),
-    ),
-    Case(
-        "generation.draw_latents",
-        functools.partial(generation.draw_latents, MEMBER),
-        {"source": "aggregate posterior", "n": 4, "seed": 0},
-        50,
-    ),
-    Case("generation.frechet_distance", generation.frechet_distance, {"a": FEATURES, "b": FEATURES[:9] + 1}, 60),
-    Case(
-        "generation.precision_recall",
-        generation.precision_recall,
-        {"real": FEATURES, "generated": FEATURES[:9] + 1, "k": 3},
-        60,
-    ),
-    Case("paths.ways_between", paths.ways_between, {"paths": LOWEST, "i": 0, "j": 1, "n": 9}, 40),
-    Case(
-        "relaxation.relax",
-        relaxation.relax,
-        {"energy": ENERGY, "starts": np.tile(STARTS, (2, 1)), "modes": MODES_OF, "n_modes": 1, "seed": 0},
-        10,
-        ("autocorrelation",),
-    ),
-    Case(
-        "training.fit",
-        lambda **how: fit(DATASET, epochs=1, jobs=1, progress=False, **how).members,
-        {
-            "latent_dim": 2,
-            "seeds": [0],
-            "hidden": (8,),
-            "likelihood": "bernoulli",
-            "batch_size": 50,
-            "learning_rate": 0.0078125,
-            "precision": "float32",
-            "field": coarse(RNG.standard_normal((100, 2))),
-            "coupling": 1.0,
-            "schedule": "constant",
-            "potential": "dipole",
-            "device": "cpu",
-        },
-        60,
-        ("width",),
-    ),
-    Case(
-        "datasets.from_arrays",
-        lambda **how: datasets.from_arrays(**how).train,
-        {"x": IMAGES, "y": LABELS, "name": "data"},
-        60,
-        ("an image",),
-    ),
-    Case(
-        "datasets.Dataset",
-        lambda **how: datasets.Dataset(**how).train,
-        {
-            "name": "data",
-            "train": IMAGES,
-            "test": IMAGES[:20],
-            "train_labels": LABELS,
-            "test_labels": LABELS[:20],
-            "image_shape": (8, 8),
-            "classes": tuple(range(10)),
-        },
-        100,
-        ("classes",),
-    ),
-    Case("datasets.load", datasets.load, {"source": "digits"}, 20, ("data set", "npz")),
-    Case(
-        "storage.read_tensors",
-        lambda **how: storage.read_tensors(**how)[1],
-        {"path": FILES["field"], "kind": "field"},
-        30,
-        ("file", "holds"),
-    ),
-    Case("Ensemble.load", lambda path: Ensemble.load(path).members, {"path": FILES["ensemble"]}, 20, ("file",)),
-    Case("Classifier.load", lambda path: Classifier.load(path).network, {"path": FILES["classifier"]}, 20, ("file",)),
-    Case("Field.load", topology.Field.load, {"path": FILES["field"]}, 20, ("file",)),
+    case("oscillator.levels", oscillator.levels, 30, n_levels=4),
+    case("oscillator.multiplicity", oscillator.multiplicity, 30, level=3, dim=2),
+    case("oscillator.quantum_numbers", oscillator.quantum_numbers, 40, max_level=3, dim=2),
+    case("oscillator.eigenfunctions", oscillator.eigenfunctions, 60, points=POINTS, max_level=3),
+    case("oscillator.hermite_functions", oscillator.hermite_functions, 40, z=POINTS, max_n=3),
+    case("oscillator.energy", oscillator.energy, 60, mean=POINTS, variance=VARIANCE),
+    case("oscillator.kl_bound", oscillator.kl_bound, 40, mean=POINTS, variance=VARIANCE),
+    case("oscillator.level_populations", oscillator.level_populations, 50, mean=POINTS, variance=VARIANCE,
+         n_levels=3),
+    case("perturbation.series", perturbation.series, 80, h0_levels=LEVELS, v=MATRIX, level=1, order=3, tol=1e-10),
+    case("perturbation.oscillator_series", perturbation.oscillator_series, 60, potential={(4,): 1.0}, dim=1, level=0,
+         order=4, omega=1.0, tol=1e-10, words=("exponent", "coefficient")),
+    case("perturbation.resum", perturbation.resum, 60, coefficients=np.array([0.5, 0.75, -2.625, 20.8125]),
+         coupling=0.125),
+    case("perturbation.resum at several", perturbation.resum, 40, coefficients=np.array([0.5, 0.75, -2.625, 20.8125]),
+         coupling=np.array([0.0, 0.125, 1.0])),
+    case("perturbation.orient", perturbation.orient, 80, latents=LATENTS, field=FIELD, coupling=1.0,
+         group="orthogonal"),
+    case("spectrum.from_potential", spectrum.from_potential, 50, potential=harmonic, dim=1, n_levels=3, tol=1e-06),
+    case("spectrum.from_log_density", spectrum.from_log_density, 50, log_density=normal, dim=1, n_levels=3, tol=1e-06,
+         finite=False),
+    case("spectrum.from_samples", spectrum.from_samples, 100, samples=SAMPLES, n_levels=3, degree=2, bootstrap=20,
+         seed=0),
+    case("Spectrum.group", MODES_OF.group, 30, tolerance=1e-07),
+    case("Spectrum.eigenfunctions", MODES_OF.eigenfunctions, 40, points=POINTS, shape=rows_of("points", 3)),
+    case("AggregatePosterior", aggregate.AggregatePosterior, 50, mean=POINTS, variance=VARIANCE),
+    *(case(f"AggregatePosterior.{name}", getattr(MIXTURE, name), 30, points=POINTS, shape=rows_of("points", *sides))
+      for name, *sides in (["log_density"], ["gradient", 2], ["expansion"], ["potential"], ["perturbation"])),
+    case("AggregatePosterior.blurred", MIXTURE.blurred, 30, held_out=POINTS, words=("point", "latents")),
+    case("AggregatePosterior.sample", MIXTURE.sample, 40, n=5, seed=0),
+    case("AggregatePosterior.near", MIXTURE.near, 40, low=np.array([-1.0, -1.0]), high=np.array([0.0, 0.5]),
+         share=0.0625),
+    case("FreeEnergy", lambda **how: FreeEnergy(**how)(POINTS), 60, source=MIXTURE, dim=2, blur=0.125,
+         bounds=np.array([[-9.0, -9.0], [9.0, 9.0]]), words=("mixture", "variance", "energy")),
+    case("FreeEnergy.gradient", ENERGY.gradient, 30, points=POINTS, shape=rows_of("points", 2)),
+    case("FreeEnergy.expansion", ENERGY.expansion, 30, points=POINTS),
+    case("landscape.find_stationary_points", landscape.find_stationary_points, 50, energy=ENERGY, starts=STARTS[:3],
+         max_index=1, n_steps=50),
+    case("landscape.minimum_energy_path", landscape.minimum_energy_path, 50, energy=ENERGY, a=np.array([-1.5, 0.0]),
+         b=np.array([1.5, 0.5]), n_images=8),
+    case("landscape.lowest_paths", landscape.lowest_paths, 30, energy=ENERGY, stationary=STATIONARY, n_images=8,
+         finite=False),
+    case("LowestPaths.path", LOWEST.path, 30, i=0, j=1),
+    case("MinimumEnergyPath.points", LOWEST.path(0, 1).points, 30, n=7),
+    case("dynamics.simulate", with_progress_off(dynamics.simulate), 80, energy=ENERGY, starts=STARTS, step=0.125,
+         n_steps=5, seed=0, keep_every=1),
+    case("dynamics.first_passage_times", with_progress_off(dynamics.first_passage_times), 50, energy=ENERGY,
+         starts=STARTS, target=lambda z: z[:, 0] > 0.5, step=0.125, max_steps=2000, seed=0, words=("walkers",)),
+    case("dynamics.kramers_time", dynamics.kramers_time, 50, energy=ENERGY, minimum=STATIONARY.minima[0],
+         saddle=STATIONARY.saddles[0]),
+    case("dynamics.relaxation_times", dynamics.relaxation_times, 50, trajectories=WALK, observables=lambda z: z[:, 1],
+         n_discard=0, lags=(0.5, 1.5), seed=0, words=("walkers", "frames")),
+    case("dynamics.metastable_states", dynamics.metastable_states, 60,
+         functions=np.column_stack([np.ones(40), LATENTS[0]]), n_states=2, seed=0, words=("function",)),
+    case("potentials.couplings", potentials.couplings, 40, coupling=1.0, latent_dim=2),
+    case("potentials.couplings of several", potentials.couplings, 40, coupling=np.array([1.0, 0.5]), latent_dim=2),
+    case("potentials.Schedule", potentials.Schedule, 40, warm_start=0.125, fade=0.25, switch_off=0.5),
+    case("potentials.Schedule.of", potentials.Schedule.of, 20, schedule="adiabatic"),
+    case("topology.diffusion_field", topology.diffusion_field, 60, x=IMAGES, n_components=2, n_neighbors=6,
+         landmarks=60, seed=0, words=("images", "duplicate", "diffusion field")),
+    case("topology.neighbour_field", topology.neighbour_field, 25, x=IMAGES, n_components=2, landmarks=30,
+         perplexity=5.0, seed=0, words=("images", "neighbour field")),
+    case("topology.pca_field", topology.pca_field, 50, x=IMAGES, n_components=2, words=("images",)),
+    case("topology.shuffled", topology.shuffled, 20, field=PCA, seed=0),
+    case("topology.held_out_agreement", topology.held_out_agreement, 50, field=DIFFUSION, x_new=DATASET.test,
+         n_neighbors=4, words=("images",)),
+    case("Field.transform", DIFFUSION.transform, 40, x_new=DATASET.test[:8], shape=rows_of("x_new", 2)),
+    case("degeneracy.compare", degeneracy.compare, 100, latents=LATENTS, n_neighbours=5, n_bootstrap=100, seed=0,
+         finite=False),
+    case("degeneracy.shuffled_rows", degeneracy.shuffled_rows, 40, latents=LATENTS, seed=0),
+    case("degeneracy.turned_posterior", degeneracy.turned_posterior, 60, mean=POINTS, variance=VARIANCE, angle=0.5,
+         plane=(0, 1)),
+    case("VAE", lambda **how: [tuple(each.shape) for each in VAE(**how).state_dict().values()], 60, pixels=6,
+         latent_dim=2, hidden=(5,), likelihood="bernoulli", full_covariance=False, potential="dipole", coupling=1.0),
+    case("Ensemble.posterior", ENSEMBLE.posterior, 60, images=IMAGES[:5]),
+    case("Ensemble.decode", ENSEMBLE.decode, 60, latents=LATENTS[0, :5]),
+    case("Seed.of", Seed.of, 20, seed=3),
+    case("evaluation.elbo", evaluation.elbo, 80, model=MODEL, images=IMAGES[:5], field=FIELD[:5], strength=0.5,
+         n_samples=2, seed=0),
+    case("evaluation.turned_elbo", evaluation.turned_elbo, 60, model=MODEL, images=IMAGES[:12], mean=POINTS,
+         variance=VARIANCE, rotation=np.eye(2)[::-1].copy(), n_samples=2, seed=0),
+    case("evaluation.log_likelihood", evaluation.log_likelihood, 50, model=MODEL, images=IMAGES[:5], n_samples=3,
+         seed=0),
+    case("evaluation.exact_log_likelihood", evaluation.exact_log_likelihood, 50, model=MODEL, images=IMAGES[:5],
+         n_points=21, tolerance=0.5),
+    case("evaluation.active_units", evaluation.active_units, 40, model=MODEL, images=IMAGES[:5], threshold=0.0625),
+    case("evaluation.evaluate", functools.partial(evaluation.evaluate, jobs=1), 40, ensemble=ENSEMBLE,
+         images=IMAGES[:5], field=FIELD[:5], n_likelihood_images=2, n_importance_samples=2, words=("n_samples",)),
+    case("member.encode", members.encode, 40, model=MODEL, images=IMAGES[:5], shape=rows_of("images", 2)),
+    case("Member.of", members.Member.of, 30, ensemble=ENSEMBLE, number=1, dataset=DATASET, judge=JUDGE),
+    case("Member.decode", MEMBER.decode, 40, latents=POINTS, shape=rows_of("latents", 8, 8)),
+    case("clustering.agreement", clustering.agreement, 60, labels=LABELS, found=LABELS[::-1].copy()),
+    case("clustering.along_mode", clustering.along_mode, 50, values=FEATURES[:, 0].copy(),
+         energies=FEATURES[:, 1].copy(), n_frames=4),
+    case("clustering.groups", groups, 10, n_groups=2),
+    case("classifier.fit_classifier",
+         lambda epochs, **how: fit_classifier(epochs=1 if epochs is None else epochs, progress=False, **how), 60,
+         images=IMAGES, labels=LABELS, image_shape=(8, 8), epochs=1, seed=0, words=("classes",)),
+    case("Classifier.features", JUDGE.features, 40, images=IMAGES[:5], shape=rows_of("images", 64)),
+    case("Classifier.probabilities", JUDGE.probabilities, 40, images=IMAGES[:5], shape=rows_of("images", 10)),
+    case("Classifier.accuracy", JUDGE.accuracy, 50, images=IMAGES[:5], labels=LABELS[:5]),
+    case("denoising.add_noise", denoising.add_noise, 50, images=IMAGES[:4], noise=0.5, seed=0),
+    case("denoising.denoise", denoising.denoise, 60, model=MODEL, noisy=NOISY, noise=0.5, n_steps=2),
+    case("denoising.median", denoising.median, 50, noisy=NOISY, image_shape=(8, 8)),
+    case("denoising.wavelet", denoising.wavelet, 50, noisy=NOISY, image_shape=(8, 8), noise=0.5),
+    case("denoising.psnr", denoising.psnr, 50, clean=IMAGES[:4], restored=NOISY, finite=False),
+    case("denoising.ssim", denoising.ssim, 50, clean=IMAGES[:4], restored=NOISY, image_shape=(8, 8)),
+    case("outliers.plant", outliers.plant, 60, images=IMAGES, image_shape=(8, 8), share=0.125, seed=0,
+         words=("image",)),
+    case("outliers.scores", functools.partial(outliers.scores, MEMBER), 40, images=IMAGES[:5]),
+    case("outliers.precision_at_k", outliers.precision_at_k, 60, score=FEATURES[:, 0].copy(),
+         planted=FEATURES[:, 1] > 0.5, words=("outliers",)),
+    case("generation.draw_latents", functools.partial(generation.draw_latents, MEMBER), 50,
+         source="aggregate posterior", n=4, seed=0),
+    case("generation.frechet_distance", generation.frechet_distance, 60, a=FEATURES, b=FEATURES[:9] + 1),
+    case("generation.precision_recall", generation.precision_recall, 60, real=FEATURES, generated=FEATURES[:9] + 1,
+         k=3),
+    case("paths.ways_between", paths.ways_between, 40, paths=LOWEST, i=0, j=1, n=9),
+    case("relaxation.relax", relaxation.relax, 10, energy=ENERGY, starts=np.tile(STARTS, (2, 1)), modes=MODES_OF,
+         n_modes=1, seed=0, words=("autocorrelation",)),
+    case("training.fit", lambda **how: fit(DATASET, epochs=1, jobs=1, progress=False, **how).members, 60,
+         latent_dim=2, seeds=[0], hidden=(8,), likelihood="bernoulli", batch_size=50, learning_rate=0.0078125,
+         precision="float32", field=coarse(RNG.standard_normal((100, 2))), coupling=1.0, schedule="constant",
+         potential="dipole", device="cpu", words=("width", "a seed")),
+    case("datasets.Dataset", datasets.Dataset, 60, name="mine", train=IMAGES, test=DIGITS.test[:60],
+         train_labels=LABELS, test_labels=DIGITS.test_labels[:60], image_shape=(8, 8), words=("labels", "image")),
+    case("datasets.from_arrays", datasets.from_arrays, 60, x=IMAGES, y=LABELS, name="mine"),
+    case("datasets.load", datasets.load, 20, source="digits", words=("data", "npz")),
+    case("storage.read_tensors", lambda **how: storage.read_tensors(**how)[1], 30, path=FILES["field"], kind="field",
+         words=("file", "holds")),
+    case("Ensemble.load", lambda path: Ensemble.load(path).members, 20, path=FILES["ensemble"], words=("file",)),
+    case("Classifier.load", lambda path: Classifier.load(path).network, 20, path=FILES["classifier"],
+         words=("file",)),
+    case("Field.load", topology.Field.load, 20, path=FILES["field"], words=("file",)),
 ]
+# fmt: on
 TRIED = Counter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told():
+    """Tell at the end how many inputs each function answered and refused."""
+    yield
+    for name in [*dict.fromkeys(name for name, _ in TRIED)]:
+        print(f"{name}: {TRIED[name, 'answered']} answered, {TRIED[name, 'refused']} refused")
+    sums = [sum(count for (_, each), count in TRIED.items() if each == kind) for kind in ("answered", "refused")]
+    print(f"{len({name for name, _ in TRIED})} functions: {sums[0]} answered, {sums[1]} refused")
 
 
 @st.composite
@@ -839,3 +620,8 @@ def test_an_answer_or_a_refusal(case):
         TRIED[case.name, outcome(case, changes, mode)] += 1
 
     one()
+    assert TRIED[case.name, "answered"] and TRIED[case.name, "refused"]
+
+
+def test_enough_is_tried():
+    assert len(CASES) >= 30 and sum(case.examples for case in CASES) >= 2000

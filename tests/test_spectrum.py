@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from vaept import eigensolver, galerkin, oscillator, sampled
 from vaept.eigensolver import ConvergenceError
@@ -322,9 +323,112 @@ def test_densities_that_are_refused(log_density):
         from_log_density(log_density, 1, 3)
 
 
-def test_gradient_of_the_wrong_shape():
+def two_wells_gradient(x, a=2):
+    return np.column_stack([-x[:, 0] + a * np.tanh(a * x[:, 0]), -x[:, 1:]])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: -two_wells_gradient(x),
+        lambda x: 1.01 * two_wells_gradient(x),
+        lambda x: two_wells_gradient(x)[:, ::-1],
+        lambda x: two_wells_gradient(x) * [1, 0],
+        lambda x: two_wells_gradient(x) * [1, -1],
+        lambda x: two_wells_gradient(x)[:, 0],
+        lambda x: two_wells_gradient(x) * np.nan,
+        lambda x: two_wells_gradient(x) + 1j,
+        lambda x: "steep",
+        3,
+    ],
+)
+def test_gradients_that_are_not_the_densitys(wrong):
     with pytest.raises(InputError, match="gradient"):
-        from_log_density(lambda x: -(x**2).sum(1), 1, 3, gradient=lambda x: x[:, 0])
+        from_log_density(two_wells(2), 2, 3, gradient=wrong)
+
+
+def test_a_wrong_gradient_is_shown_beside_the_right_one():
+    with pytest.raises(InputError, match=r"at x = \[.*\] it gives \[.*\], differences of log_density \[.*\]"):
+        from_log_density(two_wells(2), 1, 3, gradient=lambda x: x)
+
+
+@pytest.mark.parametrize("a", [0, 2, 4])
+@pytest.mark.parametrize("scale", [1e-3, 1, 30])
+def test_right_gradients_pass(a, scale):
+    def log_density(x):
+        return two_wells(a)(x / scale)
+
+    given = from_log_density(
+        log_density, 1, 3, tol=1e-6, gradient=lambda x: two_wells_gradient(x / scale, a) / scale
+    ).levels
+    found = from_log_density(log_density, 1, 3, tol=1e-6).levels
+    assert np.abs(given[1:] / found[1:] - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda values: values.tolist(),
+        lambda values: values + 0j,
+        lambda values: np.ma.masked_array(values, mask=False),
+        lambda values: torch.tensor(values, requires_grad=True),
+    ],
+)
+def test_functions_may_return_what_counts_as_an_array(convert):
+    levels = from_potential(quartic_well, 1, 2).levels
+    assert (from_potential(lambda x: convert(quartic_well(x)), 1, 2).levels == levels).all()
+    gap = from_log_density(two_wells(2), 1, 2).levels
+    assert (from_log_density(lambda x: convert(two_wells(2)(x)), 1, 2).levels == gap).all()
+    given = from_log_density(two_wells(2), 1, 2, gradient=lambda x: convert(two_wells_gradient(x))).levels
+    assert np.abs(given[1] / gap[1] - 1) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda x: quartic_well(x) + 1j, lambda x: None, lambda x: "deep", lambda x: [[1], [1, 2]], lambda x: 1e90 * x],
+)
+def test_functions_that_return_something_else(wrong):
+    for function in (from_potential, from_log_density):
+        with pytest.raises(InputError):
+            function(wrong, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("dim", "n_levels"), [(10**6, 2), (11, 2), (1, 10**6), (1, 501), (1, 400), (4, 501), (True, 2), (1, "3")]
+)
+def test_no_argument_runs_without_end(dim, n_levels):
+    with pytest.raises(InputError):
+        from_potential(lambda x: (x**2).sum(1) / 2, dim, n_levels)
+    with pytest.raises(InputError):
+        from_log_density(lambda x: -(x**2).sum(1) / 2, dim, n_levels)
+    with pytest.raises(InputError):
+        from_samples(np.random.default_rng(0).standard_normal((1000, 1)), n_levels if n_levels != 2 else 400)
+
+
+def test_the_most_levels_in_one_dimension():
+    levels = from_potential(lambda x: (x**2).sum(1) / 2, 1, 206).levels
+    assert close(levels, np.arange(206) + 0.5, 1e-8)
+
+
+@pytest.mark.parametrize("tol", [np.nan, np.inf, 0, 1, -1, "small", None, 1j, [0.1]])
+def test_tolerances_out_of_range(tol):
+    with pytest.raises(InputError, match="tol"):
+        from_potential(quartic_well, 1, 2, tol=tol)
+    with pytest.raises(InputError, match="tolerance"):
+        from_potential(quartic_well, 1, 2).group(-1.0 if tol in (0, 1) or not np.isscalar(tol) else tol)
+
+
+def test_modes_far_out_are_refused_and_not_nan():
+    density = from_log_density(lambda x: -(x**2).sum(1) / 2, 1, 3)
+    samples = from_samples(np.random.default_rng(0).standard_normal((2000, 1)), 3, degree=6)
+    for result in (density, samples):
+        assert np.isfinite(result.eigenfunctions([[5.0]])).all()
+        with pytest.raises(InputError, match="no finite value"):
+            result.eigenfunctions([[0.0], [1e99]])
+        for wrong in ([[0.0, 1.0]], [["a"]], [[1j]], np.ma.masked_array([[1.0]], mask=True), None):
+            with pytest.raises(InputError, match=r"^points "):
+                result.eigenfunctions(wrong)
+    assert (from_potential(quartic_well, 1, 2).eigenfunctions([[1e99]]) == 0).all()
 
 
 def test_gaussian_samples_have_the_first_level_in_their_intervals():
@@ -467,6 +571,174 @@ def test_bad_samples():
     for arguments in ({"n_levels": 0}, {"n_levels": 2, "degree": 0}, {"n_levels": 2, "bootstrap": -1}):
         with pytest.raises(InputError):
             from_samples(x, **arguments)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 8])
+@pytest.mark.parametrize("distance", [10, 15, 300, 1e6])
+def test_a_far_outlier_does_not_move_the_levels(dim, distance):
+    x = np.random.default_rng(dim).standard_normal((2000, dim))
+    x[7] = 0
+    x[7, 0] = distance
+    with pytest.warns(UserWarning, match=r"Rows \[7\] of the samples"):
+        result = from_samples(x, dim + 1)
+    assert ((result.intervals[1:, 0] <= 0.5) & (result.intervals[1:, 1] >= 0.5)).all()
+    assert np.abs(result.levels[1:].mean() - 0.5) < 0.05
+
+
+def test_a_few_outliers_do_not_move_the_levels():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2000, 2))
+    x[[3, 5, 8]] = 20 * rng.standard_normal((3, 2)) + [[60, 0], [0, 60], [-60, 0]]
+    with pytest.warns(UserWarning, match=r"\[3, 5, 8\]"):
+        result = from_samples(x, 3)
+    assert np.abs(result.levels[1:] - 0.5).max() < 0.05
+
+
+def test_a_row_that_would_be_a_state_of_its_own():
+    # At 5 σ it is hardly farther out than others, but nothing leads there.
+    x = np.random.default_rng(0).standard_normal((2000, 1))
+    x[5] = 5
+    with pytest.warns(UserWarning, match=r"Rows \[5\]"):
+        result = from_samples(x, 3)
+    assert result.intervals[1, 0] <= 0.5 <= result.intervals[1, 1]
+    assert np.abs(result.levels - [0, 0.5, 1]).max() < 0.15
+
+
+def test_a_small_far_cluster_is_a_state():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5000, 2))
+    x[:, 0] += 20 * (rng.random(5000) < 0.02)
+    levels = from_samples(x, 3, bootstrap=0).levels
+    assert levels[1] < 1e-3 and abs(levels[2] - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("draw", ["standard_t", "standard_cauchy"])
+@pytest.mark.parametrize(("n", "dim"), [(2000, 2), (20_000, 1), (5000, 8)])
+def test_power_law_tails_of_samples_warn(draw, n, dim):
+    rng = np.random.default_rng(n)
+    x = rng.standard_t(3, (n, dim)) if draw == "standard_t" else rng.standard_cauchy((n, dim))
+    with pytest.warns(UserWarning, match="continuous above 0"):
+        result = from_samples(x, 3)
+    assert result.levels[0] == 0 and np.isnan(result.levels[1:]).all() and np.isnan(result.intervals[1:]).all()
+    assert result.multiplicities.tolist() == [1]
+    assert (result.eigenfunctions(x[:4])[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("draw", ["standard_normal", "laplace", "uniform"])
+@pytest.mark.parametrize("dim", [1, 2, 8])
+def test_other_tails_do_not_warn(draw, dim):
+    x = getattr(np.random.default_rng(1), draw)(size=(4000, dim))
+    apart, heavy = sampled.outliers_of(x)
+    assert len(apart) == 0 and not heavy
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("copies", ["bootstrap", "tenfold", "weights"])
+def test_repeated_rows_leave_the_level_in_its_interval(dim, copies):
+    rng = np.random.default_rng(dim)
+    x = rng.standard_normal((2000, dim))
+    if copies == "bootstrap":
+        x = x[rng.integers(len(x), size=5000)]
+    elif copies == "tenfold":
+        x = np.repeat(x, 10, axis=0)
+    else:
+        # Drawn twice as wide, and repeated as often as the density of N(0, I) asks for.
+        x = 2 * rng.standard_normal((8000, dim))
+        x = np.repeat(x, rng.poisson(3 * np.exp(-3 * (x**2).sum(axis=1) / 8)), axis=0)
+    result = from_samples(x, 2)
+    # Sampling moves the lower of two equal levels down.
+    assert result.intervals[1, 0] <= 0.5 and result.intervals[1, 1] >= 0.48
+    assert abs(result.levels[1] - 0.5) < 0.06
+
+
+def test_copies_of_a_few_rows_and_coarse_grids_are_refused():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2000, 2))
+    for few in (
+        np.repeat(x[:5], 400, axis=0),
+        rng.integers(0, 2, (2000, 2)),
+        rng.integers(0, 2, (2000, 8)).astype(bool),
+        np.round(x),
+        np.round(2 * x) / 2,
+        np.maximum(x, 0),
+    ):
+        with pytest.raises(InputError, match=r"distinct values, too few|are needed"):
+            from_samples(few, 3)
+    with pytest.raises(InputError, match="coarse grid"):
+        from_samples(rng.integers(0, 2, (2000, 2)), 3)
+
+
+@pytest.mark.parametrize("spacing", [0.01, 0.1, 0.2])
+def test_rounded_samples_have_the_same_levels(spacing):
+    x = np.random.default_rng(3).standard_normal((20_000, 2))
+    result = from_samples(np.round(x / spacing) * spacing, 3)
+    assert np.abs(result.levels[1:] - 0.5).max() < 0.03
+    assert ((result.intervals[1:, 0] <= 0.5) & (result.intervals[1:, 1] >= 0.5)).all()
+
+
+def test_bytes_have_levels_of_their_own_scale():
+    x = np.random.default_rng(0).integers(0, 256, (20_000, 1)).astype(np.uint8)
+    # A particle in a box of width 256: ½π²/256².
+    assert abs(from_samples(x, 2, bootstrap=0).levels[1] / (np.pi**2 / 2 / 256**2) - 1) < 0.02
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12, 1e-40, 1e80])
+def test_levels_scale_with_the_samples(scale):
+    x = np.random.default_rng(0).standard_normal((2000, 2))
+    one, other = from_samples(x, 3), from_samples(scale * x, 3)
+    assert np.abs(other.levels[1:] * scale**2 / one.levels[1:] - 1).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.full((100, 2), 1e154),
+        1e-60 * np.random.default_rng(0).standard_normal((100, 2)),
+        np.random.default_rng(0).standard_normal((100, 2)) + 1j,
+        np.ma.masked_less(np.random.default_rng(0).standard_normal((100, 2)), -2),
+        np.zeros((1, 2)),
+        np.random.default_rng(0).standard_normal((3, 8)),
+        [["a", "b"]],
+        [[1.0, 2.0], [3.0]],
+        None,
+    ],
+)
+def test_samples_that_are_refused(samples):
+    with pytest.raises(InputError):
+        from_samples(samples, 2)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda x: x.tolist(),
+        lambda x: x + 0j,
+        lambda x: np.ma.masked_array(x, mask=False),
+        lambda x: torch.tensor(x, requires_grad=True),
+    ],
+)
+def test_samples_may_be_what_counts_as_an_array(convert):
+    x = np.random.default_rng(0).standard_normal((1000, 2))
+    assert (from_samples(convert(x), 3).levels == from_samples(x, 3).levels).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_levels": 10**6},
+        {"n_levels": 200},
+        {"degree": 10**6},
+        {"degree": 2.0},
+        {"bootstrap": 10**9},
+        {"bootstrap": None},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"seed": None},
+    ],
+)
+def test_options_of_samples_out_of_range(options):
+    with pytest.raises(InputError):
+        from_samples(np.random.default_rng(0).standard_normal((1000, 2)), **({"n_levels": 2} | options))
 
 
 def test_results_are_frozen():

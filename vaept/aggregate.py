@@ -13,11 +13,11 @@ from scipy.special import logsumexp
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.oscillator import checked_gaussian
 
 CHUNK_VALUES = 2**22  # densities of components held at once: 32 MB
 BLURS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.06, 0.045, 0.03)  # standard deviations
 BLUR_TOLERANCE = 0.01  # nats
+ROUNDING = 1e-12  # of squared distances from the origin: 1e-4 nats at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +32,21 @@ class AggregatePosterior:
     Raises
     ------
     InputError
-        If the shapes differ, a mean is not finite or a variance is not positive.
+        If the shapes differ, a mean is not finite, a variance is not from 10⁻³⁰ to 10³⁰, or a component is so narrow
+        for its distance from the origin that its density would be lost to rounding.
     """
 
     mean: np.ndarray
     variance: np.ndarray
 
     def __post_init__(self):
-        mean, variance = checked_gaussian(self.mean, self.variance)
-        if mean.ndim != 2 or mean.size == 0:
-            raise InputError(f"mean and variance must have shape (n, d), n ≥ 1; theirs is {mean.shape}.")
+        mean = arguments.points(self.mean, "mean")
+        variance = arguments.array(self.variance, "variance", shape=mean.shape, minimum=1e-30, maximum=1e30)
+        if (mean**2 > 1 / ROUNDING * variance).any():
+            raise InputError(
+                f"A component lies {np.max(np.abs(mean) / np.sqrt(variance)):.3g} of its standard deviations from the "
+                "origin, where its density is lost to rounding. Shift the means, or widen the components."
+            )
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "variance", variance)
 
@@ -72,7 +77,16 @@ class AggregatePosterior:
         -------
         ndarray of int
             Rows of `mean`.
+
+        Raises
+        ------
+        InputError
+            If these are no corners of shape (d,), or the share is not between 0 and 1.
         """
+        low, high = (arguments.array(z, name, shape=self.mean.shape[1:]) for z, name in ((low, "low"), (high, "high")))
+        share = arguments.number(share, "share", above=0, maximum=1)
+        if not (low <= high).all():
+            raise InputError("low and high must be opposite corners of a box, the lower one first.")
         centre, half = (high + low) / 2, (high - low) / 2
         distance = np.abs(self.mean - centre)
         peak = -0.5 * np.log(2 * np.pi * self.variance).sum(1)
@@ -87,7 +101,7 @@ class AggregatePosterior:
 
     def perturbation(self, points):
         """V = U − U₀, what has to be added to the prior's oscillator to get H[q]; shape (m,)."""
-        z = self._checked(points)
+        z = arguments.points(points, "points", self.mean.shape[1], 0)
         return self.potential(z) - ((z**2).sum(1) / 8 - z.shape[1] / 4)
 
     def blurred(self, held_out):
@@ -112,25 +126,19 @@ class AggregatePosterior:
         InputError
             If the held-out points are no finite (m, d) array with m ≥ 1.
         """
-        if np.size(held_out) == 0:
-            raise InputError("The blur is chosen by held-out points; there are none.")
+        held_out = arguments.points(held_out, "held_out", self.mean.shape[1])
         found = [AggregatePosterior(self.mean, self.variance + blur**2) for blur in BLURS]
         scores = np.array([q.log_density(held_out).mean() for q in found])
         return found[int(np.argmax(scores >= scores.max() - BLUR_TOLERANCE))]
 
     def sample(self, n, seed=0):
         """n draws from q; shape (n, d)."""
-        generator = np.random.default_rng(seed)
-        rows = generator.integers(len(self.mean), size=arguments.integer(n, "n", 1))
+        generator = np.random.default_rng(arguments.seed(seed))
+        n = arguments.integer(n, "n", 1)
+        arguments.memory(n * self.mean.shape[1], "The draws")
+        rows = generator.integers(len(self.mean), size=n)
         noise = generator.standard_normal((n, self.mean.shape[1]))
         return self.mean[rows] + np.sqrt(self.variance[rows]) * noise
-
-    def _checked(self, points):
-        z = np.asarray(points, dtype=float)
-        d = self.mean.shape[1]
-        if z.ndim != 2 or z.shape[1] != d or not np.isfinite(z).all():
-            raise InputError(f"points must be a finite array of shape (m, {d}); theirs is {z.shape}.")
-        return z
 
     @cached_property
     def _factors(self):
@@ -142,7 +150,7 @@ class AggregatePosterior:
 
     def _derivatives(self, points, order, hessian=False):
         """log q and, up to the order, its gradient and its Laplacian, or its Hessian; in chunks of bounded memory."""
-        z = self._checked(points)
+        z = arguments.points(points, "points", self.mean.shape[1], 0)
         precision, pull, constant = self._factors
         value, gradient = np.empty(len(z)), np.empty(z.shape)
         second = np.empty((*z.shape, z.shape[1]) if hessian else len(z))

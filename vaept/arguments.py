@@ -20,6 +20,7 @@ LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
 ROUNDING = 1e-6  # how far beyond 0 and 1 a rescaling in single precision may leave a value
 LONGEST_NAME = 255  # bytes, of a file
 LARGEST_PIXEL = 1e15  # of images that need not lie in [0, 1]: sums of their squares are finite in single precision
+MOST_NUMBERS = 2**28  # in one array: 2 GiB
 REAL = "fiub"  # kinds of dtype that hold real numbers
 
 
@@ -33,14 +34,14 @@ def integer(value, name, minimum=None, maximum=None):
     return int(value)
 
 
-def integers(value, name, minimum=1, *, fewest=1):
-    """A tuple of integers of at least `minimum`, such as the sides of an image; a single one is a tuple of one."""
+def integers(value, name, minimum=1, maximum=None, *, fewest=1):
+    """A tuple of integers from `minimum` to `maximum`, such as the sides of an image; of a single integer too."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, list | tuple | range) and len(value) >= fewest:
-        return tuple(integer(each, f"{name}[{place}]", minimum) for place, each in enumerate(value))
+        return tuple(integer(each, f"{name}[{place}]", minimum, maximum) for place, each in enumerate(value))
     if isinstance(value, list | tuple | range):
         raise InputError(f"{name} must hold at least {fewest} integers; it holds {len(value)}.")
-    return (integer(value, name, minimum),)
+    return (integer(value, name, minimum, maximum),)
 
 
 def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
@@ -91,8 +92,8 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
         What is returned; None keeps the given one.
     minimum, maximum : float, optional
         Limits of the values, which may be reached.
-    largest : float
-        Limit of their size.
+    largest : float or None
+        Limit of their size; None lets all values pass, NaN and infinities too.
 
     Returns
     -------
@@ -107,8 +108,9 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
     given = _plain(value, name)
     if shape is not None:
         _check_shape(given.shape, name, shape if isinstance(shape, list) else [shape])
-    most = np.finfo(dtype).max if dtype is not None and np.dtype(dtype).kind == "f" else largest
-    _check_values(given, name, minimum, maximum, min(largest, float(most)))
+    if largest is not None and dtype is not None and np.dtype(dtype).kind == "f":
+        largest = min(largest, float(np.finfo(dtype).max))
+    _check_values(given, name, minimum, maximum, largest)
     return given if dtype is None else given.astype(dtype, copy=False)
 
 
@@ -151,6 +153,8 @@ def images(value, name, pixels=None, *, unit_interval=True):
 
 def unit(values, name):
     """An array of values in [0, 1]; what is outside by rounding alone is set to 0 or 1."""
+    if values.size == 0:
+        raise InputError(f"{name} is empty; its shape is {values.shape}.")
     _check_values(values, name, None, None, LARGEST)
     low, high = values.min(), values.max()
     if low < -ROUNDING or high > 1 + ROUNDING:
@@ -195,6 +199,20 @@ def tensor(value, name, shape):
     if not value.is_floating_point() or value.dtype == torch.float64:
         raise InputError(f"{name} must be a tensor of float32; it is one of {value.dtype}. Give {name}.float().")
     return value
+
+
+def function(value, name, of):
+    """The value itself, if it can be called."""
+    if not callable(value):
+        raise InputError(f"{name} must be a function of {of}; it is {brief(value)}.")
+    return value
+
+
+def memory(n_numbers, what):
+    """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
+    n_numbers = min(n_numbers, 10**100)
+    if n_numbers > MOST_NUMBERS:
+        raise InputError(f"{what} would hold {n_numbers:.3g} numbers, {n_numbers / 2**27:.3g} GiB; ask for fewer.")
 
 
 def device(value, name="device"):
@@ -291,7 +309,7 @@ def _fits(found, shape):
 
 
 def _check_values(values, name, minimum, maximum, largest):
-    if values.size == 0:
+    if values.size == 0 or largest is None:
         return
     values = values.astype(np.int8) if values.dtype.kind == "b" else values
     finite = np.isfinite(values)
@@ -299,9 +317,9 @@ def _check_values(values, name, minimum, maximum, largest):
         first = tuple(np.argwhere(~finite)[0].tolist())
         where = f", the first at {first if len(first) > 1 else first[0]}" if first else ""
         raise InputError(f"{name} must be finite; {(~finite).sum()} of its values are NaN or infinite{where}.")
-    low, high = values.min(), values.max()
-    if max(-float(low), float(high)) > largest:
-        raise InputError(f"{name} has values up to {max(abs(float(low)), float(high)):.3g} in size; rescale them.")
+    low, high = float(values.min()), float(values.max())
+    if max(-low, high) > largest:
+        raise InputError(f"{name} has values up to {max(-low, high):.3g} in size; rescale them.")
     if not (_within(low, minimum, maximum) and _within(high, minimum, maximum)):
         limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
         raise InputError(f"{name} must have values{limits}; they run from {low:g} to {high:g}.")

@@ -6,6 +6,7 @@ Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak 1998; the copy
 MNIST (Y. LeCun, C. Cortes, C. Burges 1998; the official IDX files).
 """
 
+import contextlib
 import hashlib
 import math
 import os
@@ -146,8 +147,9 @@ def load(source):
         name = path.stem if path.stem not in NAMED else f"{path.stem} (own file)"
         return _split(*read_npz(path), name, f" in {path}")
     what = "Unknown data set"
-    if path.exists():
-        what = "A folder is no data set:" if path.is_dir() else "No .npz file:"
+    with contextlib.suppress(OSError):  # a folder that may not be read
+        if path.exists():
+            what = "A folder is no data set:" if path.is_dir() else "No .npz file:"
     raise InputError(f'{what} {arguments.brief(str(path))}: give "digits", "mnist" or the path of an .npz file.')
 
 

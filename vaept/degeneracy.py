@@ -83,7 +83,7 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     n_neighbours : int
         k of the neighbour overlap, which uses at most the first 5 000 images; at most n − 2.
     n_bootstrap : int
-        Resamples of the members for the intervals; with fewer than 40, which have no tails of 2.5 %, their ends are NaN.
+        Resamples of the members for the intervals, whose ends are NaN with fewer than 40: they have no tails of 2.5 %.
     seed : int
         Seed of the resampling.
 
@@ -114,7 +114,7 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     for i, j in itertools.combinations(range(members), 2):
         overlap = _overlap(neighbours[i], neighbours[j], k)
         measures[:, i, j] = measures[:, j, i] = [*_pair(z[i], z[j]), overlap]
-    samples = _resamples(members, n_bootstrap, np.random.default_rng(seed))
+    samples = _resamples(members, n_bootstrap * (n_bootstrap >= MIN_BOOTSTRAP), np.random.default_rng(seed))
     return Agreement(*(_estimate(matrix, samples) for matrix in measures))
 
 
@@ -259,7 +259,7 @@ def _resamples(members, n_bootstrap, generator):
 
 def _estimate(matrix, samples):
     mean = np.nanmean(matrix)
-    if len(matrix) < 3 or len(samples) < MIN_BOOTSTRAP:
+    if len(matrix) < 3 or not len(samples):
         return Estimate(float(mean), np.nan, np.nan)
     # A member drawn twice makes no pair with itself: its entry is NaN and left out.
     means = np.nanmean(matrix[samples[:, :, None], samples[:, None, :]], axis=(1, 2))

@@ -15,10 +15,11 @@ from sklearn.cluster import KMeans
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.freeenergy import as_points
+from vaept.freeenergy import checked
 from vaept.progress import bar
 
 MAX_FRAMES = 1000  # kept unless the caller asks for more
+MAX_STEPS = 10**8  # hours, whatever the energy
 TOO_FAR = 1e3  # sizes of the region from the starts, where only a step that explodes can lead
 N_WALKERS = 10  # the fewest for an interval over walkers
 N_BOOTSTRAP = 1000
@@ -84,7 +85,8 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     step : float
         h, the time of a step; a good one is a fifth of the inverse of the largest curvature of F.
     n_steps : int
-    seed : int
+        At most 10⁸.
+    seed : int or numpy.random.SeedSequence
     keep_every : int, optional
         Steps between frames that are kept; without it, such that there are at most 1 000.
     progress : bool
@@ -97,11 +99,15 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     Raises
     ------
     InputError
-        If an argument is out of range, or if the walkers run away because the step is too large.
+        If an argument is out of range, if the frames would need more than 2 GiB, or if the walkers run away because the
+        step is too large.
     """
-    n_steps = arguments.integer(n_steps, "n_steps", 1)
-    every = -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1)
+    n_steps = arguments.integer(n_steps, "n_steps", 1, MAX_STEPS)
+    every = (
+        -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1, MAX_STEPS)
+    )
     walk = _Walk(energy, starts, step, seed)
+    arguments.memory((n_steps // every + 1) * walk.positions.size, "The frames")
     frames = np.empty((n_steps // every + 1, *walk.positions.shape))
     frames[0] = walk.positions
     for k in bar(range(1, n_steps + 1), "Langevin", show=progress):
@@ -124,8 +130,9 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
         best laid where walkers do not turn back at once, beyond the saddle.
     step : float
     max_steps : int
-        Every walker must arrive within so many steps: the longest of n waits is some log n times their mean.
-    seed : int
+        Every walker must arrive within so many steps, at most 10⁸: the longest of n waits is some log n times their
+        mean.
+    seed : int or numpy.random.SeedSequence
     progress : bool
 
     Returns
@@ -137,14 +144,15 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     InputError
         As for `simulate`, or if a start lies in the target, the target has the wrong shape, or not all walkers arrive.
     """
-    max_steps = arguments.integer(max_steps, "max_steps", 1)
+    max_steps = arguments.integer(max_steps, "max_steps", 1, MAX_STEPS)
+    arguments.function(target, "target", "points (n, d)")
     walk = _Walk(energy, starts, step, seed)
     n = len(walk.positions)
     if n < N_WALKERS:
         raise InputError(f"An interval needs at least {N_WALKERS} walkers; there are {n}.")
 
     def inside(points):
-        found = np.asarray(target(points))
+        found = arguments.array(target(points), "What target returns", dtype=None)
         if found.shape != (len(points),) or found.dtype != bool:
             raise InputError(f"target must map points (n, {energy.dim}) to bool (n,); it gave {found.shape}.")
         return found
@@ -191,8 +199,9 @@ def kramers_time(energy, minimum, saddle):
     InputError
         If the curvatures at the points are not those of a minimum and a first-order saddle.
     """
-    points = np.concatenate(
-        [as_points(np.atleast_2d(p), energy.dim, name) for p, name in ((minimum, "minimum"), (saddle, "saddle"))]
+    dim = checked(energy).dim
+    points = np.stack(
+        [arguments.array(p, name, shape=(dim,)) for p, name in ((minimum, "minimum"), (saddle, "saddle"))]
     )
     values, _, hessian = energy.expansion(points)
     below, above = np.linalg.eigvalsh(hessian)
@@ -200,7 +209,11 @@ def kramers_time(energy, minimum, saddle):
         raise InputError(
             f"A minimum and a first-order saddle are needed; the curvatures are {below.tolist()} and {above.tolist()}."
         )
-    return float(4 * np.pi / -above[0] * np.sqrt(np.abs(above).prod() / below.prod()) * np.exp(values[1] - values[0]))
+    with np.errstate(over="ignore"):
+        time = 4 * np.pi / -above[0] * np.sqrt(np.abs(above).prod() / below.prod()) * np.exp(values[1] - values[0])
+    if not np.isfinite(time):
+        raise InputError(f"A barrier of {values[1] - values[0]:g} is never crossed: the time exceeds all numbers.")
+    return float(time)
 
 
 def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=0):
@@ -231,15 +244,22 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
         If there are fewer than 10 walkers, if the observables have the wrong shape, are not finite or constant, or if
         the trajectories are too short or their frames too far apart.
     """
-    frames = trajectories.positions[arguments.integer(n_discard, "n_discard", 0) :]
+    seed, n_discard = arguments.seed(seed), arguments.integer(n_discard, "n_discard", 0)
+    if not isinstance(trajectories, Trajectories):
+        raise InputError(f"trajectories must be Trajectories, as simulate gives them; {arguments.brief(trajectories)}.")
+    frames = arguments.array(trajectories.positions, "positions", shape=("frames", "walkers", "d"))[n_discard:]
+    times = arguments.array(trajectories.times, "times", shape=(len(trajectories.positions),))
+    arguments.function(observables, "observables", "points (n, d)")
     n_frames, n_walkers, d = frames.shape
     if n_walkers < N_WALKERS or n_frames < 3:
         raise InputError(f"At least {N_WALKERS} walkers and 3 frames are needed; there are {n_walkers} and {n_frames}.")
-    values = np.asarray(observables(frames.reshape(-1, d)), dtype=float)
-    if values.ndim not in (1, 2) or len(values) != n_frames * n_walkers or not np.isfinite(values).all():
-        raise InputError(f"observables must map (n, {d}) to finite values (n,) or (n, k); they gave {values.shape}.")
+    values = arguments.array(observables(frames.reshape(-1, d)), "What observables return")
+    if values.ndim not in (1, 2) or values.size == 0 or len(values) != n_frames * n_walkers:
+        raise InputError(f"observables must map (n, {d}) to values (n,) or (n, k); they gave {values.shape}.")
     values = values.reshape(n_frames, n_walkers, -1)
-    spacing = trajectories.times[1] - trajectories.times[0]
+    spacing = times[1] - times[0]
+    if spacing <= 0:
+        raise InputError("times must ascend.")
     samples = np.random.default_rng(seed).multinomial(n_walkers, np.full(n_walkers, 1 / n_walkers), size=N_BOOTSTRAP)
     results = [_relaxation_time(series, spacing, lags, samples) for series in np.moveaxis(values, 2, 0)]
     return RelaxationTimes(*(np.array(part) for part in zip(*results, strict=True)))
@@ -274,13 +294,10 @@ def metastable_states(functions, n_states, *, seed=0):
         If the functions are no finite (n, m) array with m ≥ n_states and n ≥ n_states, the first is not constant, or
         the others do not tell so many states apart.
     """
-    f = np.asarray(functions, dtype=float)
-    n_states = arguments.integer(n_states, "n_states", 1)
-    if f.ndim != 2 or f.shape[1] < n_states or len(f) < n_states or not np.isfinite(f).all():
-        raise InputError(
-            f"functions must be a finite array (n, m) with n, m ≥ n_states = {n_states}; it is {f.shape}, or "
-            "NaN is in it."
-        )
+    n_states, seed = arguments.integer(n_states, "n_states", 1), arguments.seed(seed)
+    f = arguments.points(functions, "functions", rows=n_states)
+    if f.shape[1] < n_states:
+        raise InputError(f"functions must have at least n_states = {n_states} columns; there are {f.shape[1]}.")
     if np.ptp(f[:, 0]) > 1e-6 * np.abs(f[:, 0]).max():
         raise InputError("The first function must be constant, the equilibrium; give the modes from the slowest on.")
     if n_states == 1:
@@ -315,11 +332,11 @@ class _Walk:
     """Walkers, and the gradient where they are."""
 
     def __init__(self, energy, starts, step, seed):
-        if not (isinstance(step, (int, float, np.floating)) and np.isfinite(step) and step > 0):
-            raise InputError(f"step must be a positive number; it is {step!r}.")
-        self.energy, self.step, self.count = energy, float(step), 0
-        self.positions = as_points(starts, energy.dim, "starts").copy()
-        self.generator = np.random.default_rng(seed)
+        self.energy, self.step, self.count = checked(energy), arguments.number(step, "step", above=0), 0
+        self.positions = arguments.points(starts, "starts", energy.dim).copy()
+        self.generator = np.random.default_rng(
+            seed if isinstance(seed, np.random.SeedSequence) else arguments.seed(seed)
+        )
         _, self.slope, hessian = energy.expansion(self.positions)
         self.curvature = np.abs(np.linalg.eigvalsh(hessian)).max()
         low, high = energy.bounds if energy.bounds is not None else (self.positions.min(0), self.positions.max(0))
@@ -338,8 +355,8 @@ class _Walk:
         except InputError as error:
             raise InputError(
                 f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below "
-                f"{0.2 / self.curvature:.2g}, a fifth of the inverse of the largest curvature at the starts, is likely "
-                "to do."
+                f"{0.2 / max(self.curvature, 1e-100):.2g}, a fifth of the inverse of the largest curvature at the "
+                "starts, is likely to do."
             ) from error
         self.positions = z
 
@@ -387,7 +404,7 @@ def _relaxation_time(series, spacing, lags, samples):
             )
         pair = high // 4, high // 4 + high
     else:
-        pair = tuple(round(lag / spacing) for lag in lags)
+        pair = tuple(round(lag / spacing) for lag in arguments.array(lags, "lags", shape=(2,)).tolist())
     if not 0 <= pair[0] < pair[1] < len(series):
         raise InputError(f"lags must be two times within the trajectories, ascending; they are {lags}.")
     products = np.stack([correlation(lag) for lag in pair])

@@ -9,7 +9,7 @@ import torch
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.model import LIKELIHOODS, VAE
+from vaept.model import LIKELIHOODS, MAX_WIDTH, VAE
 from vaept.potentials import POTENTIALS, Schedule, couplings
 from vaept.processes import plain_torch
 from vaept.storage import read_tensors, reading, write_tensors
@@ -72,7 +72,7 @@ class Settings:
     def __post_init__(self):
         for name, most in MOST.items():
             object.__setattr__(self, name, arguments.integer(getattr(self, name), name, 1, most))
-        hidden = arguments.integers(self.hidden, "hidden", fewest=0)
+        hidden = arguments.integers(self.hidden, "hidden", 1, MAX_WIDTH, fewest=0)
         object.__setattr__(self, "hidden", hidden)
         rate = arguments.number(self.learning_rate, "learning_rate", above=0, maximum=FASTEST)
         object.__setattr__(self, "learning_rate", rate)

@@ -14,6 +14,7 @@ from vaept.errors import InputError
 
 MAX_CELL_DIM = 3  # above it, cells are too many to be shared by points
 MIN_CELL_COMPONENTS = 1000
+MAX_DIM = 1000  # of a function: a point's Hessian takes as many derivatives
 CELL_MEMORY = 2**25  # numbers held in cells
 
 
@@ -27,7 +28,7 @@ class FreeEnergy:
         10⁻¹² of the density are left out. Or a function in torch that maps a tensor (n, d) of float64 to energies
         (n,), each a twice differentiable function of its own row.
     dim : int, optional
-        d; needed for a function.
+        d; needed for a function, at most 1 000.
     blur : float
         Variance that is added to every component of a mixture.
     bounds : pair of arrays of shape (d,), optional
@@ -48,10 +49,9 @@ class FreeEnergy:
 
     def __init__(self, source, dim=None, *, blur=0.0, bounds=None):
         if isinstance(source, AggregatePosterior):
-            if not (np.isscalar(blur) and np.isfinite(blur) and blur >= 0):
-                raise InputError(f"blur is a variance, at least 0; it is {blur!r}.")
-            if dim not in (None, source.mean.shape[1]):
-                raise InputError(f"The mixture has {source.mean.shape[1]} dimensions, not dim = {dim}.")
+            blur, own = arguments.number(blur, "blur", 0), source.mean.shape[1]
+            if dim is not None and arguments.integer(dim, "dim", 1) != own:
+                raise InputError(f"The mixture has {own} dimensions, not dim = {dim}.")
             mixture = AggregatePosterior(source.mean, source.variance + blur) if blur else source
             self._terms, self.dim = _Mixture(mixture), source.mean.shape[1]
             reach = 8 * np.sqrt(mixture.variance)
@@ -61,13 +61,13 @@ class FreeEnergy:
                 raise InputError(
                     f"source must be an AggregatePosterior or a function in torch; it is {type(source).__name__}."
                 )
-            if blur:
+            if arguments.number(blur, "blur", 0):
                 raise InputError("Only a mixture can be blurred, not a function.")
-            self.dim = arguments.integer(dim, "dim", 1)
+            self.dim = arguments.integer(dim, "dim", 1, MAX_DIM)
             self._terms, self.bounds = _Function(source), None
         if bounds is not None:
-            self.bounds = np.asarray(bounds, dtype=float)
-            if self.bounds.shape != (2, self.dim) or not (self.bounds[0] < self.bounds[1]).all():
+            self.bounds = arguments.array(bounds, "bounds", shape=(2, self.dim))
+            if not (self.bounds[0] < self.bounds[1]).all():
                 raise InputError(f"bounds must be two corners of shape ({self.dim},), the lower one first.")
 
     def __call__(self, points):
@@ -83,7 +83,8 @@ class FreeEnergy:
         return self._evaluate(points, 2)
 
     def _evaluate(self, points, order):
-        z = as_points(points, self.dim, "points")
+        z = arguments.points(points, "points", self.dim)
+        arguments.memory(len(z) * self.dim**order, "The derivatives of the energy")
         parts = self._terms(z, order)
         for part in parts:
             bad = ~np.isfinite(part).reshape(len(z), -1).all(axis=1)
@@ -148,14 +149,18 @@ class _Function:
         self.function = function
 
     def __call__(self, z, order):
-        x = torch.tensor(np.ascontiguousarray(z), dtype=torch.float64, requires_grad=True)
-        with torch.enable_grad():
+        # Also where the caller has switched gradients off.
+        with torch.inference_mode(False), torch.enable_grad():
+            x = torch.tensor(np.ascontiguousarray(z), dtype=torch.float64, requires_grad=True)
             value = self.function(x)
             if not isinstance(value, torch.Tensor) or value.shape != (len(z),):
                 found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
                 raise InputError(f"The energy must map a tensor {z.shape} to a tensor ({len(z)},); it gave {found}.")
-            if not value.requires_grad:
-                raise InputError("The energy must be computed in torch from its argument, to be differentiated.")
+            if not (value.requires_grad and value.is_floating_point()):
+                raise InputError(
+                    "The energy must be real and computed in torch from its argument, to be differentiated."
+                )
+            value = value.double()
             parts = [value]
             if order:
                 # The empty term keeps derivatives that do not depend on the point differentiable.
@@ -169,11 +174,10 @@ class _Function:
         return tuple(part.detach().numpy() for part in parts)
 
 
-def as_points(points, dim, name):
-    """The points as a float array; raises InputError, with their `name`, unless they are finite and (n, dim), n ≥ 1."""
-    z = np.asarray(points, dtype=float)
-    if z.ndim != 2 or z.shape[1] != dim or len(z) == 0:
-        raise InputError(f"{name} must have shape (n, {dim}), n ≥ 1; theirs is {z.shape}.")
-    if not np.isfinite(z).all():
-        raise InputError(f"{name} must be finite; row {np.flatnonzero(~np.isfinite(z).all(axis=1))[0]} is not.")
-    return z
+def checked(energy):
+    """The energy itself, if it is a `FreeEnergy`."""
+    if not isinstance(energy, FreeEnergy):
+        raise InputError(
+            f"energy must be a FreeEnergy; it is {arguments.brief(energy)}. Make one: FreeEnergy(function, dim)."
+        )
+    return energy

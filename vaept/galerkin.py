@@ -170,14 +170,6 @@ def _tables(n_nodes, parity=None):
     return nodes, functions[:n_nodes].T.copy(), slopes.T.copy()
 
 
-def as_points(points, dim):
-    """Points as a finite float array of shape (n, dim), or an InputError."""
-    x = np.asarray(points, dtype=float)
-    if x.ndim != 2 or x.shape[1] != dim or not np.isfinite(x).all():
-        raise InputError(f"points must be a finite array of shape (n, {dim}); they have shape {x.shape}.")
-    return x
-
-
 def simplex(sizes):
     """All quantum numbers n ≥ 0 with Σ n_i/sizes_i ≤ 1: ndarray of int, shape (functions, d)."""
     rows, left = np.zeros((1, 0), dtype=int), np.ones(1)
@@ -356,6 +348,8 @@ def converge(make_operator, frame, n_levels, allowed):
     """
     dim = len(frame.scale)
     sizes = _first_sizes(frame.scale**2, n_levels if dim > 4 else 3 * n_levels + (20 if dim == 1 else 30))
+    if sizes.max() > MAX_SIZE or simplex_size(sizes) > MAX_FUNCTIONS or np.prod(_nodes(sizes)) > MAX_GRID:
+        raise InputError(f"{n_levels} levels in {dim} dimensions need too large a basis; ask for fewer.")
     # Two more at least: one more function of the other parity changes nothing and proves nothing.
     least = 2 if dim <= 4 else 1
     last, squares, per_square, ratio = None, [], 1e-3, np.full(n_levels, np.inf)

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.flow import FLAT, Region, evenly_spaced, follow, relaxed_string
-from vaept.freeenergy import FreeEnergy, as_points
+from vaept.freeenergy import FreeEnergy, checked
 
 __all__ = [
     "FreeEnergy",
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 MAX_ROUNDS = 10  # of searches around the points found so far
+MAX_STEPS, MAX_IMAGES = 100_000, 1000  # of a search; of a string, each with its Hessian
 MERGE_TOLERANCE = 1e-5  # distance below which two stationary points are one, times the size of the region
 
 
@@ -94,6 +95,8 @@ class MinimumEnergyPath:
 
     def points(self, n):
         """n points with equal distances along the path, shape (n, d)."""
+        n = arguments.integer(n, "n", 1)
+        arguments.memory(n * self.images.shape[1], "The points")
         return evenly_spaced(self.images, n)
 
 
@@ -140,7 +143,8 @@ class LowestPaths:
             If i or j is no minimum, if they are equal, or if no path between them is known.
         """
         n = len(self.minima)
-        if not (arguments.integer(i, "i", 0) < n and arguments.integer(j, "j", 0) < n) or i == j:
+        i, j = arguments.integer(i, "i", 0, n - 1), arguments.integer(j, "j", 0, n - 1)
+        if i == j:
             raise InputError(f"i and j must be two different minima from 0 to {n - 1}; they are {i} and {j}.")
         if np.isinf(self.barriers[i, j]):
             raise InputError(f"No path between minima {i} and {j} is known. Search from more starts.")
@@ -178,7 +182,7 @@ def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
         1 for minima and first-order saddles. With `max_index` = d, all kinds: of a confining energy Σ (−1)^index is
         then 1 (Morse) if none was missed.
     n_steps : int
-        At most so many steps of a search.
+        At most so many steps of a search; at most 100 000.
 
     Returns
     -------
@@ -189,10 +193,9 @@ def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
     InputError
         If the starts are no finite (n, d) array or lie outside the bounds, or as the energy raises it.
     """
-    z = as_points(starts, energy.dim, "starts")
-    max_index, n_steps = arguments.integer(max_index, "max_index", 0), arguments.integer(n_steps, "n_steps", 1)
-    if max_index > energy.dim:
-        raise InputError(f"max_index is at most the dimension {energy.dim}; it is {max_index}.")
+    z = arguments.points(starts, "starts", checked(energy).dim)
+    max_index = arguments.integer(max_index, "max_index", 0, energy.dim)
+    n_steps = arguments.integer(n_steps, "n_steps", 1, MAX_STEPS)
     region = Region.around(energy, z, "starts")
     known = _merge(energy, follow(energy, z, 0, region, n_steps).arrived, region)
     starts = np.concatenate([z, _midpoints(known.minima)])
@@ -241,7 +244,7 @@ def minimum_energy_path(energy, a, b, *, n_images=32):
     a, b : array, shape (d,)
         They are first moved down to the minima of their basins.
     n_images : int
-        Of the string; four times as many are tried before giving up.
+        Of the string, 5 to 1 000; four times as many are tried before giving up.
 
     Returns
     -------
@@ -253,8 +256,9 @@ def minimum_energy_path(energy, a, b, *, n_images=32):
     InputError
         If a and b are equal, have the wrong shape, are outside the bounds or lie in one basin; or if no path was found.
     """
-    ends = np.stack([as_points(np.atleast_2d(end), energy.dim, name) for end, name in ((a, "a"), (b, "b"))])[:, 0]
-    n_images = arguments.integer(n_images, "n_images", 5)
+    dim = checked(energy).dim
+    ends = np.stack([arguments.array(end, name, shape=(dim,)) for end, name in ((a, "a"), (b, "b"))])
+    n_images = arguments.integer(n_images, "n_images", 5, MAX_IMAGES)
     if (ends[0] == ends[1]).all():
         raise InputError("a and b are identical; a path needs two different end points.")
     region = Region.around(energy, ends, "a and b")
@@ -297,6 +301,11 @@ def lowest_paths(energy, stationary, *, n_images=32):
     InputError
         If there is no minimum, or as the energy raises it.
     """
+    n_images = arguments.integer(n_images, "n_images", 5, MAX_IMAGES)
+    if not isinstance(stationary, StationaryPoints) or stationary.points.shape[1] != checked(energy).dim:
+        raise InputError(
+            "stationary must be the StationaryPoints of this energy, as find_stationary_points gives them."
+        )
     minima = stationary.minima
     if not len(minima):
         raise InputError("There is no minimum among the stationary points; search from more starts.")
@@ -313,7 +322,7 @@ def lowest_paths(energy, stationary, *, n_images=32):
         if np.isinf(distance[pair]):
             break
         tried |= {pair, pair[::-1]}
-        graph.join(*pair, arguments.integer(n_images, "n_images", 5))
+        graph.join(*pair, n_images)
     return graph.result()
 
 
@@ -461,6 +470,8 @@ def double_well(barrier=3.0, stiffness=4.0):
 
     Minima at z₁ = ±1 and energy 0, a saddle at the origin whose energy is the barrier (textbooks; Risken 1989, ch. 5).
     """
+
+    barrier, stiffness = arguments.number(barrier, "barrier"), arguments.number(stiffness, "stiffness")
 
     def energy(z):
         return barrier * (z[:, 0] ** 2 - 1) ** 2 + 0.5 * stiffness * (z[:, 1:] ** 2).sum(dim=1)

@@ -18,6 +18,7 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.potentials import POTENTIALS, couplings
 
+MAX_WIDTH = 10**8  # of a layer
 MAX_WEIGHTS = 5e8  # of the encoder: 2 GB
 LIKELIHOODS = ("bernoulli", "gaussian")
 
@@ -69,8 +70,8 @@ class VAE(nn.Module):
     latent_dim : int
         Latent coordinates, d.
     hidden : sequence of int, or int
-        Widths of the encoder's hidden layers, or the only one; the decoder has them in reverse. Empty: both maps are affine
-        (the linear VAE of Lucas et al. 2019).
+        Widths of the encoder's hidden layers, or the only one; the decoder has them in reverse. Empty: both maps are
+        affine (the linear VAE of Lucas et al. 2019).
     likelihood : {"bernoulli", "gaussian"}
         p(x|z): independent Bernoulli pixels (the data may be any values in [0, 1]), or N(decoder(z), s² I)
         with one learned variance s².
@@ -100,7 +101,7 @@ class VAE(nn.Module):
         super().__init__()
         self.pixels = arguments.integer(pixels, "pixels", 1)
         self.latent_dim = arguments.integer(latent_dim, "latent_dim", 1)
-        hidden = arguments.integers(hidden, "hidden", fewest=0)
+        hidden = arguments.integers(hidden, "hidden", 1, MAX_WIDTH, fewest=0)
         self.likelihood = arguments.choice(likelihood, "likelihood", LIKELIHOODS)
         self.full_covariance = full_covariance
         widths = [self.pixels, *hidden, 2 * self.latent_dim]

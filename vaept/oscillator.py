@@ -14,19 +14,19 @@ import math
 import numpy as np
 
 from vaept import arguments
-from vaept.errors import InputError
 
 OMEGA = 0.5
+MAX_LEVEL = 10_000  # of levels, and of dimensions
 
 
 def levels(n_levels):
     """Energies E_N = N/2 of the first distinct levels above the ground state; ndarray of shape (n_levels,)."""
-    return OMEGA * np.arange(arguments.integer(n_levels, "n_levels", 1))
+    return OMEGA * np.arange(arguments.integer(n_levels, "n_levels", 1, MAX_LEVEL))
 
 
 def multiplicity(level, dim):
     """Number of states of level N in d dimensions: C(N+d−1, d−1); an exact int."""
-    level, dim = arguments.integer(level, "level", 0), arguments.integer(dim, "dim", 1)
+    level, dim = arguments.integer(level, "level", 0, MAX_LEVEL), arguments.integer(dim, "dim", 1, MAX_LEVEL)
     return math.comb(level + dim - 1, dim - 1)
 
 
@@ -36,7 +36,7 @@ def quantum_numbers(max_level, dim):
     Parameters
     ----------
     max_level : int
-        The highest level N that is included; at least 0.
+        The highest level N that is included; 0 to 10 000.
     dim : int
         Dimension d; at least 1.
 
@@ -44,8 +44,16 @@ def quantum_numbers(max_level, dim):
     -------
     ndarray of int, shape (states, dim)
         Ordered by level; within a level the first coordinate's number falls.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or there are so many states that they would need more than 2 GiB.
     """
-    max_level, dim = arguments.integer(max_level, "max_level", 0), arguments.integer(dim, "dim", 1)
+    max_level = arguments.integer(max_level, "max_level", 0, MAX_LEVEL)
+    dim = arguments.integer(dim, "dim", 1, MAX_LEVEL)
+    # Python lists take some ten times the memory of the array.
+    arguments.memory(10 * dim * math.comb(max_level + dim, dim), "The lists of quantum numbers")
     rows = []
     for level in range(max_level + 1):
         # Bars between stars: each choice of dim − 1 positions cuts `level` into dim parts.
@@ -72,12 +80,13 @@ def eigenfunctions(points, max_level):
     Raises
     ------
     InputError
-        If the points are no finite (n, d) array.
+        If the points are no finite (n, d) array, or the result would need more than 2 GiB.
     """
-    z = np.asarray(points, dtype=float)
-    if z.ndim != 2 or not np.isfinite(z).all():
-        raise InputError(f"points must be a finite array of shape (n, d); they have shape {z.shape}.")
-    one_dimensional = hermite_functions(z, arguments.integer(max_level, "max_level", 0))
+    z = arguments.points(points, "points", rows=0)
+    max_level = arguments.integer(max_level, "max_level", 0, MAX_LEVEL)
+    n_states = math.comb(max_level + z.shape[1], z.shape[1])
+    arguments.memory(max((max_level + 1) * z.size, len(z) * n_states), "The eigenfunctions")
+    one_dimensional = hermite_functions(z, max_level)
     numbers = quantum_numbers(max_level, z.shape[1])
     values = np.ones((len(z), len(numbers)))
     for i, n_i in enumerate(numbers.T):
@@ -87,6 +96,8 @@ def eigenfunctions(points, max_level):
 
 def hermite_functions(z, max_n):
     """He_n(z)/√n! · √N(z; 0, 1) for n = 0 … max_n, shape (max_n + 1, *z.shape), by the stable recurrence."""
+    z, max_n = arguments.array(z, "z"), arguments.integer(max_n, "max_n", 0, MAX_LEVEL)
+    arguments.memory((max_n + 1) * z.size, "The functions")
     functions = np.empty((max_n + 1, *z.shape))
     functions[0] = (2 * np.pi) ** -0.25 * np.exp(-(z**2) / 4)
     if max_n > 0:
@@ -115,7 +126,7 @@ def energy(mean, variance):
     InputError
         If the shapes differ, a mean is not finite or a variance is not positive.
     """
-    mean, variance = checked_gaussian(mean, variance)
+    mean, variance = gaussian(mean, variance)
     return (mean**2 + variance - 2 + 1 / variance).sum(-1) / 8
 
 
@@ -135,7 +146,7 @@ def level_populations(mean, variance, n_levels):
     mean, variance : array, shape (…, d)
         μ and σ².
     n_levels : int
-        How many levels, from N = 0.
+        How many levels, from N = 0; at most 10 000.
 
     Returns
     -------
@@ -145,10 +156,11 @@ def level_populations(mean, variance, n_levels):
     Raises
     ------
     InputError
-        As for `energy`, or if `n_levels` is no positive integer.
+        As for `energy`, if `n_levels` is out of range, or if the result would need more than 2 GiB.
     """
-    mean, variance = checked_gaussian(mean, variance)
-    n_levels = arguments.integer(n_levels, "n_levels", 1)
+    mean, variance = gaussian(mean, variance)
+    n_levels = arguments.integer(n_levels, "n_levels", 1, MAX_LEVEL)
+    arguments.memory(n_levels * mean.size, "The populations")
     numbers = _number_populations(mean, variance, n_levels)
     total = numbers[..., 0, :]
     for i in range(1, mean.shape[-1]):
@@ -181,11 +193,9 @@ def _shift(populations, n):
     return shifted
 
 
-def checked_gaussian(mean, variance):
-    """μ and σ² as float arrays of one shape (…, d); raises InputError unless they are finite and σ² is positive."""
-    mean, variance = np.asarray(mean, dtype=float), np.asarray(variance, dtype=float)
-    if mean.shape != variance.shape or mean.ndim == 0:
-        raise InputError(f"mean and variance must have one shape (…, d); they have {mean.shape} and {variance.shape}.")
-    if not np.isfinite(mean).all() or not (np.isfinite(variance) & (variance > 0)).all():
-        raise InputError("Means must be finite and variances positive and finite.")
-    return mean, variance
+def gaussian(mean, variance):
+    """μ and σ² as float arrays of one shape (…, d)."""
+    mean = arguments.array(mean, "mean", shape=("n or 0", "…"))
+    variance = arguments.array(variance, "variance", shape=mean.shape)
+    # In size as in its inverse.
+    return mean, arguments.array(variance, "variance", minimum=1 / arguments.LARGEST)

@@ -12,7 +12,6 @@ splitting from rounding. Sources: Kato 1949, Prog. Theor. Phys. 4, 514; Bloch 19
 
 import itertools
 import math
-import numbers
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,10 @@ from vaept.potentials import couplings
 
 # Relative to what it is made of, a number below this is rounding, and becomes 0.
 ROUNDING = 1e-14
+MAX_ORDER = 500  # time grows with its square, and coefficients of divergent series leave float64 long before
+MAX_EXPONENT = 100
+MAX_STATES = 20_000  # of the oscillator, from which V can return to a level
+FAR = 1e10  # couplings times the growth of a series, beyond which powers of the inverse are used
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,10 @@ def series(h0_levels, v, level, order, *, tol=1e-10):
     level : int
         Index of a distinct level: 0 is the ground level, whatever its multiplicity.
     order : int
-        The highest power of λ; at least 0.
+        The highest power of λ; 0 to 500.
     tol : float
         Levels that are connected by gaps of at most `tol` · max|h0_levels| are one level. Splittings that relative
-        errors `tol` in the elements of V could cause are none.
+        errors `tol` in the elements of V could cause are none. 0 ≤ tol < 1.
 
     Returns
     -------
@@ -84,14 +87,13 @@ def series(h0_levels, v, level, order, *, tol=1e-10):
     Raises
     ------
     InputError
-        If the levels are no finite vector, V has another size or is not finite, real and symmetric, `order` is
-        negative, or there is no such level.
+        If the levels are no finite vector, V has another size or is not finite, real and symmetric, another argument is
+        out of range, there is no such level, or a coefficient exceeds the range of float64.
     """
-    energies = np.asarray(h0_levels, dtype=float)
-    if energies.ndim != 1 or energies.size == 0 or not np.isfinite(energies).all():
-        raise InputError(f"h0_levels must be a finite vector of shape (n,), n ≥ 1; its shape is {energies.shape}.")
+    energies = arguments.array(h0_levels, "h0_levels", shape=("n",))
     v = _symmetric(v, energies.size)
-    level, order = arguments.integer(level, "level", 0), arguments.integer(order, "order", 0)
+    level, order = arguments.integer(level, "level", 0), arguments.integer(order, "order", 0, MAX_ORDER)
+    tol = arguments.number(tol, "tol", 0, below=1)
     groups = _groups(energies, tol * np.abs(energies).max())
     if level >= len(groups):
         raise InputError(f"level must be below {len(groups)}, the number of distinct levels; it is {level}.")
@@ -108,13 +110,13 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     Parameters
     ----------
     potential : mapping of tuple of int to float
-        V(x) = Σ c · x₁^e₁ ⋯ x_d^e_d as {(e₁, …, e_d): c}; {(2, 2): 1.0} is x²y².
+        V(x) = Σ c · x₁^e₁ ⋯ x_d^e_d as {(e₁, …, e_d): c}, e_i at most 100; {(2, 2): 1.0} is x²y².
     dim : int
         Dimension d; at least 1.
     level : int
         N, from 0.
     order : int
-        The highest power of λ; at least 0.
+        The highest power of λ; 0 to 500, as long as V reaches no more than 20 000 states on the way.
     omega : float
         ω > 0; the prior's oscillator has ω = ½.
     tol : float
@@ -128,18 +130,20 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     Raises
     ------
     InputError
-        If exponents are not `dim` integers from 0, a coefficient is not finite, or another argument is out of range.
+        If exponents are not `dim` integers from 0, a coefficient is not finite, another argument is out of range, or a
+        coefficient of the result exceeds the range of float64.
     """
     dim, level = arguments.integer(dim, "dim", 1), arguments.integer(level, "level", 0)
-    order = arguments.integer(order, "order", 0)
-    if not (isinstance(omega, numbers.Real) and 0 < omega < np.inf):
-        raise InputError(f"omega must be a positive finite number; it is {omega!r}.")
-    terms = _monomials(potential, dim)
+    order, omega = arguments.integer(order, "order", 0, MAX_ORDER), arguments.number(omega, "omega", above=0)
+    terms, tol = _monomials(potential, dim), arguments.number(tol, "tol", 0, below=1)
     states = quantum_numbers(level, dim)
     # A term goes from the level back to it in at most `order` steps, hence no farther than half of them.
     states = _reachable(states[states.sum(axis=1) == level], terms, order // 2)
     shells = states.sum(axis=1)
-    v = _polynomial_matrix(terms, states, omega)
+    with np.errstate(over="ignore", invalid="ignore"):
+        v = _polynomial_matrix(terms, states, omega)
+    if not np.isfinite(v.data).all() or abs(v).max() > arguments.LARGEST:
+        raise InputError(f"The elements of V exceed {arguments.LARGEST:g} at omega = {omega:g}; change the units.")
     return _level_series(omega * (shells + dim / 2), v, np.flatnonzero(shells == level), order, tol)
 
 
@@ -163,20 +167,30 @@ def resum(coefficients, coupling):
     Raises
     ------
     InputError
-        If there are no coefficients, or they or the couplings are not finite.
+        If there are no coefficients, they or the couplings are not finite, the approximant has a pole at a coupling, or
+        a value exceeds the range of float64.
     """
-    c, coupling = np.asarray(coefficients, dtype=float), np.asarray(coupling, dtype=float)
-    if c.ndim != 1 or c.size == 0 or not np.isfinite(c).all():
-        raise InputError(f"coefficients must be a finite vector, one row of a series; their shape is {c.shape}.")
-    if not np.isfinite(coupling).all():
-        raise InputError("Couplings must be finite numbers; some are NaN or infinite.")
-    value, degrees = _pade(c, coupling)
-    terms = c * coupling[..., None] ** np.arange(c.size)
+    c = arguments.array(coefficients, "coefficients", shape=("order + 1",), largest=np.finfo(float).max)
+    coupling = arguments.array(coupling, "coupling")
+    with np.errstate(all="ignore"):
+        value, degrees = _pade(c, coupling)
+        terms = c * coupling[..., None] ** np.arange(c.size)
+        if not np.isfinite(terms).all():
+            # A power may leave the range of float64 where the term does not.
+            size = np.log(np.abs(c)) + np.arange(c.size) * np.log(np.abs(coupling[..., None]))
+            signs = np.sign(c) * np.sign(coupling[..., None]) ** np.arange(c.size)
+            terms = np.where(np.isfinite(terms), terms, np.where(c == 0, 0, signs * np.exp(size)))
     # A zero is no small term: where a symmetry forbids odd orders, every other one is 0.
     last = np.where(terms == 0, np.inf, np.abs(terms)).argmin(axis=-1)
     smallest, truncated = (
-        np.take_along_axis(a, last[..., None], axis=-1)[..., 0] for a in (np.abs(terms), terms.cumsum(axis=-1))
+        np.take_along_axis(a, last[..., None], axis=-1)[..., 0] for a in (np.abs(terms), _sums(terms))
     )
+    bad = ~(np.isfinite(value) & np.isfinite(truncated) & np.isfinite(smallest))
+    if bad.any():
+        raise InputError(
+            f"At coupling {coupling[bad].ravel()[0]:g} the series has no finite value: its approximant has a pole "
+            "there, or its terms exceed the range of float64. Give another coupling or fewer coefficients."
+        )
     # Without coupling the series is exact.
     return Resummation(value[()], degrees, truncated[()], np.where(coupling == 0, 0, smallest)[()], last[()])
 
@@ -238,7 +252,7 @@ def orient(latents, field, *, coupling=1.0, group="orthogonal"):
     u = arguments.array(field, "field", shape=(n, "k"))
     if u.shape[1] < d:
         raise InputError(f"field must have shape ({n}, {d} or more); its shape is {u.shape}.")
-    group = arguments.choice(group, "group", ("orthogonal", "signed permutation"))
+    arguments.choice(group, "group", ("orthogonal", "signed permutation"))
     pull = u[:, :d] * couplings(coupling, d)
     moments = np.einsum("nk,mnj->mkj", pull - pull.mean(axis=0), z) / n
     left, strength, right = np.linalg.svd(moments)
@@ -280,8 +294,21 @@ def _pade(c, coupling):
                 numerator, denominator = pade(c / growth ** np.arange(c.size), degree)
             except LinAlgError:
                 continue
-        return numerator(growth * coupling) / denominator(growth * coupling), (order - degree, degree)
+        x = growth * coupling
+        value = numerator(x) / denominator(x)
+        # Far out powers overflow: those of 1/x do not, and one of x is left if the numerator's degree is higher.
+        far = np.where(np.abs(x) > FAR, x, FAR)
+        p, q = numerator.coeffs, denominator.coeffs
+        beyond = np.polynomial.polynomial.polyval(1 / far, p) / np.polynomial.polynomial.polyval(1 / far, q)
+        value = np.where(np.abs(x) > FAR, beyond * far ** (p.size - q.size), value)
+        return value, (order - degree, degree)
     return np.polynomial.polynomial.polyval(coupling, c), (order, 0)
+
+
+def _sums(terms):
+    """Partial sums along the last axis."""
+    with np.errstate(all="ignore"):
+        return terms.cumsum(axis=-1)
 
 
 @dataclass(frozen=True)
@@ -312,6 +339,7 @@ def _constant(constant, m):
 
 def _level_series(energies, v, inside, order, tol):
     """Series of the states `inside`, which are one level of H₀; v is a csr array. Shape (multiplicity, order + 1)."""
+    arguments.memory((order + 1) * len(energies) * len(inside), "The wave operator")
     center, block_of = energies[inside].mean(), connected_components(v, directed=False)[1]
     found = []
     # V mixes no states of two blocks; nor does rounding, when each block is treated alone.
@@ -320,9 +348,18 @@ def _level_series(energies, v, inside, order, tol):
         first = np.intersect1d(members, inside)
         members = np.append(first, np.setdiff1d(members, first))
         own = v[members][:, members]
-        h = _effective([_Rounded(own, abs(own))], center - energies[members], len(first), order)
+        with np.errstate(over="ignore", invalid="ignore"):
+            h = _effective([_Rounded(own, abs(own))], center - energies[members], len(first), order)
+        finite = [bool(np.isfinite(part.value).all() and np.isfinite(part.error).all()) for part in h]
+        if not all(finite):
+            raise InputError(
+                f"The coefficients exceed the range of float64 from order {finite.index(False)} on; ask for a lower "
+                "order, or give V in smaller units."
+            )
         found.append(_split([_constant(center, len(first)), *h[1:]], tol))
     rows, errors = (np.concatenate(part) for part in zip(*found, strict=True))
+    if not np.isfinite(rows).all():
+        raise InputError("The coefficients exceed the range of float64; ask for a lower order.")
     rows[np.abs(rows) <= ROUNDING * errors] = 0
     return _sorted_rows(rows, tol * errors.max(axis=0))
 
@@ -393,14 +430,14 @@ def _sorted_rows(rows, gaps):
 
 def _symmetric(v, n):
     """V as a symmetric csr array of shape (n, n), without elements that are rounding beside their row and column."""
-    v = v if sparse.issparse(v) else np.asarray(v)
-    if v.shape != (n, n):
-        raise InputError(f"v must have shape ({n}, {n}), as h0_levels has {n} values; its shape is {v.shape}.")
-    if np.iscomplexobj(v):
-        raise InputError("v must be real; it is complex. Choose the phases of the states of H₀ such that it is real.")
-    v = sparse.csr_array(v, dtype=float)
-    if not np.isfinite(v.data).all():
-        raise InputError("v must be finite; some of its elements are NaN or infinite.")
+    if sparse.issparse(v):
+        v = sparse.coo_array(v)
+        if v.shape != (n, n):
+            raise InputError(f"v must have shape ({n}, {n}), as h0_levels has {n} values; its shape is {v.shape}.")
+        v = sparse.csr_array((arguments.array(v.data, "v"), v.coords), v.shape)
+    else:
+        # A complex one becomes real where the phases of the states of H₀ are so chosen.
+        v = sparse.csr_array(arguments.array(v, "v", shape=(n, n)))
     asymmetry, size = abs(v - v.T).max(), abs(v).max()
     if asymmetry > 1e-10 * size:
         raise InputError(f"v must be symmetric; v − vᵀ is up to {asymmetry:.2g}, v up to {size:.2g}. Give (v + vᵀ)/2.")
@@ -414,15 +451,18 @@ def _symmetric(v, n):
 def _monomials(potential, dim):
     """The polynomial as a list of (exponents, coefficient)."""
     if not isinstance(potential, Mapping):
-        raise InputError(f"potential must map exponents to coefficients, as {{(2, 2): 1.0}} does; it is {potential!r}.")
+        raise InputError(
+            "potential must map exponents to coefficients, as {(2, 2): 1.0} does; it is "
+            f"{arguments.brief(potential)}."
+        )
     terms = []
     for key, coefficient in potential.items():
         exponents = tuple(key) if np.iterable(key) else (key,)
         if len(exponents) != dim:
             raise InputError(f"Exponents must be tuples of dim = {dim} integers; {key!r} has {len(exponents)}.")
-        if not (isinstance(coefficient, numbers.Real) and np.isfinite(coefficient)):
-            raise InputError(f"Coefficients must be finite real numbers; that of {key!r} is {coefficient!r}.")
-        terms.append((tuple(arguments.integer(e, f"An exponent of {key!r}", 0) for e in exponents), float(coefficient)))
+        coefficient = arguments.number(coefficient, f"The coefficient of {arguments.brief(key)}")
+        name = f"An exponent of {arguments.brief(key)}"
+        terms.append((tuple(arguments.integer(e, name, 0, MAX_EXPONENT) for e in exponents), coefficient))
     return terms
 
 
@@ -437,6 +477,11 @@ def _reachable(states, terms, steps):
     for _ in range(steps):
         moved = (states[:, None] + shifts).reshape(-1, states.shape[1])
         states = np.unique(moved[(moved >= 0).all(axis=1)], axis=0)
+        if len(states) > MAX_STATES:
+            raise InputError(
+                f"V leads to more than {MAX_STATES} states within the order; ask for a lower order, "
+                "or for fewer dimensions."
+            )
     return states
 
 

@@ -7,13 +7,13 @@ log p(x|u), and the cost of the potential is read off as a difference of two KL 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
+from vaept import arguments
 from vaept.errors import InputError
 
 
@@ -93,6 +93,7 @@ class Wells(nn.Module):
         return posterior.log_density(noise) - self.log_density(z, strength)
 
 
+MAX_DIM = 10_000
 POTENTIALS = {"dipole": Dipole, "wells": Wells}
 
 
@@ -122,9 +123,11 @@ class Schedule:
     switch_off: float | None = None
 
     def __post_init__(self):
+        for name in ("warm_start", "fade", "switch_off"):
+            if name == "warm_start" or getattr(self, name) is not None:
+                object.__setattr__(self, name, arguments.number(getattr(self, name), name, 0, below=1))
         given = [v for v in (self.fade, self.switch_off) if v is not None]
-        real = all(isinstance(v, int | float) and 0 <= v < 1 for v in (self.warm_start, *given))
-        if not real or given != sorted(given):
+        if given != sorted(given):
             raise InputError(
                 "A schedule needs 0 ≤ warm_start < 1 and 0 ≤ fade ≤ switch_off < 1, fractions of the training, or it "
                 f"never comes to its end; it has {self.warm_start!r}, {self.fade!r}, {self.switch_off!r}."
@@ -180,11 +183,8 @@ def couplings(coupling, latent_dim):
     InputError
         If a value is negative or not finite, or their number is not d.
     """
-    several = isinstance(coupling, Sequence | np.ndarray)
-    values = tuple(coupling) if several else (coupling,) * latent_dim
-    real = all(isinstance(v, int | float | np.number) and math.isfinite(v) and v >= 0 for v in values)
-    if not real or len(values) != latent_dim:
-        raise InputError(f"coupling must be a number of at least 0, or {latent_dim} of them; it is {coupling!r}.")
-    if several or latent_dim == 1:
-        return tuple(float(v) for v in values)
-    return tuple(float(v) * (1.1 - 0.2 * k / (latent_dim - 1)) for k, v in enumerate(values))
+    latent_dim = arguments.integer(latent_dim, "latent_dim", 1, MAX_DIM)
+    values = arguments.array(coupling, "coupling", shape=[(), (latent_dim,)], minimum=0)
+    if values.ndim or latent_dim == 1:
+        return tuple(values.ravel().tolist())
+    return tuple(float(values) * (1.1 - 0.2 * k / (latent_dim - 1)) for k in range(latent_dim))

@@ -43,13 +43,13 @@ class ProcessError(VaeptError, RuntimeError):
 def plain_torch():
     """Torch as it is in a new process, whatever the caller has set: single precision, gradients, the CPU."""
     dtype, inference = torch.get_default_dtype(), torch.is_inference_mode_enabled()
-    elsewhere = torch.get_default_device().type != "cpu"
+    elsewhere, cast = torch.get_default_device().type != "cpu", torch.is_autocast_enabled("cpu")
     torch.set_default_dtype(torch.float32)
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False) if inference else contextlib.nullcontext())
             stack.enter_context(torch.device("cpu") if elsewhere else contextlib.nullcontext())
-            stack.enter_context(torch.autocast("cpu", enabled=False))
+            stack.enter_context(torch.autocast("cpu", enabled=False) if cast else contextlib.nullcontext())
             stack.enter_context(torch.enable_grad())
             yield
     finally:

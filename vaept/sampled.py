@@ -16,11 +16,11 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from scipy.stats import chi2
 from sklearn.cluster import KMeans
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.galerkin import as_points
 from vaept.oscillator import quantum_numbers
 
 SAMPLES_PER_FUNCTION = 10
@@ -34,15 +34,61 @@ DEGREE_WITH_CELLS = 2
 CLUSTERED_SAMPLES = 20_000
 POINTS_AT_BORDER, SEEN_CELLS = 30, 0.8  # points that a cell's border needs; share of cells that must have them
 ROWS = 2048  # points at a time
+MAX_DEGREE, MOST_FUNCTIONS = 100, 5000  # of a degree that is given
+VALUES_PER_POWER = 5  # distinct values that a coordinate needs for each of its powers
+NEIGHBOURS = 10  # with fewer, a far point lies apart
+SMALLEST = 1e-50  # standard deviation of a coordinate; levels go with its inverse square
 
 
-def degrees_to_try(n, dim, n_levels, degree):
+@dataclass(frozen=True)
+class Copies:
+    """Which rows of the samples are copies of one another.
+
+    Attributes
+    ----------
+    group : array of int, shape (n,), or None
+        The number of the distinct row; None if there are no copies.
+    all_rows : int
+        n.
+    rows, values : int
+        Effective numbers n²/Σ count² of distinct rows and, of the worst coordinate, of distinct values (Kish 1965,
+        Survey Sampling, ch. 11).
+    coordinate : int
+        The worst one.
+    """
+
+    group: np.ndarray | None
+    all_rows: int
+    rows: int
+    values: int
+    coordinate: int
+
+    @classmethod
+    def of(cls, x):
+        _, group, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
+        values = [_effective(np.unique(column, return_counts=True)[1]) for column in x.T]
+        group = None if len(counts) == len(x) else group.ravel()
+        return cls(group, len(x), _effective(counts), min(values), int(np.argmin(values)))
+
+    def shuffled(self, generator):
+        """The rows in random order, copies side by side."""
+        if self.group is None:
+            return generator.permutation(self.all_rows)
+        return np.argsort(generator.permutation(self.group.max() + 1)[self.group], kind="stable")
+
+
+def _effective(counts):
+    return round(int(counts.sum()) ** 2 / float((counts.astype(float) ** 2).sum()))
+
+
+def degrees_to_try(copies, dim, n_levels, degree):
     """The degrees to be tried, one if it is given; checks that there are samples enough."""
 
     def needed(p):
         return SAMPLES_PER_FUNCTION * math.comb(dim + p, p)
 
-    least = 1 if degree is None else arguments.integer(degree, "degree", 1)
+    n, most_powers = copies.rows, copies.values // VALUES_PER_POWER - 1
+    least = 1 if degree is None else arguments.integer(degree, "degree", 1, MAX_DEGREE)
     while degree is None and math.comb(dim + least, least) < n_levels:
         least += 1
     if math.comb(dim + least, least) < n_levels:
@@ -50,23 +96,102 @@ def degrees_to_try(n, dim, n_levels, degree):
             f"degree {least} in {dim} dimensions has {math.comb(dim + least, least)} functions, too few for "
             f"{n_levels} levels."
         )
+    if copies.values == 1 < copies.all_rows:
+        raise InputError(f"Coordinate {copies.coordinate} of the samples is constant; leave it out.")
+    if copies.values < copies.all_rows and least > most_powers:
+        raise InputError(
+            f"Coordinate {copies.coordinate} of the samples has in effect {copies.values} distinct values, too few for "
+            f"degree {least}, which needs {VALUES_PER_POWER * (least + 1)}: values on a coarse grid, or copies of a "
+            "few, have no density. Give them as they were before rounding, or leave the coordinate out."
+        )
     if n < needed(least):
+        distinct = f" In effect {n} of the {copies.all_rows} rows are distinct." if n < copies.all_rows else ""
         raise InputError(
             f"{n} samples are too few for degree {least} in {dim} dimensions: at least {needed(least)} are needed. "
-            "Give more samples, or ask for a lower degree or fewer levels."
+            "Give more samples, or ask for a lower degree or fewer levels." + distinct
         )
+    if math.comb(dim + least, least) > MOST_FUNCTIONS:
+        raise InputError(f"degree {least} in {dim} dimensions has more than {MOST_FUNCTIONS} functions; lower it.")
     if degree is not None:
         return [least]
     most = [p for p in range(least, 13) if 2 * needed(p) <= n and needed(p) <= SAMPLES_PER_FUNCTION * MAX_FUNCTIONS]
-    return most or [least]
+    return [p for p in most if p <= most_powers] or [least]
+
+
+def outliers_of(x):
+    """Rows that lie apart from all others, ndarray of int, and whether the others' tails are those of a power law.
+
+    Distances are measured by the denser half of the rows (concentration steps: Rousseeuw & Van Driessen 1999,
+    Technometrics 41, 212). A row lies apart if it is farther out than rows of a Gaussian come, has few neighbours
+    nearer to it than half its distance, and is half as far again from the centre as those that do not lie apart. Tails
+    are a power law's if they reach twice as far as a Gaussian's and the index of extremes, along an axis or of the
+    distance, is positive (moment estimator: Dekkers, Einmahl & de Haan 1989, Ann. Stat. 17, 1833), also in the outer
+    quarter, where a cluster would have its edge. The edge cannot be told when the farthest rows are left out.
+    """
+    n, d = x.shape
+    nothing = np.zeros(0, dtype=int), False
+    centre = np.median(x, axis=0)
+    width = np.median(np.abs(x - centre), axis=0)
+    if not (width > 0).all():
+        return nothing
+    y = (x - centre) / width
+    distance = np.linalg.norm(y, axis=1)
+    for _ in range(4):
+        half = y[np.argsort(distance, kind="stable")[: n // 2]]
+        values, axes = np.linalg.eigh(np.cov(half, rowvar=False, bias=True).reshape(d, d))
+        if values[0] <= 1e-9 * values[-1]:
+            return nothing
+        distance = np.linalg.norm((y - half.mean(axis=0)) @ axes / np.sqrt(values), axis=1)
+    y = (y - half.mean(axis=0)) @ axes / np.sqrt(values) * np.sqrt(chi2.median(d)) / np.median(distance)
+    distance, reach = np.linalg.norm(y, axis=1), np.sqrt(chi2.isf(0.01 / n, [1, d]))
+    rows = np.flatnonzero(distance > 1.05 * reach[1])
+    if not len(rows):
+        return nothing
+    near = cKDTree(y).query_ball_point(y[rows], distance[rows] / 2, return_length=True)
+    apart = rows[near <= NEIGHBOURS]
+    others = np.delete(distance, apart)
+    apart = apart[np.argsort(distance[apart], kind="stable")]
+    edges = np.maximum.accumulate(np.append(others.max(), distance[apart]))[:-1]
+    # Rows that follow one another outwards without a gap are a tail.
+    first = np.flatnonzero(distance[apart] > 1.5 * edges)
+    apart = apart[first[0] :] if len(first) else apart[:0]
+    rest = np.delete(np.column_stack([np.abs(y), distance]), apart, axis=0)
+    fars, edge = 2 * reach[[0] * d + [1]], -0.3 if len(apart) else 0.1
+    return np.sort(apart), any(
+        _is_power_law(np.sort(column)[::-1], far, edge) for column, far in zip(rest.T, fars, strict=True)
+    )
+
+
+def lone_rows(modes, x, y):
+    """Rows, few and far out, that make up a quarter or more of the variance of the slowest mode; ndarray of int."""
+    rows = np.argsort(-(y**2).sum(axis=1), kind="stable")[:32]
+    return rows[modes(x[rows])[:, -1] ** 2 > max(len(x) / 4, 25)]
+
+
+def _is_power_law(distance, far, edge):
+    """Whether descending distances reach as far and fall off as a power of the distance, with an edge of this index."""
+    most = min(len(distance) // 3, max(30, len(distance) // 10))
+    if distance[0] <= far or most < 10:
+        return False
+    for k, least in ((most, 0.05), (max(most // 4, 10), edge)):
+        logs = np.log(distance[: k + 1] / distance[k])
+        # No tail has a wide gap within: these are independent draws from one exponential distribution (Rényi 1953).
+        gaps = -np.diff(logs) * np.arange(1, k + 1)
+        first, second = logs.sum() / k, (logs**2).sum() / k
+        if first < 0.15 or gaps.max() > 16 * first or first + 1 - 0.5 / max(1 - first**2 / second, 1e-9) <= least:
+            return False
+    return True
 
 
 def whitening_of(x):
     """Mean and the matrix W for which (x − mean) W has covariance 1; columns along the principal axes."""
     mean, deviation = x.mean(axis=0), x.std(axis=0)
-    constant = np.flatnonzero(deviation <= 1e-12 * np.abs(x).max(axis=0))
+    constant = np.flatnonzero((deviation <= 1e-12 * np.abs(x).max(axis=0)) | (deviation < SMALLEST))
     if len(constant):
-        raise InputError(f"Coordinates {constant.tolist()} of the samples are constant; leave them out.")
+        raise InputError(
+            f"Coordinates {constant.tolist()} of the samples are constant, or vary by less than {SMALLEST:g}; leave "
+            "them out, or rescale them."
+        )
     correlation = np.corrcoef(x, rowvar=False).reshape(x.shape[1], -1)
     values, vectors = np.linalg.eigh(correlation)
     if values[0] < 1e-9:
@@ -212,11 +337,13 @@ class SampledModes:
     mix: np.ndarray | None = None
 
     def __call__(self, points):
-        points = as_points(points, len(self.mean))
+        points = arguments.points(points, "points", len(self.mean), 0)
         result = np.empty((len(points), self.mix.shape[1]))
         for start in range(0, len(points), ROWS):
             y = (points[start : start + ROWS] - self.mean) @ self.whitening
-            result[start : start + ROWS] = self._bend(self.vectors.T @ self.space.values(y))[0].T @ self.mix
+            with np.errstate(over="ignore", invalid="ignore"):
+                result[start : start + ROWS] = self._bend(self.vectors.T @ self.space.values(y))[0].T @ self.mix
+        check_modes(result, points)
         return result
 
     def mixed(self, mix):
@@ -256,6 +383,16 @@ class SampledModes:
         return np.concatenate(bent), rates
 
 
+def check_modes(values, points):
+    """Refuse values of modes, shape (n, levels), that are not finite."""
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"The modes have no finite value at {points[bad][0].tolist()}, too far from where the density is large. "
+            "Give points nearer to it."
+        )
+
+
 def pencil(mass, stiffness, n_levels):
     """Lowest levels, coefficients (functions, levels) and residuals of stiffness f = level · mass f.
 
@@ -279,7 +416,7 @@ def pencil(mass, stiffness, n_levels):
     return np.append(0.0, levels), coefficients, np.append(0.0, residuals)
 
 
-def best_space(y, degrees, inverse_variance, n_levels, *, with_cells):
+def best_space(y, degrees, inverse_variance, n_levels, *, with_cells, copies=1.0):
     """The space that does best on held-out halves of whitened points, its mass and its stiffness."""
     halves = np.array_split(y, 2)
     polynomials = Polynomials(degrees[-1], y.shape[1])
@@ -299,7 +436,7 @@ def best_space(y, degrees, inverse_variance, n_levels, *, with_cells):
         for centres, spacing in cell_centres(y):
             trials, scores = [], []
             for factor in factors:
-                space = seen_cells(Space(low, centres, factor * spacing), y, inverse_variance)
+                space = seen_cells(Space(low, centres, factor * spacing), y, inverse_variance, copies)
                 if space:
                     trials.append((space, [space.moments(half, inverse_variance) for half in halves]))
                     scores.append((held_out(trials[-1][1], n_levels), factor))
@@ -325,12 +462,14 @@ def cell_centres(y):
             yield centres, np.median(cKDTree(centres).query(centres, k=2)[0][:, 1])
 
 
-def seen_cells(space, y, inverse_variance):
+def seen_cells(space, y, inverse_variance, copies):
     """The space without cells at whose borders there are too few points; None if these cells are many.
 
     A cell of outliers has a steep border in a gap without samples, and would pass for a state that is never left.
+    A point stands for a number of `copies`, 1 if it is the only one.
     """
     least, rows = SEEN_CELLS * len(space.centres), y[:CLUSTERED_SAMPLES]
+    points = POINTS_AT_BORDER * copies
     while len(space.centres) >= least:
         # The points that share in the sum of |∇w_j|²: (Σ |∇w_j|²)²/Σ |∇w_j|⁴.
         first, second = 0.0, 0.0
@@ -340,7 +479,7 @@ def seen_cells(space, y, inverse_variance):
             distance = (centres * space.centres).sum(axis=1)[:, None] - 2 * centres @ mean + inverse_variance @ mean**2
             slope = cells**2 * np.maximum(distance, 0)
             first, second = first + slope.sum(axis=1), second + (slope**2).sum(axis=1)
-        seen = first**2 >= POINTS_AT_BORDER * second
+        seen = first**2 >= points * second
         seen &= second > 0
         if seen.all():
             return space

@@ -9,6 +9,7 @@ Hamiltonian).
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,7 +18,10 @@ import numpy as np
 from vaept import arguments, galerkin, sampled, survey
 from vaept.eigensolver import ConvergenceError
 from vaept.errors import InputError
-from vaept.galerkin import as_points
+
+MAX_DIM = 10  # the grids of a potential or a density grow as 4^d at least
+MAX_LEVELS = 500  # the solvers' time grows with their square
+MAX_BOOTSTRAP = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Spectrum:
         ‖(H − E)ψ‖ of the normalised states: an exact level lies no farther than this from each level, and as a
         rule no farther than its square. From samples, within the chosen functions: the solver's rounding alone.
     intervals : ndarray of shape (n_levels, 2), or None
-        95 % intervals of sampled levels.
+        95 % intervals of sampled levels; NaN where the level is.
     """
 
     levels: np.ndarray
@@ -61,11 +65,13 @@ class Spectrum:
         ndarray of int, shape (distinct levels,)
             The last group may go on above the last level that was asked for.
         """
-        finite = self.levels[np.isfinite(self.levels)]
+        tolerance, known = arguments.number(tolerance, "tolerance", 0), np.isfinite(self.levels)
+        finite = self.levels[known]
         if self.intervals is None:
             apart = np.diff(finite) > tolerance * (finite[1:] - finite[0])
         else:
-            apart = self.intervals[1:, 0] > np.maximum.accumulate(self.intervals[:, 1])[:-1]
+            intervals = self.intervals[known]
+            apart = intervals[1:, 0] > np.maximum.accumulate(intervals[:, 1])[:-1]
         starts = np.flatnonzero(np.concatenate([[True], apart, [True]]))
         return np.diff(starts)
 
@@ -86,7 +92,7 @@ class Spectrum:
         Raises
         ------
         InputError
-            If the points are no finite (n, d) array.
+            If the points are no finite (n, d) array, or so far out that no mode has a finite value there.
         """
         return self._functions(points)
 
@@ -99,9 +105,9 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
     potential : callable
         U: maps an array (n, d) of points to (n,) energies. Points reach 10⁴ from the origin; +inf is allowed far out.
     dim : int
-        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one.
+        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one; at most 10.
     n_levels : int
-        How many levels, every member of a multiplet counted.
+        How many levels, every member of a multiplet counted; at most 500, in one dimension 206.
     tol : float
         Two sizes of the basis agree to a tenth of tol · max(1, |E|). Rounding allows no less than some 10⁻¹⁵ times the
         largest U where the states live.
@@ -148,13 +154,16 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
         log ρ up to a constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf is
         allowed far out.
     dim : int
+        d, at most 10.
     n_levels : int
-        How many levels, the zero of the ground state and every member of a multiplet counted.
+        How many levels, the zero of the ground state and every member of a multiplet counted; at most 500, in one
+        dimension 206.
     tol : float
         Relative: two sizes of the basis agree to a tenth of tol · level, for small gaps too. Below a level of about
         10⁻¹² rounding takes over.
     gradient : callable, optional
-        ∇log ρ: maps (n, d) to (n, d). Without it differences of the eighth order are taken.
+        ∇log ρ: maps (n, d) to (n, d). Without it differences of the eighth order are taken. It is compared with them
+        at some points where ρ is large.
 
     Returns
     -------
@@ -169,7 +178,8 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
     Raises
     ------
     InputError
-        If an argument is out of range, or if the density has the wrong shape, is not finite or is not normalisable.
+        If an argument is out of range, if the density has the wrong shape, is not finite or is not normalisable, or if
+        `gradient` is not its gradient.
     ConvergenceError
         If the levels do not agree to `tol` in the largest basis.
     """
@@ -180,9 +190,11 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
         return -log_density(points)
 
     frame, threshold = survey.density_frame(energy, dim, tol)
+    if gradient is not None:
+        arguments.function(gradient, "gradient", f"an array (n, {dim})")
+        survey.check_gradient(log_density, gradient, frame)
     if threshold == 0:
-        levels = np.where(np.arange(n_levels) == 0, 0.0, np.nan)
-        return Spectrum(levels, np.full(n_levels, np.nan), None, _Constant(dim, levels))
+        return _only_ground_state(n_levels, dim)
 
     def make_operator(basis):
         return galerkin.DensityOperator(
@@ -213,16 +225,17 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     Parameters
     ----------
     samples : array, shape (n, d)
-        Independent draws.
+        Independent draws. Copies of a row count as weights: all of them are on one side wherever the samples are
+        divided, and only distinct rows count as samples. Values may be rounded, but not to a coarse grid.
     n_levels : int
-        How many levels, the zero of the ground state and every member of a multiplet counted.
+        How many levels, the zero of the ground state and every member of a multiplet counted; at most 500.
     degree : int, optional
-        Of the polynomials, which are then all. Without it, the degree whose slowest modes, found on one half of the
-        samples, are slowest on the other half; where that half prefers them, low polynomials and smooth indicators of
-        cells around the means of clusters, whose number and width it decides; and bounded functions of the slowest
-        three modes besides.
+        Of the polynomials, which are then all; at most 100. Without it, the degree whose slowest modes, found on one
+        half of the samples, are slowest on the other half; where that half prefers them, low polynomials and smooth
+        indicators of cells around the means of clusters, whose number and width it decides; and bounded functions of
+        the slowest three modes besides.
     bootstrap : int
-        Resamples for the intervals; 0 for none.
+        Resamples for the intervals, at most 10 000; 0 for none.
     seed : int
         Of the halves and the resamples.
 
@@ -231,42 +244,88 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     Spectrum
         A level's interval holds the whole multiplet to which it may belong: half its width is the 95 % quantile
         of the norm of the matrix by which resampling perturbs that multiplet, a bound on any level's shift. What the
-        choice of the space does to levels is not in it.
+        choice of the space does to levels is not in it. Of samples whose tails fall off as a power of the distance, all
+        levels above 0 are NaN.
+
+    Warns
+    -----
+    UserWarning
+        If the tails are so heavy, for the spectrum is then continuous above 0; or if a few rows lie far from all
+        others: these are left out.
 
     Raises
     ------
     InputError
-        If the samples are no finite (n, d) array, are too few, or have constant or dependent coordinates.
+        If the samples are no finite (n, d) array, are too few, lie on a coarse grid, or have constant or dependent
+        coordinates.
     """
-    x = np.asarray(samples, dtype=float)
-    n_levels, bootstrap = arguments.integer(n_levels, "n_levels", 1), arguments.integer(bootstrap, "bootstrap", 0)
-    if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
-        raise InputError(
-            f"samples must be a finite array of shape (n, d); they have shape {x.shape}, or NaN among them."
+    x, n_levels = arguments.points(samples, "samples"), arguments.integer(n_levels, "n_levels", 1, MAX_LEVELS)
+    bootstrap = arguments.integer(bootstrap, "bootstrap", 0, MAX_BOOTSTRAP)
+    generator = np.random.default_rng(arguments.seed(seed))
+    sampled.degrees_to_try(sampled.Copies.of(x), x.shape[1], n_levels, degree)
+    apart, heavy = sampled.outliers_of(x)
+    if heavy:
+        warnings.warn(
+            "The samples' tails fall off as a power of the distance, too slowly for a discrete spectrum: it is "
+            "continuous above 0. Levels are NaN.",
+            UserWarning,
+            stacklevel=2,
         )
-    generator = np.random.default_rng(seed)
-    degrees = sampled.degrees_to_try(*x.shape, n_levels, degree)
-    mean, whitening = sampled.whitening_of(x)
-    y = (x[generator.permutation(len(x))] - mean) @ whitening
-    inverse_variance = (whitening**2).sum(axis=0)
-    adaptive = degree is None
-    space, mass, stiffness = sampled.best_space(y, degrees, inverse_variance, n_levels, with_cells=adaptive)
-    # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
-    n_solved = min(n_levels + 2 * x.shape[1] + 8, len(mass))
-    vectors = sampled.pencil(mass, stiffness, n_solved)[1]
-    n_bent = min(sampled.N_BENT, n_levels - 1) if adaptive else 0
-    modes = sampled.SampledModes(space, vectors, mean, whitening, n_bent)
-    stiffness, mass, sizes = modes.blocks(y)
-    levels, mix, residuals = sampled.pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
-    if len(levels) < n_levels:
-        raise InputError(
-            f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
+        return _only_ground_state(n_levels, x.shape[1], with_intervals=bootstrap > 0)
+    kept = np.delete(np.arange(len(x)), apart)
+    while True:
+        parts, modes, lone = _from_kept(x[kept], n_levels, degree, generator)
+        if not len(lone):
+            break
+        # A row may look like a state that is never left without being far out.
+        kept = np.delete(kept, lone)
+    if len(kept) < len(x):
+        left_out = arguments.brief(np.delete(np.arange(len(x)), kept).tolist())
+        warnings.warn(
+            f"Rows {left_out} of the samples (from 0) lie far from all others and are left out.",
+            UserWarning,
+            stacklevel=2,
         )
+    levels, mix, residuals, stiffness, mass, sizes = parts
     intervals = None
+    arguments.memory(bootstrap * len(levels) ** 2, f"{bootstrap} resamples of {len(levels)} levels")
     if bootstrap:
         blocks = [mix[:, 1:].T @ part @ mix[:, 1:] for part in (stiffness, mass)]
         intervals = sampled.intervals_of(levels, *blocks, sizes, bootstrap, generator)[:n_levels]
     return Spectrum(levels[:n_levels], residuals[:n_levels], intervals, modes.mixed(mix[:, :n_levels]))
+
+
+def _from_kept(x, n_levels, degree, generator):
+    """What `from_samples` makes of samples without outliers: the solution, its modes, and rows that are lone states."""
+    copies = sampled.Copies.of(x)
+    degrees = sampled.degrees_to_try(copies, x.shape[1], n_levels, degree)
+    mean, whitening = sampled.whitening_of(x)
+    order = copies.shuffled(generator)
+    y = (x[order] - mean) @ whitening
+    inverse_variance = (whitening**2).sum(axis=0)
+    adaptive = degree is None
+    try:
+        space, mass, stiffness = sampled.best_space(
+            y, degrees, inverse_variance, n_levels, with_cells=adaptive, copies=len(x) / copies.rows
+        )
+        # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
+        n_solved = min(n_levels + 2 * x.shape[1] + 8, len(mass))
+        vectors = sampled.pencil(mass, stiffness, n_solved)[1]
+        n_bent = min(sampled.N_BENT, n_levels - 1) if adaptive else 0
+        modes = sampled.SampledModes(space, vectors, mean, whitening, n_bent)
+        stiffness, mass, sizes = modes.blocks(y)
+        levels, mix, residuals = sampled.pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
+    except np.linalg.LinAlgError as error:
+        raise InputError(
+            "The samples carry too few independent functions for these levels: a few rows outweigh all others, or most "
+            "are alike. Look for outliers, or give more samples."
+        ) from error
+    if len(levels) < n_levels:
+        raise InputError(
+            f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
+        )
+    lone = order[sampled.lone_rows(modes.mixed(mix[:, :2]), x[order], y)]
+    return (levels, mix, residuals, stiffness, mass, sizes), modes, lone
 
 
 @dataclass(frozen=True)
@@ -277,7 +336,7 @@ class _States:
 
     def __call__(self, points):
         basis = self.solution.basis
-        return basis.evaluate(self.solution.vectors, as_points(points, len(basis.shape)))
+        return basis.evaluate(self.solution.vectors, arguments.points(points, "points", len(basis.shape), 0))
 
 
 @dataclass(frozen=True)
@@ -288,7 +347,9 @@ class _Constant:
     levels: np.ndarray
 
     def __call__(self, points):
-        return np.tile(np.where(self.levels == 0, 1.0, np.nan), (len(as_points(points, self.dim)), 1))
+        return np.tile(
+            np.where(self.levels == 0, 1.0, np.nan), (len(arguments.points(points, "points", self.dim, 0)), 1)
+        )
 
 
 @dataclass(frozen=True)
@@ -300,22 +361,33 @@ class _Modes:
 
     def __call__(self, points):
         basis = self.solution.basis
-        points = as_points(points, len(basis.shape))
+        points = arguments.points(points, "points", len(basis.shape), 0)
         grid = basis.grid()
         ground = np.abs(basis.evaluate(self.solution.vectors[:, :1], grid)[:, 0])
         best = ground.argmax()
         # √ρ = ψ₀ fixes the constant that log ρ lacks, best where ψ₀ is largest.
         shift = 2 * np.log(ground[best]) - self.log_density(grid[[best]])[0]
         half = 0.5 * (self.log_density(points) + shift)
-        modes = basis.evaluate(self.solution.vectors, points) * np.exp(-half)[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            modes = basis.evaluate(self.solution.vectors, points) * np.exp(-half)[:, None]
         modes[:, 0] = 1
+        sampled.check_modes(modes, points)
         return modes
 
 
+def _only_ground_state(n_levels, dim, *, with_intervals=False):
+    """The spectrum of a density whose continuum begins at 0."""
+    levels = np.where(np.arange(n_levels) == 0, 0.0, np.nan)
+    intervals = np.column_stack([levels, levels]) if with_intervals else None
+    return Spectrum(levels, np.full(n_levels, np.nan), intervals, _Constant(dim, levels))
+
+
 def _arguments(dim, n_levels, tol):
-    if not (isinstance(tol, (int, float, np.floating)) and 0 < tol < 1):
-        raise InputError(f"tol must be a number between 0 and 1; it is {tol!r}.")
-    return arguments.integer(dim, "dim", 1), arguments.integer(n_levels, "n_levels", 1), float(tol)
+    return (
+        arguments.integer(dim, "dim", 1, MAX_DIM),
+        arguments.integer(n_levels, "n_levels", 1, MAX_LEVELS),
+        arguments.number(tol, "tol", above=0, below=1),
+    )
 
 
 def _require(ratio, tol, solution):

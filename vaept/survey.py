@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 from scipy.special import ndtri
 
+from vaept import arguments
 from vaept.errors import InputError
 from vaept.galerkin import Frame
 
@@ -77,14 +78,13 @@ def density_frame(energy, dim, tol):
 
 def checked(function, dim, name):
     """The function, with its values checked for shape and NaN; +inf (of U or −log ρ) passes."""
-    if not callable(function):
-        raise InputError(f"{name} must be a function of an array (n, {dim}); it is {type(function).__name__}.")
+    arguments.function(function, name, f"an array (n, {dim})")
     forbidden = -np.inf if name == "potential" else np.inf
 
     def values_at(points):
         # A value may overflow far out, where nothing but its size matters.
         with np.errstate(all="ignore"):
-            values = np.asarray(function(points), dtype=float)
+            values = arguments.array(function(points), f"What {name} returns", largest=None)
         if values.shape != (len(points),):
             raise InputError(
                 f"{name} must map an array of shape (n, {dim}) to shape (n,); it mapped {points.shape} to "
@@ -116,19 +116,38 @@ def log_gradient(log_density, gradient, basis):
     """∇log ρ along the frame's axes at the nodes of a basis, shape (nodes, d)."""
     points, axes = basis.grid(), basis.frame.axes
     if gradient is not None:
-        values = np.asarray(gradient(points), dtype=float)
-        if values.shape != points.shape or not np.isfinite(values).all():
-            raise InputError(
-                f"gradient must map {points.shape} to finite values of that shape; it gave {values.shape}."
-            )
-        return values @ axes
-    result = np.zeros(points.shape)
-    for i, direction in enumerate(axes.T):
-        # A fraction of the shortest wavelength that the basis resolves: truncation and rounding are both negligible.
-        step = 0.25 * basis.scale[i] / np.sqrt(basis.sizes[i])
+        return arguments.array(gradient(points), "What gradient returns", shape=points.shape) @ axes
+    # A fraction of the shortest wavelength that the basis resolves: truncation and rounding are both negligible.
+    return differences(log_density, points, axes, 0.25 * basis.scale / np.sqrt(basis.sizes))
+
+
+def check_gradient(log_density, gradient, frame):
+    """Refuse a ∇log ρ that is not that of log ρ: compared with differences along the frame's axes where ρ is large."""
+    dim = len(frame.centre)
+    points = frame.centre + ndtri(_sequence(16 * dim, dim)) * frame.scale @ frame.axes.T
+    density = log_density(points)
+    points = points[density >= density.max() - 10 - 2 * dim]
+    given = arguments.array(gradient(points), "What gradient returns", shape=points.shape)
+    fine, coarse = (differences(log_density, points, frame.axes, step * frame.scale) for step in (0.01, 0.02))
+    # In units of the frame; what two steps disagree about, differences do not know.
+    error, known, doubt = (np.abs(part) * frame.scale for part in (given @ frame.axes - fine, fine, fine - coarse))
+    allowed = 1e-3 * np.maximum(1, known.max(axis=1, keepdims=True)) + 10 * doubt
+    worst = (error / allowed).max(axis=1).argmax()
+    if (error > allowed)[worst].any():
+        raise InputError(
+            f"gradient is not that of log_density: at x = {points[worst].tolist()} it gives {given[worst].tolist()}, "
+            f"differences of log_density {(fine[worst] @ frame.axes.T).tolist()}. Look for its sign, its scale and the "
+            "order of its columns, or leave it out."
+        )
+
+
+def differences(function, points, axes, steps):
+    """Central differences of the eighth order along axes (the columns), with a step for each; shape (n, axes)."""
+    result = np.zeros((len(points), len(steps)))
+    for i, (direction, step) in enumerate(zip(axes.T, steps, strict=True)):
         for k, weight in enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), start=1):
-            ahead = finite(log_density, points + k * step * direction, "log_density")
-            result[:, i] += weight / step * (ahead - finite(log_density, points - k * step * direction, "log_density"))
+            ahead = finite(function, points + k * step * direction, "log_density")
+            result[:, i] += weight / step * (ahead - finite(function, points - k * step * direction, "log_density"))
     return result
 
 
@@ -216,10 +235,13 @@ def gaussian_points(centre, covariance):
 
 def moments(points, weights):
     """Weighted mean and covariance; the covariance is kept regular where few points carry all the weight."""
-    weights = weights / weights.sum()
-    centre = weights @ points
-    deviations = points - centre
-    covariance = (deviations * weights[:, None]).T @ deviations
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weights = weights / weights.sum()
+        centre = weights @ points
+        deviations = points - centre
+        covariance = (deviations * weights[:, None]).T @ deviations
+    if not (np.isfinite(covariance).all() and np.trace(covariance) > 0):
+        raise InputError("The function is too steep for its states to be found; scale it, or the coordinates.")
     return centre, covariance + 1e-4 * np.trace(covariance) / len(centre) * np.eye(len(centre))
 
 
