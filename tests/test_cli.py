@@ -12,7 +12,7 @@ from conftest import wait_for
 
 import vaept
 import vaept.claims
-from vaept import book, cli, machines, profiles, training
+from vaept import book, cli, codepaths, machines, profiles, training
 from vaept.cli import main
 from vaept.ensemble import Ensemble
 from vaept.profiles import profile
@@ -180,7 +180,7 @@ def test_every_command_looks_at_the_data_before_the_first_epoch(command, tmp_pat
     flat = dataclasses.replace(profile("quick"), dataset=str(tmp_path / "flat.npz"))
     monkeypatch.setattr(profiles, "profile", lambda name: flat)
     monkeypatch.setattr(training, "_train_member", None)
-    monkeypatch.setattr(machines, "ask", None)
+    monkeypatch.setattr(codepaths, "ask", None)
     where = ["--output", tmp_path / "book"] if command == "reproduce" else ["--results", tmp_path / "results"]
     shown = call(command, "--profile", "quick", "--store", tmp_path / "runs", *where)
     assert shown.exit_code == 1 and "too few directions" in shown.output, shown.output

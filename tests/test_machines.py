@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from vaept import claims, machines
+from vaept import claims, codepaths, machines
 from vaept.claims import MEMBERS, MOVED, SAME, WITHIN, changes, ledger
+from vaept.codepaths import CODE_PATHS, Unusable, ask, measure
 from vaept.degeneracy import Estimate
 from vaept.errors import DamagedFileError, InputError
-from vaept.machines import CODE_PATHS, Found, Machines, Run, Unusable, ask, machines_of, measure, spread, table
+from vaept.machines import Found, Machines, Run, machines_of, spread, table
 from vaept.processes import ProcessError
 from vaept.profiles import profile
 from vaept.storage import read_json, write_json
@@ -184,13 +186,13 @@ def test_machines_are_used_for_the_same_data_only(entries, stamped, tmp_path):
 
 
 DAMAGES = {
-    "'precision' is missing": lambda plain: plain["runs"][0].pop("precision"),
-    "'runs' must be of type list": lambda plain: plain.update(runs={}),
-    "the entry 'data' must be of type str": lambda plain: plain.update(data=3),
-    "'met' must be true or false": lambda plain: first_check(plain).update(met="yes"),
-    "'mean' must hold numbers only": lambda plain: first_check(plain)["value"].update(mean="0.9"),
-    "must have mean, low and high": lambda plain: first_check(plain)["value"].pop("low"),
-    "'checks' is empty": lambda plain: plain["runs"][0].update(checks={}),
+    "required field `precision` - at `\\$.runs": lambda plain: plain["runs"][0].pop("precision"),
+    "Expected `array`, got `object` - at `\\$.runs`": lambda plain: plain.update(runs={}),
+    "Expected `str`, got `int` - at `\\$.data`": lambda plain: plain.update(data=3),
+    "Expected `bool`, got `str`": lambda plain: first_check(plain).update(met="yes"),
+    "Expected `float`, got `str`": lambda plain: first_check(plain)["value"].update(mean="0.9"),
+    "required field `low`": lambda plain: first_check(plain)["value"].pop("low"),
+    "a run has no checks": lambda plain: plain["runs"][0].update(checks={}),
     "have the same rounding": lambda plain: plain["runs"].append(plain["runs"][0]),
 }
 
@@ -236,7 +238,7 @@ def fake(entries, monkeypatch):
         plain = dataclasses.asdict(a_run(entries, "x", precision=task["precision"]))
         return {"run": plain | found, "data": ["digits", "abc"]}
 
-    monkeypatch.setattr(machines, "ask", answer)
+    monkeypatch.setattr(codepaths, "ask", answer)
     monkeypatch.setattr(machines, "today", lambda: "this")
     return asked
 
@@ -256,14 +258,14 @@ def test_paths_are_measured_once_and_useless_ones_left_out(fake, tmp_path):
 
 
 def test_a_finished_path_is_kept_when_the_next_one_fails(fake, tmp_path, monkeypatch):
-    answer = machines.ask
+    answer = codepaths.ask
 
     def failing(task, environment):
         if task.get("name") == "bfloat16":
             raise ProcessError("the disk burns")
         return answer(task, environment)
 
-    monkeypatch.setattr(machines, "ask", failing)
+    monkeypatch.setattr(codepaths, "ask", failing)
     with pytest.raises(ProcessError, match="burns"):
         measure(profile("quick"), ["this machine", "bfloat16"], store=tmp_path, results=tmp_path / "quick")
     assert [run.path for run in Machines.load(tmp_path / "quick" / "machines.json").runs] == ["this machine"]
@@ -313,16 +315,16 @@ def test_a_process_reports_the_kernels_that_its_environment_chose(monkeypatch):
 
 def test_a_process_that_dies_or_fails_says_how(monkeypatch, capfd):
     task = {"do": "probe", "precision": "float32"}
-    monkeypatch.setattr(machines, "CHILD", "import os; os.kill(os.getpid(), 4)")
+    monkeypatch.setattr(codepaths, "CHILD", "import os; os.kill(os.getpid(), 4)")
     with pytest.raises(Unusable, match="SIGILL"):
         ask(task, {})
     monkeypatch.setattr(
-        machines, "CHILD", "import os, sys; sys.stderr.write('the reason'); sys.stderr.flush(); os._exit(3)"
+        codepaths, "CHILD", "import os, sys; sys.stderr.write('the reason'); sys.stderr.flush(); os._exit(3)"
     )
     with pytest.raises(ProcessError, match="status 3"):
         ask(task, {})
     assert "the reason" in capfd.readouterr().err
-    monkeypatch.setattr(machines, "CHILD", """import os; print('{{"error": "no data"}}', flush=True); os._exit(0)""")
+    monkeypatch.setattr(codepaths, "CHILD", """import os; print('{{"error": "no data"}}', flush=True); os._exit(0)""")
     with pytest.raises(InputError, match="no data"):
         ask(task, {})
 
@@ -337,7 +339,7 @@ def test_an_error_of_the_study_comes_back_as_a_sentence(tmp_path):
 def test_a_process_ends_with_its_parent(tmp_path):
     """The parent is killed while its child sleeps: the child's end closes the pipe that both could write to."""
     child = "import sys; print('up', file=sys.stderr, flush=True); import time; time.sleep(1000)"
-    code = f"from vaept import machines; machines.CHILD = {child!r}; machines.ask({{}}, {{}})"
+    code = f"from vaept import codepaths; codepaths.CHILD = {child!r}; codepaths.ask({{}}, {{}})"
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     with parent:
         said = parent.stderr.readline()
@@ -357,10 +359,10 @@ def test_a_study_is_carried_out_in_the_precision_asked_for(stamped, few, tmp_pat
         ),
     )
     task = {"profile": "quick", "precision": "bfloat16", "name": "odd", "store": str(tmp_path), "jobs": 1}
-    found = json.loads(json.dumps(machines.carry_out(task, {"kernels": ["k"], "rounding": "r"})))
+    found = json.loads(json.dumps(codepaths.carry_out(task, {"kernels": ["k"], "rounding": "r"})))
     assert set(seen) == {"bfloat16"} and found["data"] == ["digits", "abc"]
     assert f"odd: {len(seen)} of {len(seen)}, " in capsys.readouterr().err
-    run = Run.of_plain(found["run"] | {"path": "odd", "environment": {}, "code": "c"})
+    run = msgspec.convert(found["run"] | {"path": "odd", "environment": {}, "code": "c"}, Run)
     assert {id: (each.quantity, each.met) for id, each in run.checks.items()} == {
         id: (check.quantity, check.met) for each in few for id, check in each.ids()
     }

@@ -219,6 +219,23 @@ def test_names_are_followed_through_imports_classes_and_modules(tmp_path, monkey
     sources.forget()
 
 
+def test_where_a_definition_stands_does_not_count(tmp_path, monkeypatch):
+    one = "import numpy as np\nfrom vaept import lower\n\n\ndef f(x):\n    return np.exp(lower.g(x))\n"
+    (tmp_path / "lower.py").write_text("def g(x):\n    return x + 1\n")
+    base = of(one, tmp_path, monkeypatch)
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").write_text("from vaept.room.inner import g\n")
+    (tmp_path / "room" / "inner.py").write_text("def g(x):\n    return x + 1\n")
+    moved = one.replace("from vaept import lower", "from vaept import room").replace("lower.g", "room.g")
+    assert of(moved, tmp_path, monkeypatch) == base
+    late = moved.replace("import numpy as np\n", "").replace("    return", "    import numpy as np\n\n    return")
+    assert of(late, tmp_path, monkeypatch) == base
+    assert of(one.replace("import numpy", "import scipy"), tmp_path, monkeypatch) != base
+    (tmp_path / "room" / "inner.py").write_text("def g(x):\n    return x + 2\n")
+    assert of(moved, tmp_path, monkeypatch) != base
+    sources.forget()
+
+
 def test_other_packages_count_by_version(monkeypatch):
     _, packages = sources.reached((topology.neighbour_field.__module__, "neighbour_field"))
     assert {"sklearn", "numpy", "scipy"} - {"scipy"} <= packages

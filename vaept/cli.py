@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import vaept
-from vaept import arguments, book, datasets, machines
+from vaept import arguments, book, codepaths, datasets, machines
 from vaept.claims import MEMBERS, as_markdown, as_text, changes, ledger, outdated, shown
 from vaept.degeneracy import compare
 from vaept.ensemble import Settings
@@ -317,9 +317,9 @@ def publish(profile, results, jobs, device, store):
 @click.option("--profile", default="digits", show_default=True, metavar="P", help=f"One of {', '.join(profiles())}.")
 @click.option(
     "--paths",
-    default=",".join(machines.CODE_PATHS),
+    default=",".join(codepaths.CODE_PATHS),
     metavar="A,B,…",
-    help=f"Code paths, of {', '.join(machines.CODE_PATHS)}. [default: all]",
+    help=f"Code paths, of {', '.join(codepaths.CODE_PATHS)}. [default: all]",
 )
 @click.option("--results", type=FOLDER, metavar="DIR", help="Write here. [default: results]")
 @jobs_option
@@ -341,9 +341,8 @@ def spread(profile, paths, results, jobs, store):
     ensure_writable(root / profile)
     study.check()
     with lock(root / profile / ".lock"):
-        found = machines.measure(
-            study.profile, names, store=store, results=root / profile, jobs=jobs, report=click.echo
-        )
+        how = {"store": store, "results": root / profile, "jobs": jobs, "report": click.echo}
+        found = codepaths.measure(study.profile, names, **how)
     if found is None:
         raise InputError("No code path could be run: see above, or choose others with --paths.")
     published = []

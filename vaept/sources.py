@@ -5,11 +5,11 @@ functions and classes that make a result, every global name that a definition us
 definition that it stands for; a class brings all its methods, and a module that is used as a value brings all that it
 has. Objects make results too, so their classes belong to what is named. Of other packages the version counts.
 
-Left out is what cannot change a number: comments, docstrings and layout; the words of errors and warnings; how progress
-is shown (bars, statements that call `note`, arguments `progress=`), how work is dealt to processes, and how files are
-written and read, which come back bit for bit or not at all; what only refuses: an `if` that does nothing but raise, and
-the checks of `arguments`, which give a value back as it was or not at all; and whatever nothing on the way refers to,
-such as figures.
+Left out is what cannot change a number: in which file a definition stands and where that is imported; comments,
+docstrings and layout; the words of errors and warnings; how progress is shown (bars, statements that call `note`,
+arguments `progress=`), how work is dealt to processes, and how files are written and read, which come back bit for bit
+or not at all; what only refuses: an `if` that does nothing but raise, and the checks of `arguments`, which give a value
+back as it was or not at all; and whatever nothing on the way refers to, such as figures.
 """
 
 import ast
@@ -79,7 +79,7 @@ def forget():
 @functools.cache
 def _hash(roots, versions):
     code, packages = reached(*roots)
-    rows = sorted((*map(str, place), hashlib.sha256(text.encode()).hexdigest()) for place, text in code.items())
+    rows = sorted((str(name), hashlib.sha256(text.encode()).hexdigest()) for (_, name), text in code.items() if text)
     found = sorted((name, version) for name in packages if (version := _version(name))) if versions else []
     return hashlib.sha256(json.dumps([rows, found]).encode()).hexdigest()
 
@@ -149,7 +149,6 @@ class _Module:
 
     def _bare(self, nodes):
         tree = ast.fix_missing_locations(_Bare().visit(copy.deepcopy(ast.Module(list(nodes), []))))
-        text = _as_text(tree)
         names, used = _global_names(symtable.symtable(ast.unparse(tree), self.name, "exec")), set()
         used |= {(self.name, name) for name in names if name in self.definitions}
         modules = {name: self.imports[name][0] for name in names & self.imports.keys() if not self.imports[name][1]}
@@ -157,10 +156,11 @@ class _Module:
         whole = set(modules)
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
-                used.add((modules[node.value.id], node.attr))
-                node.value.id = "."  # seen
+                name = modules[node.value.id]
+                used.add((name, node.attr))
+                node.value.id = "." if _is_module(name) else f". {name}"  # where ours is does not count
         whole &= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        return text, used | {(modules[name], None) for name in whole}
+        return _as_text(tree), used | {(modules[name], None) for name in whole}
 
 
 class _Bare(ast.NodeTransformer):
@@ -175,6 +175,11 @@ class _Bare(ast.NodeTransformer):
             if function in ("warnings.warn", "note") or function.startswith(CHECKS):
                 return None
         return self.generic_visit(node)
+
+    def visit_Import(self, node):
+        return None
+
+    visit_ImportFrom = visit_Import
 
     def visit_If(self, node):
         if not node.orelse and all(isinstance(each, ast.Raise) for each in node.body):

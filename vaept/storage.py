@@ -14,6 +14,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
+import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -169,8 +170,9 @@ def reading(path, kind):
     """Turn what can go wrong while the content of a file is taken apart into a DamagedFileError that names it."""
     try:
         yield
-    except (DamagedFileError, InputError) as error:
-        raise DamagedFileError(f"{path} is no usable {kind} file: {error} {_way_out(path)}") from error
+    except (DamagedFileError, InputError, msgspec.ValidationError) as error:
+        why = str(error).rstrip(".")
+        raise DamagedFileError(f"{path} is no usable {kind} file: {why}. {_way_out(path)}") from error
     except (OSError, RecursionError, *UNREADABLE) as error:
         raise DamagedFileError(f"{path} is damaged ({type(error).__name__}: {error}). {_way_out(path)}") from error
 

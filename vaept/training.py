@@ -248,8 +248,8 @@ def _check_memory(settings, dataset, members, jobs):
     if needed > memory():
         raise InputError(
             f"Members of {weights:.3g} weights each, {members} in all and {jobs} at a time, take "
-            f"{needed / 2**30:.3g} GiB for {settings.epochs} epochs, more than the {memory() / 2**30:.3g} GiB that may be "
-            "used here. Give smaller hidden layers, fewer latent coordinates or fewer members."
+            f"{needed / 2**30:.3g} GiB for {settings.epochs} epochs, more than the {memory() / 2**30:.3g} GiB that may "
+            "be used here. Give smaller hidden layers, fewer latent coordinates or fewer members."
         )
 
 
