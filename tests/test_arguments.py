@@ -2,6 +2,7 @@
 
 import decimal
 import fractions
+import pathlib
 
 import numpy as np
 import pytest
@@ -162,3 +163,15 @@ def test_devices_that_are_not_here():
     for wrong in ("cuda:99", "gpu", 3.5, None):
         with pytest.raises(InputError, match="does not exist here"):
             arguments.device(wrong)
+
+
+def test_paths():
+    assert arguments.path("a/b", "output") == arguments.path(pathlib.Path("a/b"), "output") == pathlib.Path("a/b")
+    for wrong, message in [
+        (3, "must be a path"),
+        (b"a", "must be"),
+        ("a\0", "must be"),
+        ("a/" + "ü" * 128, "255 bytes"),
+    ]:
+        with pytest.raises(InputError, match=f"output .*{message}"):
+            arguments.path(wrong, "output")

@@ -12,9 +12,10 @@ from conftest import wait_for
 
 import vaept
 import vaept.claims
-from vaept import book, cli, machines, training
+from vaept import book, cli, codepaths, machines, profiles, training
 from vaept.cli import main
 from vaept.ensemble import Ensemble
+from vaept.profiles import profile
 from vaept.study import Study
 from vaept.topology import Field
 
@@ -25,13 +26,13 @@ def call(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", [[], ["reproduce"], ["train"], ["verify"], ["publish"], ["spread"]])
+@pytest.mark.parametrize("command", [[], ["check"], ["reproduce"], ["train"], ["verify"], ["publish"], ["spread"]])
 def test_help_explains_every_option(command):
     shown = call(*command, "--help")
     assert shown.exit_code == 0 and "Usage:" in shown.output
     if command:
         options = [option for parameter in main.commands[command[0]].params for option in parameter.opts]
-        assert options and all(option in shown.output for option in options)
+        assert options and all(option in shown.output or option.upper() in shown.output for option in options)
 
 
 def test_version():
@@ -67,7 +68,7 @@ def test_train_on_own_data_with_one_member(tmp_path, rng):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--latent-dim", "0"], "latent_dim must be an integer of at least 1; it is 0"),
+        (["--latent-dim", "0"], "latent_dim must be an integer from 1 to 10000; it is 0"),
         (["--seeds", "0"], "seeds is empty"),
         (["--hidden", "8,x"], "--hidden needs integers"),
         (["--data", "nowhere.npz"], "There is no file nowhere.npz"),
@@ -78,6 +79,132 @@ def test_train_on_own_data_with_one_member(tmp_path, rng):
 def test_train_errors_are_one_sentence(arguments, message, tmp_path):
     shown = call("train", *QUICK, "--output", tmp_path / "e", *arguments)
     assert shown.exit_code == 1 and message in shown.output and "Traceback" not in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "1000000000"], "seeds has more than 10000 entries"),
+        (["--seeds", "1e3"], "not a valid integer"),
+        (["--epochs", "0"], "epochs must be an integer from 1"),
+        (["--epochs", "100000000000"], "epochs must be an integer from 1"),
+        (["--latent-dim", "9" * 30], "latent_dim must be an integer from 1"),
+        (["--hidden", "0"], "hidden[0] must be an integer of at least 1"),
+        (["--hidden", "9" * 11], "GiB that may be used here"),
+        (["--batch-size", "0"], "batch_size must be an integer from 1"),
+        (["--learning-rate", "nan"], "learning_rate must be a finite number"),
+        (["--learning-rate", "-1"], "learning_rate must be a finite number"),
+        (["--field", "neighbour", "--coupling", "nan"], "coupling must be"),
+        (["--field", "neighbour", "--coupling", "-1"], "coupling must be"),
+        (["--field", "neighbour", "--device", "abacus"], "does not exist here"),
+        (["--field", "rotation"], "not one of"),
+        (["--jobs", "0"], "not in the range"),
+        (["--data", "."], "A folder is no data set"),
+        (["--data", ""], "A folder is no data set"),
+        (["--output", "."], "is a directory"),
+    ],
+)
+def test_train_refuses_before_anything_is_made(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "_train_member", None)
+    monkeypatch.setattr(cli, "FIELDS", dict.fromkeys(cli.FIELDS))
+    shown = call("train", *QUICK, "--output", "e", *arguments)
+    assert shown.exit_code in (1, 2) and message in shown.output and "Traceback" not in shown.output
+    assert isinstance(shown.exception, SystemExit)
+
+
+def test_train_to_a_folder_is_refused_and_to_a_relative_file_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    shown = call("train", *QUICK, "--output", "folder")
+    assert shown.exit_code == 2 and "'folder' is a directory" in shown.output
+    assert call("train", *QUICK, "--output", "e.safetensors").exit_code == 0 and (tmp_path / "e.safetensors").is_file()
+
+
+ODD = {
+    "small$<b>": lambda rng: {"x": rng.random((60, 6)), "y": np.where(rng.random(60) < 0.5, -3, 10**12)},
+    "one": lambda rng: {"x": rng.random((60, 1, 8, 8)), "y": np.full(60, 7)},
+    "bits": lambda rng: {"x": rng.integers(0, 2, (60, 30)).astype(np.uint8)},
+    "many": lambda rng: {"x": rng.random((120, 5)), "y": np.arange(120)},
+    "flat": lambda rng: {"x": np.full((60, 5), 0.5)},
+    "pairs": lambda rng: {"x": rng.random((60, 2))},
+    "few": lambda rng: {"x": rng.random((59, 5))},
+    "strings": lambda rng: {"x": rng.random((60, 5)), "y": np.array(["a", "b"] * 30)},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        (
+            "small$<b>",
+            0,
+            ["48 training and 12 test images of 6", "2 classes", "-3 (", "1000000000000 (", "call the data"],
+        ),
+        (
+            "small$<b>",
+            0,
+            ["Left out: outliers. A share of 0.05 of 12 images is 1", "Left out: filters.", "can be made"],
+        ),
+        (
+            "one",
+            0,
+            ["of 8 × 8 values", "Sides of 1 were dropped", "1 class,", "Left out: classifier.", "of one class, 7"],
+        ),
+        (
+            "bits",
+            0,
+            ["taken as 0 and 1", "0 and 1 alone", "No classes.", "Left out: generation. The data have no classes."],
+        ),
+        (
+            "many",
+            0,
+            ["120 classes", "and 100 more", "of them have no test images", "Figures name 20", "Left out: clustering."],
+        ),
+        ("flat", 1, ["1 different", "5 of 5 are the same", "too few directions", "asks for 4 coordinates"]),
+        ("pairs", 1, ["vary in 2 directions only"]),
+        ("few", 1, ["59 images; at least 60"]),
+        ("strings", 1, ["must hold 60 integers"]),
+    ],
+)
+def test_check_says_what_the_data_are_and_what_is_left_out(tmp_path, rng, name, status, words):
+    np.savez(tmp_path / f"{name}.npz", **ODD[name](rng))
+    shown = call("check", tmp_path / f"{name}.npz", "--profile", "quick")
+    assert shown.exit_code == status and not [each for each in words if each not in shown.output], shown.output
+    assert "Traceback" not in shown.output and ("can be made" in shown.output) == (status == 0)
+
+
+@pytest.mark.parametrize("command", ["reproduce", "publish", "spread", "verify"])
+def test_every_command_looks_at_the_data_before_the_first_epoch(command, tmp_path, monkeypatch):
+    np.savez(tmp_path / "flat.npz", x=np.full((60, 5), 0.5))
+    flat = dataclasses.replace(profile("quick"), dataset=str(tmp_path / "flat.npz"))
+    monkeypatch.setattr(profiles, "profile", lambda name: flat)
+    monkeypatch.setattr(training, "_train_member", None)
+    monkeypatch.setattr(codepaths, "ask", None)
+    where = ["--output", tmp_path / "book"] if command == "reproduce" else ["--results", tmp_path / "results"]
+    shown = call(command, "--profile", "quick", "--store", tmp_path / "runs", *where)
+    assert shown.exit_code == 1 and "too few directions" in shown.output, shown.output
+
+
+def test_a_folder_is_never_taken_for_data_of_another_profile(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for profile_name, folder in (("quick", tmp_path), ("digits", tmp_path), ("mnist", tmp_path / "mnist")):
+        shown = call("reproduce", "--profile", profile_name, "--data", folder, "--store", tmp_path / "runs")
+        assert shown.exit_code == 1 and "is a folder" in shown.output, shown.output
+    assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
+
+
+def test_the_folder_of_a_book_must_hold_nothing_else(tmp_path):
+    shown = call("reproduce", "--profile", "quick", "--store", tmp_path / "runs", "--output", tmp_path)
+    assert shown.exit_code == 1 and "cannot be built in" in shown.output and "Give another folder" in shown.output
+
+
+def test_a_relative_output_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    monkeypatch.setattr(cli, "_check_output", lambda output, root, study: found.append(output) or sys.exit(3))
+    shown = call("reproduce", "--profile", "quick", "--store", "runs", "--output", "my book")
+    assert shown.exit_code == 3 and found == [tmp_path.resolve() / "my book"]
 
 
 @pytest.mark.parametrize("option", ["--store", "--output"])

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -12,8 +13,9 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 
-from vaept import datasets
+from vaept import archives, datasets
 from vaept.errors import DownloadError, InputError
 
 
@@ -104,7 +106,7 @@ GOOD = np.full((60, 4), 0.5)
     ("arrays", "message"),
     [
         ({"images": GOOD}, "named x.*holds images"),
-        ({"x": np.where(np.arange(4) == 1, np.nan, GOOD)}, "60 values that are NaN"),
+        ({"x": np.where(np.arange(4) == 1, np.nan, GOOD)}, "must be finite; 60 of its values"),
         ({"x": GOOD * 300}, r"\[0, 1\].*150 to 150"),
         ({"x": GOOD - 1}, r"\[0, 1\]"),
         ({"x": GOOD[:10]}, "10 images; at least 60"),
@@ -216,10 +218,10 @@ def test_npz_however_numpy_writes_it(tmp_path, rng, save, file):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npz_of_every_plain_type_keeps_its_values(tmp_path, rng, kind, order):
     x = rng.random((60, 2, 3))
-    x = np.asarray(x > 0.5 if np.dtype(kind).kind in "biu" else x, dtype=kind, order=order)
+    x = np.asarray(x * 255 if kind == "u1" else x > 0.5 if np.dtype(kind).kind in "biu" else x, dtype=kind, order=order)
     y = np.arange(60, dtype=">i4")
     np.savez(tmp_path / "a.npz", x=x, y=y)
-    expected = datasets._shuffled_split("a", x / np.float32(255) if kind == "u1" else x, y)
+    expected = datasets.from_arrays((x / np.float32(255) if kind == "u1" else x).tolist(), list(range(60)))
     assert datasets.load(tmp_path / "a.npz").checksum == expected.checksum
 
 
@@ -228,7 +230,166 @@ def test_npz_with_every_version_of_the_header(tmp_path, rng, version):
     x, stream = rng.random((60, 4)), io.BytesIO()
     np.lib.format.write_array(stream, x, version=version)
     write_zip(tmp_path / "a.npz", [("x.npy", stream.getvalue())])
-    assert datasets.load(tmp_path / "a.npz").checksum == datasets._shuffled_split("a", x, None).checksum
+    assert datasets.load(tmp_path / "a.npz").checksum == datasets.from_arrays(x).checksum
+
+
+def test_the_embedded_digits_are_the_same_as_ever(digits):
+    assert digits.checksum == "1183c1bf6b61abb27d07b15469255a01502fc571ca4af75c351b0c2c74a7b0fa"
+    assert digits.classes == tuple(range(10)) and digits.notes == ()
+
+
+def test_rounding_of_a_rescaling_is_forgiven(rng):
+    x = rng.random((60, 4))
+    x[3, 1], x[4, 2] = 1 + 2e-16, -1e-9
+    found = datasets.from_arrays(x)
+    assert max(found.train.max(), found.test.max()) == 1 and min(found.train.min(), found.test.min()) == 0
+    with pytest.raises(InputError, match=r"x must lie in \[0, 1\].*rescale"):
+        datasets.from_arrays(x + 0.01)
+
+
+def test_bytes_of_zero_and_one_are_not_divided_and_others_are(tmp_path, rng):
+    bits = rng.integers(0, 2, (60, 4)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", x=bits)
+    with pytest.warns(UserWarning, match="taken as 0 and 1, not divided by 255"):
+        found = datasets.load(tmp_path / "a.npz")
+    assert set(np.unique(found.train)) == {0, 1} and "0 or 1 only" in found.notes[0]
+    assert datasets.from_arrays(255 * bits).checksum == found.checksum
+    assert datasets.from_arrays(255 * bits).notes == ("Bytes were divided by 255.",)
+
+
+@pytest.mark.parametrize("given", [[-3, 7, 10**12], [1, 2, 3], [-(2**63), 0, 2**63 - 1]])
+def test_classes_are_numbered_and_keep_their_labels(rng, given):
+    y, x = np.array(given)[rng.integers(0, 3, 60)], rng.random((60, 4))
+    found = datasets.from_arrays(x, y)
+    assert found.classes == tuple(given) and found.train_labels.dtype == np.int64
+    own = np.array(found.classes)[np.concatenate([found.train_labels, found.test_labels])]
+    order = [np.flatnonzero((x.astype(np.float32) == row).all(axis=1))[0] for row in (*found.train, *found.test)]
+    assert np.array_equal(own, y[order]) and np.bincount(found.train_labels).sum() == 48
+    assert found.checksum != datasets.from_arrays(x, y + (y == given[1])).checksum
+
+
+def test_labels_that_do_not_fit_into_64_bits(rng):
+    with pytest.raises(InputError, match="y must fit in 64 bits"):
+        datasets.from_arrays(rng.random((60, 4)), np.full(60, 2**63, dtype=np.uint64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [
+        ((1, 8, 8), (8, 8)),
+        ((8, 8, 1), (8, 8)),
+        ((1,), (1,)),
+        ((1, 1), (1,)),
+        ((2,), (2,)),
+        ((2, 2), (2, 2)),
+        ((3, 8, 8), (3, 8, 8)),
+        ((8, 8, 3), (8, 8, 3)),
+    ],
+)
+def test_sides_of_one_are_dropped_and_others_kept(rng, shape, kept):
+    x = rng.random((60, *shape))
+    found = datasets.from_arrays(x)
+    assert found.image_shape == kept and bool(found.notes) == (kept != shape and shape != (1,))
+    assert found.checksum == datasets.from_arrays(x.reshape(60, *kept)).checksum
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("a$b", "a-b"),
+        ("<b>x</b>", "b-x-b"),
+        ("my data_2", "my data_2"),
+        ("größe", "größe"),
+        ("a\nb", "a-b"),
+        ("$", "data"),
+        ("_x_", "x"),
+        ("[a](b)*`|", "a-(b)"),
+        ("n" * 300, "n" * 60),
+        ("�1", "1"),
+    ],
+)
+def test_names_are_no_markup(rng, name, plain):
+    found = datasets.from_arrays(rng.random((60, 4)), name=name)
+    assert found.name == plain and bool(found.notes) == (name != plain)
+
+
+def test_a_file_of_a_known_name_is_not_taken_for_it(tmp_path, rng):
+    np.savez(tmp_path / "mnist.npz", x=rng.random((60, 4)))
+    assert datasets.load(tmp_path / "mnist.npz").name == "mnist (own file)"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, "name or the path"),
+        (None, "name or the path"),
+        (GOOD, "from_arrays"),
+        (b"a.npz", "name or the path"),
+        ("a\x00.npz", "must be a path"),
+        (".", "folder is no data set"),
+        ("a\nb.npz", r"no file a b\.npz\.$"),
+    ],
+)
+def test_sources_that_are_none(source, message):
+    with pytest.raises(InputError, match=message):
+        datasets.load(source)
+
+
+def test_arrays_of_every_container(rng):
+    x, y = rng.random((60, 3, 2), dtype=np.float32), rng.integers(0, 3, 60)
+    plain = datasets.from_arrays(x, y)
+    for other in (
+        x.tolist(),
+        torch.tensor(x, requires_grad=True),
+        np.ma.masked_array(x, False),
+        x + 0j,
+        np.asfortranarray(x),
+    ):
+        assert datasets.from_arrays(other, torch.tensor(y)).checksum == plain.checksum
+    for wrong, message in [
+        (np.ma.masked_array(x, x > 0.9), "masked values"),
+        (x + 0.5j, "imaginary"),
+        ([["a"]] * 60, "real numbers"),
+        ([[1], [1, 2]], "different shapes"),
+        (None, "real numbers"),
+        (x[:, :, :0], "shape"),
+        (x[:59], "59 images; at least 60"),
+    ]:
+        with pytest.raises(InputError, match=f"^x .*{message}"):
+            datasets.from_arrays(wrong)
+
+
+def test_a_data_set_made_by_hand_is_checked(digits, rng):
+    x = rng.random((9, 4, 5))
+    made = datasets.Dataset("mine", x, x[:3], [5, 5, 7] * 3, [9, 5, 5])
+    assert made.train.dtype == np.float32 and made.train.shape == (9, 20) and made.image_shape == (4, 5)
+    assert made.classes == (5, 7, 9) and made.test_labels.tolist() == [2, 0, 0] and len(made.checksum) == 64
+    with pytest.raises(ValueError):
+        made.train[0, 0] = 0.5
+    x[:] = 0
+    assert made.train.max() > 0
+    again = dataclasses.replace(made, checksum="wrong")
+    assert again.checksum == made.checksum and again.classes == made.classes
+    assert dataclasses.replace(digits, train_labels=None, test_labels=None).classes == ()
+    for change, message in [
+        ({"train": x[:, 0, 0]}, "train must have shape"),
+        ({"train": x * np.nan}, "train must be finite"),
+        ({"train": x + 2}, r"train must lie in \[0, 1\]"),
+        ({"train": np.full((9, 4, 5), 200, np.uint8)}, "divide bytes by 255"),
+        ({"train": "images"}, "train must be an array"),
+        ({"test": x[:, :2]}, r"test must have shape \(n, 20\)"),
+        ({"test": x[:0]}, "test must have shape"),
+        ({"train_labels": [0] * 8}, "train_labels must hold 9 integers"),
+        ({"train_labels": None}, "train_labels is missing"),
+        ({"train_labels": [3] * 9}, "train_labels must be rows of classes, from 0 to 2"),
+        ({"classes": (7, 5, 9)}, "classes must ascend"),
+        ({"classes": 3}, "classes must hold"),
+        ({"image_shape": 20.0}, "image_shape must be an integer"),
+        ({"image_shape": (3, 7)}, r"train must have shape \(n, 21\)"),
+        ({"image_shape": (-4, -5)}, r"image_shape\[0\] must be an integer"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            dataclasses.replace(made, **change)
 
 
 def test_npz_from_python_2(tmp_path):
@@ -238,7 +399,7 @@ def test_npz_from_python_2(tmp_path):
 
 def test_npz_of_nearly_only_zeros_is_no_bomb(tmp_path):
     x = np.zeros((100, 200_000), np.uint8)
-    x[np.arange(100), np.arange(100)] = 1
+    x[np.arange(100), np.arange(100)] = 255
     np.savez_compressed(tmp_path / "a.npz", x=x)
     assert (tmp_path / "a.npz").stat().st_size < x.nbytes / 900
     assert datasets.load(tmp_path / "a.npz").pixels == 200_000
@@ -419,7 +580,7 @@ def bomb(path, size, forged=None):
 
 
 def test_npz_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "BOMB_BYTES", 10**7)
+    monkeypatch.setattr(archives, "BOMB_BYTES", 10**7)
     assert "nearly all the same" in refusal(bomb(tmp_path / "a.npz", 19_999_936))
     assert datasets.load(bomb(tmp_path / "a.npz", 9_600_000)).pixels == 150_000
 
@@ -436,18 +597,18 @@ def test_npz_larger_than_the_memory(tmp_path, monkeypatch):
     x = np.zeros((100, 100_000), np.uint8)
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(100))
     needed = x.size * 5 + 100 * 16
-    monkeypatch.setattr(datasets, "_memory", lambda: needed - 1)
+    monkeypatch.setattr(archives, "memory", lambda: needed - 1)
     assert "memory that may be used here" in refusal(tmp_path / "a.npz")
-    monkeypatch.setattr(datasets, "_memory", lambda: needed)
+    monkeypatch.setattr(archives, "memory", lambda: needed)
     assert datasets.load(tmp_path / "a.npz").pixels == 100_000
 
 
 def test_memory_where_the_system_does_not_state_it(monkeypatch):
-    assert datasets._memory() > 2**26
-    monkeypatch.setattr(datasets.os, "sysconf", lambda name: -1)
-    assert datasets._memory() == datasets.FALLBACK_MEMORY
-    monkeypatch.delattr(datasets.os, "sysconf")
-    assert datasets._memory() == datasets.FALLBACK_MEMORY
+    assert archives.memory() > 2**26
+    monkeypatch.setattr(archives.os, "sysconf", lambda name: -1)
+    assert archives.memory() == archives.FALLBACK_MEMORY
+    monkeypatch.delattr(archives.os, "sysconf")
+    assert archives.memory() == archives.FALLBACK_MEMORY
 
 
 @pytest.mark.parametrize("name", ["x", "y"])
@@ -499,7 +660,7 @@ def test_any_failure_while_reading_becomes_a_sentence(tmp_path, monkeypatch, err
         raise error
 
     path = labelled(tmp_path / "a.npz")
-    monkeypatch.setattr(datasets.npy, "read_array", fail)
+    monkeypatch.setattr(archives.npy, "read_array", fail)
     assert "not a readable" in refusal(path)
 
 
@@ -621,10 +782,10 @@ def test_idx_that_states_a_huge_shape(tmp_path, monkeypatch, sizes):
     path.write_bytes(
         gzip.compress(b"\0\0\x08" + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + bytes(50))
     )
-    monkeypatch.setattr(datasets, "_memory", lambda: 10**9)
+    monkeypatch.setattr(archives, "memory", lambda: 10**9)
     assert "more than the 0.931 GiB of memory" in idx_refusal(path)
     if len(sizes) == 1:
-        monkeypatch.setattr(datasets, "_memory", lambda: 10**12)
+        monkeypatch.setattr(archives, "memory", lambda: 10**12)
         assert "but holds 50 bytes" in idx_refusal(path)
 
 

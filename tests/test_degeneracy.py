@@ -140,3 +140,75 @@ def test_turned_posterior_is_the_best_diagonal_gaussian(rng):
     best = kl(turned[0])
     for step in ([1.01, 1], [0.99, 1], [1, 1.01], [1, 0.99]):
         assert kl(turned[0] * step) > best
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_neighbours_of_collapsed_latents_agree_by_chance(space, kept):
+    """Points that are at one place have no order among them, whatever the order of their rows."""
+    dead = np.zeros_like(space)
+    chance = 10 / 299
+    assert compare(np.stack([dead, dead])).neighbours.mean == pytest.approx(chance, rel=1e-12)
+    assert compare(np.stack([space, dead])[:: 2 * kept - 1]).neighbours.mean == pytest.approx(chance, rel=1e-12)
+
+
+def test_neighbours_among_few_distinct_points_are_chosen_by_lot(space):
+    """Ten of the other 29 at the same place: two members share a third of them on average."""
+    few = np.tile(space[:10], (30, 1))
+    assert compare(np.stack([few, few])).neighbours.mean == pytest.approx(10 / 29)
+    # The second member knows pairs of places only: 10 of 59, of which 29 count in the first.
+    pairs = np.tile(np.repeat(space[:5], 2, axis=0), (30, 1))
+    assert compare(np.stack([few, pairs])).neighbours.mean == pytest.approx(10 / 59)
+
+
+def test_the_lot_is_the_mean_over_orders_of_the_rows(rng):
+    """A cloud half of which is at one place, against the mean over many ways to break the ties."""
+    x, y = rng.standard_normal((2, 40, 2))
+    x[:20] = 0
+    y[:10] = y[10:20] = 1
+    broken = [compare(np.stack([x, y]) + 1e-9 * rng.standard_normal((2, 40, 2)), n_neighbours=3) for _ in range(400)]
+    expected = np.mean([found.neighbours.mean for found in broken])
+    assert compare(np.stack([x, y]), n_neighbours=3).neighbours.mean == pytest.approx(expected, abs=0.01)
+
+
+def test_a_constant_coordinate_takes_nothing_from_the_neighbours(space):
+    flat = space * [1, 1, 0]
+    assert compare(np.stack([flat, flat + np.array([0, 0, 7])])).neighbours.mean == 1
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-30, 1e30, 1e99])
+def test_agreement_knows_no_unit(space, scale):
+    turned = space @ ortho_group.rvs(3, random_state=1) + 0.3 * space[::-1]
+    assert means(compare(scale * np.stack([space, turned]))) == pytest.approx(
+        means(compare(np.stack([space, turned]))), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("n_bootstrap", [0, 1, 39])
+def test_few_resamples_give_no_interval(rng, n_bootstrap):
+    latents = rng.standard_normal((3, 50, 2))
+    found, full = compare(latents, n_bootstrap=n_bootstrap), compare(latents, n_bootstrap=40)
+    assert found.cka.mean == full.cka.mean and np.isnan([found.cka.low, found.cka.high]).all()
+    assert full.cka.low <= full.cka.mean <= full.cka.high
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_neighbours": 0},
+        {"n_neighbours": 4999},
+        {"n_neighbours": 2.0},
+        {"n_bootstrap": -1},
+        {"n_bootstrap": 10**6},
+        {"seed": -1},
+        {"seed": 2**32},
+    ],
+)
+def test_numbers_out_of_range(space, change):
+    with pytest.raises(InputError, match=rf"{next(iter(change))} must be an integer"):
+        compare(np.stack([space, space]), **change)
+
+
+@pytest.mark.parametrize("plane", [(0, 0), (0, 2), (0,), (0, 1, 1), 1])
+def test_planes_that_are_none(plane):
+    with pytest.raises(InputError, match="plane must be two different coordinates from 0 to 1"):
+        turned_posterior(np.zeros((3, 2)), np.ones((3, 2)), 0.5, plane)

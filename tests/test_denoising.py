@@ -151,9 +151,9 @@ def test_images_that_are_no_pictures_are_measured_without_filters(member, monkey
 def test_noise_is_checked(member, noise):
     x = member.test[:2]
     for call in (lambda: add_noise(x, noise, 0), lambda: denoise(member.model, x, noise)):
-        with pytest.raises(InputError, match="noise is a standard deviation"):
+        with pytest.raises(InputError, match="noise must be a finite number from 1e-06 to"):
             call()
-    with pytest.raises(InputError, match="noise is a standard deviation"):
+    with pytest.raises(InputError, match="noise must be a finite number from 1e-06 to"):
         wavelet(x, (8, 8), noise)
 
 
@@ -165,7 +165,7 @@ def test_noise_is_checked(member, noise):
         (np.zeros((0, 64)), "shape"),
         (np.full((2, 64), np.nan), "finite"),
         (np.full((2, 64), np.inf), "finite"),
-        (np.full((2, 64), "a"), "finite"),
+        (np.full((2, 64), "a"), "real numbers"),
     ],
 )
 def test_images_are_checked(member, images, message):

@@ -38,13 +38,52 @@ def test_decode_common_and_own_latents(ensemble, rng):
         (np.zeros((3, 63)), r"shape \(n, 64\)"),
         (np.zeros(64), r"shape \(n, 64\)"),
         (np.zeros((0, 64)), r"shape \(n, 64\)"),
-        (np.full((2, 64), np.nan), "finite numbers"),
+        (np.full((2, 64), np.nan), "images must be finite"),
         (np.full((2, 64), 255), "divide bytes by 255"),
     ],
 )
 def test_images_that_do_not_fit(ensemble, images, message):
     with pytest.raises(InputError, match=message):
         ensemble.posterior(images)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda x: torch.tensor(x, requires_grad=True),
+        lambda x: x.tolist(),
+        lambda x: x + 0j,
+        np.asfortranarray,
+        lambda x: np.ma.masked_array(x, mask=False),
+        lambda x: x.astype(">f8"),
+        lambda x: x.astype(np.float64),
+    ],
+)
+def test_images_and_latents_of_every_container(ensemble, digits, kind):
+    mean, _ = ensemble.posterior(digits.test)
+    assert np.array_equal(ensemble.posterior(kind(digits.test))[0], mean)
+    assert np.array_equal(ensemble.decode(kind(mean[0])), ensemble.decode(mean[0]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"abc", "abc", None, [[1], [1, 2]], np.array([["a"]]), np.full((2, 64), 1j), object()]
+)
+def test_what_is_no_array(ensemble, wrong):
+    for ask in (ensemble.posterior, ensemble.decode):
+        with pytest.raises(InputError, match=r"^(images|latents) must be"):
+            ask(wrong)
+
+
+def test_latents_too_large_for_single_precision(ensemble):
+    with pytest.raises(InputError, match="latents has values up to"):
+        ensemble.decode(np.full((2, 2), 1e30))
+
+
+def test_the_first_members(ensemble):
+    assert len(ensemble.first(2).members) == 2
+    for wrong in (0, 4, -1, 1.0):
+        with pytest.raises(InputError, match="n must be an integer from 1 to 3"):
+            ensemble.first(wrong)
 
 
 @pytest.mark.parametrize("latents", [np.zeros(2), np.zeros((4, 3)), np.zeros((2, 4, 2)), np.full((4, 2), np.inf)])

@@ -33,7 +33,7 @@ def test_its_lowest_level_is_the_ground_state(member):
 
 @pytest.mark.parametrize("number", [3, -1, "first"])
 def test_a_missing_member_is_named(ensemble, digits, number):
-    with pytest.raises(InputError, match="members 0 to 2"):
+    with pytest.raises(InputError, match="number must be an integer from 0 to 2"):
         Member.of(ensemble, number, digits)
 
 

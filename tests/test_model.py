@@ -85,7 +85,7 @@ def test_elbo_terms_sample_the_posterior():
         ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; it is 0"),
         ({"latent_dim": 2.5}, "latent_dim"),
         ({"pixels": -1}, "pixels"),
-        ({"hidden": (5, 0)}, "hidden width"),
+        ({"hidden": (5, 0)}, r"hidden\[1\] must be"),
         ({"likelihood": "poisson"}, "bernoulli, gaussian"),
     ],
 )

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 
 from vaept import processes
 from vaept.errors import InputError
-from vaept.processes import ProcessError, in_processes, lock, one_thread, run_python
+from vaept.processes import ProcessError, in_processes, lock, one_thread, plain_torch, run_python
 
 
 def square(x, note):
@@ -145,3 +145,21 @@ def test_a_lock_is_for_one_and_leaves_nothing(tmp_path):
         assert "Waiting for another process" in waiting.stderr.readline()
     assert waiting.wait() == 0 and not list(tmp_path.iterdir())
     waiting.stderr.close()
+
+
+def _state():
+    return torch.zeros(1).dtype, torch.zeros(1).is_inference(), torch.is_grad_enabled(), torch.zeros(1).device.type
+
+
+def test_torch_is_as_in_a_new_process_whatever_the_caller_has_set():
+    usual = _state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.device("meta"):
+            with plain_torch():
+                assert _state() == usual == (torch.float32, False, True, "cpu")
+            assert _state() == (torch.float64, True, False, "meta")
+            [(_, found)] = in_processes(_state, [()], jobs=1)
+            assert found == usual
+    finally:
+        torch.set_default_dtype(torch.float32)

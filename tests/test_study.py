@@ -1,10 +1,14 @@
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
-from vaept import study
+from vaept import checks, measures, study
+from vaept.claims import ledger
+from vaept.errors import InputError
 from vaept.profiles import profile
+from vaept.records import Records
 from vaept.store import RunStore
 from vaept.study import Study, open_study
 
@@ -58,6 +62,67 @@ def test_a_study_continues_interrupted_training(tiny, monkeypatch):
     assert (partial / "members" / "member-0.safetensors").exists()
     monkeypatch.setattr(study, "fit", real)
     assert len(tiny.ensemble(2).members) == 2 and not partial.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.* field:UserWarning")  # of what random images are
+def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, monkeypatch):
+    """Measures are stood in for; which of them are taken, and what becomes of the ledger, is looked at."""
+    np.savez(tmp_path / "odd.npz", x=rng.random((60, 6)), y=np.full(60, 10**12))
+    asked = []
+
+    def measure(name, *_, checkpoint, **__):
+        checkpoint.mkdir()
+        asked.append(name)
+        values = {"paths": ["minima"], "relaxation": ["time 1", "time Gaussian"]}
+        values["denoising"] = [f"psnr {method} 0.5" for method in ("noisy", "encoder", "model")]
+        return {key: [1.0, 2.0] for key in values[name]}
+
+    monkeypatch.setattr(measures, "measure", measure)
+    monkeypatch.setattr(checks, "from_samples", functools.partial(checks.from_samples, degree=2))
+    small = dataclasses.replace(
+        profile("quick"),
+        dataset=str(tmp_path / "odd.npz"),
+        latent_dims=(2,),
+        members=2,
+        epochs=1,
+        hidden=(4,),
+        likelihood_images=3,
+        importance_samples=3,
+        couplings=(1.0,),
+        couplings_dim=2,
+        couplings_members=2,
+        couplings_epochs=1,
+        aftermath_members=2,
+        aftermath=(1,),
+        further_arms=(),
+    )
+    odd = Study(small, RunStore(tmp_path / "runs"), jobs=1)
+    odd.check()
+    assert set(odd.left_out) == {"classifier", "clustering", "generation", "outliers", "filters"}
+    assert odd.classifier is None and odd.dataset.classes == (10**12,)
+    records = odd.records()
+    assert set(asked) == {"paths", "relaxation", "denoising"}
+    records.save(tmp_path / "records")
+    loaded = Records.load(tmp_path / "records")
+    assert loaded.classes == (10**12,) and loaded.left_out == odd.left_out and set(loaded.labels) == {0}
+    entries = {entry.claim.id: entry for entry in ledger(loaded)}
+    assert entries["C6"].verdict == "not measured" and len(entries["C6"].left_out) == 2
+    assert [check.key for check in entries["C8"].checks] == ["denoising, d = 2", "likelihood, d = 2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": ["quick"]}, "Unknown profile"),
+        ({"data": 3}, "data must be a path"),
+        ({"jobs": 0}, "jobs"),
+        ({"device": "abacus"}, "does not exist here"),
+        ({"store": 3}, "store must be a path"),
+    ],
+)
+def test_a_study_of_nothing(change, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        open_study(**({"store": tmp_path} | change))
 
 
 def test_store_can_be_chosen_by_the_environment(monkeypatch, tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -149,16 +150,16 @@ def test_progress_counts_epochs_and_members(digits, capfd):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ({"latent_dim": 0}, "latent_dim must be an integer of at least 1; it is 0"),
+        ({"latent_dim": 0}, "latent_dim must be an integer from 1 to 10000; it is 0"),
         ({"seeds": []}, "seeds is empty"),
-        ({"seeds": 10}, r"sequence, such as range\(10\)"),
+        ({"seeds": 10}, r"sequence, such as range\(3\)"),
         ({"seeds": [3, 1, 3]}, "repeated: 3"),
-        ({"seeds": [-1]}, "a seed must be an integer of at least 0"),
+        ({"seeds": [-1]}, "a seed must be an integer from 0 to 4294967295; it is -1"),
         ({"epochs": 0}, "epochs"),
         ({"batch_size": 0}, "batch_size"),
-        ({"learning_rate": 0}, "learning_rate must be a positive number"),
+        ({"learning_rate": 0}, "learning_rate must be a finite number of at most 1000000.0 above 0"),
         ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"hidden": (-3,)}, "hidden width"),
+        ({"hidden": (-3,)}, r"hidden\[0\] must be an integer of at least 1; it is -3"),
         ({"likelihood": "cauchy"}, "bernoulli, gaussian"),
         ({"jobs": 0}, "jobs"),
         ({"device": "abacus"}, "device 'abacus' does not exist here; available: cpu"),
@@ -168,6 +169,121 @@ def test_progress_counts_epochs_and_members(digits, capfd):
 def test_bad_arguments_are_refused_at_the_door(digits, argument, message):
     with pytest.raises(InputError, match=message):
         fit(digits, **({"seeds": [0]} | SMALL | argument))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"seeds": [2**32]}, "a seed must be an integer from 0 to 4294967295"),
+        ({"seeds": range(10**9)}, "seeds has more than 10000 entries"),
+        ({"seeds": "abc"}, "seeds must be a sequence"),
+        ({"seeds": np.array(3)}, "seeds must be a sequence"),
+        ({"seeds": [1.0]}, "a seed must be an integer"),
+        ({"epochs": 10**9}, "epochs must be an integer from 1 to 1000000"),
+        ({"batch_size": 10**18}, "batch_size must be an integer from 1"),
+        ({"latent_dim": 10**6}, "latent_dim must be an integer from 1 to 10000"),
+        ({"learning_rate": 1e7}, "learning_rate must be a finite number"),
+        ({"learning_rate": "fast"}, "learning_rate must be a finite number"),
+        ({"hidden": (8, 10**9)}, r"2\.\d*e\+10 weights each.* GiB for 3 epochs, more than the 8 GiB"),
+        ({"hidden": 10**30}, "weights"),
+        ({"hidden": "8"}, "hidden must be an integer"),
+        ({"hidden": None}, "hidden must be an integer"),
+        ({"latent_dim": 5000, "full_covariance": True, "batch_size": 1438}, "weights"),
+        ({"epochs": 10**6, "seeds": range(10_000)}, "10000 in all"),
+        ({"full_covariance": "no"}, "full_covariance must be True or False"),
+        ({"likelihood": ["bernoulli"]}, "bernoulli, gaussian"),
+        ({"precision": None}, "float32, bfloat16"),
+        ({"potential": 3}, "dipole, wells"),
+        ({"jobs": "many"}, "jobs"),
+        ({"device": 3.5}, "device 3.5 does not exist here"),
+        ({"checkpoint": 3}, "checkpoint must be a path"),
+        ({"start": "there"}, "start must be of the class Ensemble"),
+    ],
+)
+def test_other_bad_arguments_are_refused_before_training(digits, argument, message, monkeypatch):
+    monkeypatch.setattr(training, "_train_member", None)
+    monkeypatch.setattr(training, "memory", lambda: 2**33)
+    with pytest.raises(InputError, match=message):
+        fit(digits, **({"seeds": [0]} | SMALL | argument))
+
+
+def test_data_of_another_kind_are_refused(digits):
+    for wrong in (digits.train, None, "digits"):
+        with pytest.raises(InputError, match=r"dataset must be a Dataset.*from_arrays"):
+            fit(wrong, seeds=[0], **SMALL)
+
+
+def test_a_checkpoint_that_is_a_file(digits, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        fit(digits, seeds=[0], checkpoint=tmp_path / "file", **SMALL)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden": 16},
+        {"hidden": np.array([16])},
+        {"learning_rate": np.float64(0.003)},
+        {"seeds": np.arange(3)},
+        {"seeds": torch.arange(3)},
+        {"learning_rate": torch.tensor(0.003, dtype=torch.float64)},
+    ],
+)
+def test_arguments_of_other_types_give_the_same(digits, ensemble, change):
+    found = fit(digits, **({"seeds": range(3), "jobs": 1} | SMALL | change))
+    assert same(found, ensemble) and found.settings == ensemble.settings
+
+
+def test_a_learning_rate_in_single_precision(digits):
+    assert (
+        fit(digits, seeds=[0], jobs=1, **(SMALL | {"learning_rate": np.float32(3e-3)})).settings.learning_rate < 0.0031
+    )
+
+
+def test_more_latent_coordinates_than_pixels_and_a_batch_of_all(digits):
+    wide = fit(digits, seeds=[0], jobs=1, **(SMALL | {"latent_dim": 70, "batch_size": 10**6, "epochs": 1}))
+    assert wide.posterior(digits.test)[0].shape == (1, 359, 70)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+SURROUNDINGS = {
+    "float64": lambda: default_dtype(torch.float64),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "gradients off": lambda: torch.set_grad_enabled(False),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "another device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_the_caller_set_in_torch_changes_nothing(digits, ensemble, surroundings, jobs):
+    with SURROUNDINGS[surroundings]():
+        found = fit(digits, seeds=range(3), jobs=jobs, **SMALL)
+        mean, variance = found.posterior(digits.test)
+        images = found.decode(mean[0])
+    assert same(found, ensemble) and np.array_equal(images, ensemble.decode(mean[0]))
+    assert all(np.array_equal(*pair) for pair in zip((mean, variance), ensemble.posterior(digits.test), strict=True))
+    parameters = list(found.members[0].parameters())
+    assert all(p.dtype == torch.float32 and p.device.type == "cpu" and not p.is_inference() for p in parameters)
+
+
+def test_reduced_precision_learns_within_a_cast_of_the_caller(digits):
+    how = SMALL | {"precision": "bfloat16", "jobs": 1, "seeds": [0]}
+    alone = fit(digits, **how)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert same(fit(digits, **how), alone)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -282,6 +398,37 @@ def test_bfloat16_training_is_close_to_float32(digits, ensemble):
 def test_bad_fields_and_schedules(digits, field, change, message):
     with pytest.raises(InputError, match=message):
         fit(digits, **(FIELD | change(field)))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda f: torch.tensor(f, requires_grad=True),
+        lambda f: f.tolist(),
+        lambda f: f + 0j,
+        lambda f: np.ma.masked_array(f, mask=False),
+        np.asfortranarray,
+        lambda f: f.astype(">f4"),
+    ],
+)
+def test_fields_of_every_container_give_the_same(digits, field, kind):
+    short = FIELD | {"seeds": [0], "epochs": 1}
+    assert same(fit(digits, field=kind(field), **short), fit(digits, field=field, **short))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (lambda f: f + 1j, "field must be real"),
+        (lambda f: np.ma.masked_array(f, f > 2), "masked values"),
+        (lambda f: {"values": f}, "field must be an array"),
+        (lambda f: "diffusion", "field must be an array"),
+        (lambda f: f * 1e30, "field has values up to"),
+    ],
+)
+def test_fields_of_other_kinds_are_refused(digits, field, kind, message):
+    with pytest.raises(InputError, match=message):
+        fit(digits, field=kind(field), **FIELD)
 
 
 def test_equal_couplings_and_missing_components_are_warned_of(digits, field):

@@ -77,11 +77,16 @@ class AggregatePosterior:
         -------
         ndarray of int
             Rows of `mean`.
+
+        Raises
+        ------
+        InputError
+            If these are no corners of shape (d,), or the share is not between 0 and 1.
         """
-        low, high = (
-            arguments.array(each, name, shape=self.mean[0].shape) for each, name in ((low, "low"), (high, "high"))
-        )
-        share = arguments.number(share, "share", above=0, below=1)
+        low, high = (arguments.array(z, name, shape=self.mean.shape[1:]) for z, name in ((low, "low"), (high, "high")))
+        share = arguments.number(share, "share", above=0, maximum=1)
+        if not (low <= high).all():
+            raise InputError("low and high must be opposite corners of a box, the lower one first.")
         centre, half = (high + low) / 2, (high - low) / 2
         distance = np.abs(self.mean - centre)
         peak = -0.5 * np.log(2 * np.pi * self.variance).sum(1)

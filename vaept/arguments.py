@@ -8,6 +8,8 @@ without masked values are read as arrays; complex numbers without an imaginary p
 
 import math
 import numbers
+import os
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from vaept.errors import InputError
 LARGEST = 1e100  # in size, of any number: its square and cube are still finite
 LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
 ROUNDING = 1e-6  # how far beyond 0 and 1 a rescaling in single precision may leave a value
+LONGEST_NAME = 255  # bytes, of a file
 LARGEST_PIXEL = 1e15  # of images that need not lie in [0, 1]: sums of their squares are finite in single precision
 MOST_NUMBERS = 2**28  # in one array: 2 GiB
 REAL = "fiub"  # kinds of dtype that hold real numbers
@@ -29,6 +32,16 @@ def integer(value, name, minimum=None, maximum=None):
         limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
         raise InputError(f"{name} must be an integer{limits}; it is {brief(given)}.")
     return int(value)
+
+
+def integers(value, name, minimum=1, maximum=None, *, fewest=1):
+    """A tuple of integers from `minimum` to `maximum`, such as the sides of an image; of a single integer too."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple | range) and len(value) >= fewest:
+        return tuple(integer(each, f"{name}[{place}]", minimum, maximum) for place, each in enumerate(value))
+    if isinstance(value, list | tuple | range):
+        raise InputError(f"{name} must hold at least {fewest} integers; it holds {len(value)}.")
+    return (integer(value, name, minimum, maximum),)
 
 
 def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
@@ -53,6 +66,14 @@ def choice(value, name, known):
     """The value itself, if it is one of the `known` words."""
     if not (isinstance(value, str) and value in known):
         raise InputError(f"{name} must be one of {', '.join(map(str, known))}; it is {brief(value)}.")
+    return value
+
+
+def instance(value, name, kind):
+    """The value itself, if it is an object of a class of this package, or of one of several."""
+    if not isinstance(value, kind):
+        kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f"{name} must be of the class {kinds}; it is {brief(value, 40)} ({type(value).__name__}).")
     return value
 
 
@@ -87,9 +108,10 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
     given = _plain(value, name)
     if shape is not None:
         _check_shape(given.shape, name, shape if isinstance(shape, list) else [shape])
-    found = given if dtype is None else given.astype(dtype, copy=False)
-    _check_values(found, name, minimum, maximum, largest)
-    return found
+    if largest is not None and dtype is not None and np.dtype(dtype).kind == "f":
+        largest = min(largest, float(np.finfo(dtype).max))
+    _check_values(given, name, minimum, maximum, largest)
+    return given if dtype is None else given.astype(dtype, copy=False)
 
 
 def points(value, name, dim=None, rows=1):
@@ -131,6 +153,8 @@ def images(value, name, pixels=None, *, unit_interval=True):
 
 def unit(values, name):
     """An array of values in [0, 1]; what is outside by rounding alone is set to 0 or 1."""
+    if values.size == 0:
+        raise InputError(f"{name} is empty; its shape is {values.shape}.")
     _check_values(values, name, None, None, LARGEST)
     low, high = values.min(), values.max()
     if low < -ROUNDING or high > 1 + ROUNDING:
@@ -139,14 +163,42 @@ def unit(values, name):
     return values if low >= 0 and high <= 1 else values.clip(0, 1)
 
 
-def labels(value, name, n):
-    """Classes of n examples as an int64 array of shape (n,); any integers will do."""
+def labels(value, name, n=None):
+    """Classes of n examples, or of any number, as an int64 array of shape (n,); any integers will do."""
     found = _plain(value, name)
-    if found.shape != (n,) or found.dtype.kind not in "iu":
+    n = len(found) if n is None and found.ndim else n
+    if found.shape != (n,) or n == 0 or found.dtype.kind not in "iu":
         raise InputError(f"{name} must hold {n} integers, shape ({n},); it has {found.dtype} of shape {found.shape}.")
     if found.size and int(found.max()) > np.iinfo(np.int64).max:
         raise InputError(f"{name} must fit in 64 bits with a sign; it holds {found.max()}. Number the classes from 0.")
     return found.astype(np.int64, copy=False)
+
+
+def path(value, name):
+    """A Path of a str or of an object that stands for one."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
+        raise InputError(f"{name} must be a path, a str or a Path; it is {brief(value)}.")
+    if any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in Path(value).parts):
+        raise InputError(
+            f"{name} has a name of more than {LONGEST_NAME} bytes, which no file can have: {brief(value)}."
+        )
+    return Path(value)
+
+
+def tensor(value, name, shape):
+    """The tensor itself, if it is in single precision or less and of shape (n, width) or (…, width), as a module needs.
+
+    Its values are not looked at: that is the business of those who take arrays.
+    """
+    import torch
+
+    sides = 2 if shape[0] == "n" else getattr(value, "ndim", 0)
+    if not (isinstance(value, torch.Tensor) and value.shape[-1:] == shape[-1:] and value.ndim == sides):
+        found = f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else brief(value, 40)
+        raise InputError(f"{name} must be a tensor of shape ({shape[0]}, {shape[-1]}); it is {found}.")
+    if not value.is_floating_point() or value.dtype == torch.float64:
+        raise InputError(f"{name} must be a tensor of float32; it is one of {value.dtype}. Give {name}.float().")
+    return value
 
 
 def function(value, name, of):
@@ -158,6 +210,7 @@ def function(value, name, of):
 
 def memory(n_numbers, what):
     """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
+    n_numbers = min(n_numbers, 10**100)
     if n_numbers > MOST_NUMBERS:
         raise InputError(f"{what} would hold {n_numbers:.3g} numbers, {n_numbers / 2**27:.3g} GiB; ask for fewer.")
 
@@ -187,9 +240,12 @@ def brief(what, limit=80):
 
 def _scalar(value):
     """What an array or tensor without sides holds; None, which is no number, for one with sides."""
-    if not hasattr(value, "__array__"):
-        return value
-    return value.item() if np.ndim(value) == 0 and not np.ma.is_masked(value) else None
+    if hasattr(value, "__array__"):
+        try:
+            value = value.item() if np.ndim(value) == 0 and not np.ma.is_masked(value) else None
+        except Exception:  # such as of a tensor without content
+            return None
+    return value.real if isinstance(value, complex) and value.imag == 0 else value
 
 
 def _plain(value, name):
@@ -202,10 +258,10 @@ def _plain(value, name):
         value = value.data
     if hasattr(value, "toarray"):
         raise InputError(f"{name} is sparse ({type(value).__name__}); give {name}.toarray().")
-    if hasattr(value, "detach"):  # a tensor
-        value = value.detach().cpu()
-        value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
     try:
+        if hasattr(value, "detach"):  # a tensor
+            value = value.detach().cpu()
+            value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
         if isinstance(value, list | tuple) and any(hasattr(part, "detach") for part in value):
             value = [part.detach().cpu() if hasattr(part, "detach") else part for part in value]
         found = np.asarray(value)
@@ -253,16 +309,17 @@ def _fits(found, shape):
 
 
 def _check_values(values, name, minimum, maximum, largest):
-    if values.size == 0 or values.dtype.kind == "b" or largest is None:
+    if values.size == 0 or largest is None:
         return
+    values = values.astype(np.int8) if values.dtype.kind == "b" else values
     finite = np.isfinite(values)
     if not finite.all():
         first = tuple(np.argwhere(~finite)[0].tolist())
         where = f", the first at {first if len(first) > 1 else first[0]}" if first else ""
         raise InputError(f"{name} must be finite; {(~finite).sum()} of its values are NaN or infinite{where}.")
-    low, high = values.min(), values.max()
-    if max(-float(low), float(high)) > largest:
-        raise InputError(f"{name} has values up to {max(abs(float(low)), float(high)):.3g} in size; rescale them.")
+    low, high = float(values.min()), float(values.max())
+    if max(-low, high) > largest:
+        raise InputError(f"{name} has values up to {max(-low, high):.3g} in size; rescale them.")
     if not (_within(low, minimum, maximum) and _within(high, minimum, maximum)):
         limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
         raise InputError(f"{name} must have values{limits}; they run from {low:g} to {high:g}.")

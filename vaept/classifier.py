@@ -8,7 +8,6 @@ Haffner 1998, Proc. IEEE 86, 2278). An image of shape (rows, columns) is read as
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import nn
 from vaept import arguments
 from vaept.ensemble import as_images, filled
 from vaept.errors import InputError
-from vaept.processes import one_thread
+from vaept.processes import one_thread, plain_torch
 from vaept.progress import bar
 from vaept.storage import read_tensors, reading, write_tensors
 
@@ -26,6 +25,7 @@ SURE = 0.9
 BATCH = 128
 LEARNING_RATE = 4e-3
 SHOWN = 180_000  # images in a whole training, unless the caller asks for other epochs
+MAX_EPOCHS = 100_000
 CHUNK = 1000  # images judged at once
 
 
@@ -70,14 +70,15 @@ class Classifier:
     def accuracy(self, images, labels):
         """Share of images whose most probable class is their label, an int each; labels (n,)."""
         found = self.classes[self.probabilities(images).argmax(axis=1)]
-        return float((found == _labels(labels, len(found))).mean())
+        return float((found == arguments.labels(labels, "labels", len(found))).mean())
 
     def save(self, path):
         """Write the classifier to one safetensors file; an existing file is replaced only by a whole one."""
         header = {"image_shape": self.image_shape, "classes": self.classes.tolist()}
-        write_tensors(Path(path), "classifier", header, self.network.state_dict())
+        write_tensors(path, "classifier", header, self.network.state_dict())
 
     @classmethod
+    @plain_torch()
     def load(cls, path):
         """Read a classifier that `save` wrote.
 
@@ -88,14 +89,25 @@ class Classifier:
         DamagedFileError
             If the file was truncated or altered, or another version of the package wrote it.
         """
-        header, weights = read_tensors(Path(path), "classifier")
+        header, weights = read_tensors(path, "classifier")
         with reading(path, "classifier"):
-            shape = tuple(arguments.integer(side, "a side of image_shape", 1) for side in header["image_shape"])
-            classes = np.array([arguments.integer(each, "a class", None) for each in header["classes"]])
+            shape = arguments.integers(header["image_shape"], "image_shape")
+            classes = np.array(arguments.integers(header["classes"], "classes", None))
             network = filled(lambda: _network(shape, len(classes), seed=0), weights)
         return cls(network.eval().requires_grad_(False), shape, classes)
 
 
+def lacking(dataset):
+    """Why no classifier can be trained on a data set: a sentence, or "" if one can be."""
+    if dataset.train_labels is None:
+        return "The data have no classes."
+    present = np.unique(dataset.train_labels)
+    if len(present) < 2:
+        return f"All training images are of one class, {dataset.classes[present[0]]}."
+    return ""
+
+
+@one_thread()
 def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress=True):
     """Train a classifier; on one thread, where equal arguments give equal weights.
 
@@ -107,7 +119,7 @@ def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress
         Their classes, two at least.
     image_shape : tuple of int
     epochs : int, optional
-        Passes over the images; without it, as many as show 180 000 images, rounded up.
+        Passes over the images, at most 100 000; without it, as many as show 180 000 images, rounded up.
     seed : int
         Of the first weights and of the order of the images.
     progress : bool
@@ -124,16 +136,15 @@ def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress
     """
     if labels is None:
         raise InputError("A classifier needs the classes of the images; the data has none. Give labels.")
-    shape = tuple(arguments.integer(side, "a side of image_shape", 1) for side in image_shape)
+    shape = arguments.integers(image_shape, "image_shape")
     x = _pictures(images, shape)
-    classes, rows = np.unique(_labels(labels, len(x)), return_inverse=True)
+    classes, rows = np.unique(arguments.labels(labels, "labels", len(x)), return_inverse=True)
     if len(classes) < 2:
         raise InputError(f"All labels are {classes[0]}; a classifier needs two classes at least.")
-    y, seed = torch.tensor(rows), arguments.integer(seed, "seed", 0)
-    epochs = -(-SHOWN // len(x)) if epochs is None else arguments.integer(epochs, "epochs", 1)
+    y, seed = torch.tensor(rows), arguments.seed(seed)
+    epochs = -(-SHOWN // len(x)) if epochs is None else arguments.integer(epochs, "epochs", 1, MAX_EPOCHS)
     network = _network(shape, len(classes), seed)
-    with one_thread():
-        _train(network, x, y, epochs, torch.Generator().manual_seed(seed), progress)
+    _train(network, x, y, epochs, torch.Generator().manual_seed(seed), progress)
     return Classifier(network.eval().requires_grad_(False), shape, classes)
 
 
@@ -179,10 +190,3 @@ def _grid(image_shape):
 def _pictures(images, image_shape):
     """Checked images as a tensor (n, 1, rows, columns)."""
     return as_images(images, math.prod(image_shape)).reshape(-1, 1, *_grid(image_shape))
-
-
-def _labels(labels, n):
-    y = np.asarray(labels)
-    if y.shape != (n,) or y.dtype.kind not in "iu":
-        raise InputError(f"labels must be {n} integers, one for each image; they are {y.dtype} of shape {y.shape}.")
-    return y

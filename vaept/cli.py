@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import click
@@ -11,8 +12,10 @@ import vaept
 from vaept import arguments, book, codepaths, datasets, machines
 from vaept.claims import MEMBERS, as_markdown, as_text, changes, ledger, outdated, shown
 from vaept.degeneracy import compare
+from vaept.ensemble import Settings
 from vaept.errors import InputError, VaeptError
 from vaept.evaluation import elbo
+from vaept.inspection import description, refusal
 from vaept.model import LIKELIHOODS
 from vaept.potentials import SCHEDULES
 from vaept.processes import cores, lock, one_thread
@@ -55,6 +58,7 @@ def main():
     click.get_current_context().with_resource(one_thread())
 
 
+FOLDER = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes, one thread each. [default: one per core]"
 )
@@ -77,28 +81,25 @@ device_option = click.option("--device", default="cpu", show_default=True, metav
 )
 @jobs_option
 @device_option
-@click.option(
-    "--store", type=click.Path(path_type=Path), metavar="DIR", help="Keep results here. [default: _build/runs]"
-)
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="The book. [default: _build/PROFILE]")
+@click.option("--store", type=FOLDER, metavar="DIR", help="Keep results here. [default: _build/runs]")
+@click.option("--output", type=FOLDER, metavar="DIR", help="The book. [default: _build/PROFILE]")
 def reproduce(profile, data, jobs, device, store, output):
     """Train, measure, execute the chapters and build the book.
 
     Finished parts are found again, so a second call with nothing changed takes seconds, and a call that was
     interrupted continues. MNIST is downloaded once, or taken from $VAEPT_DATA_DIR/mnist if that is set.
     """
-    root = book.checkout()
-    if data is not None and Path(data).is_dir():
-        os.environ["VAEPT_DATA_DIR"], data = str(Path(data).resolve()), None
-    study = open_study(profile, data, store=store, jobs=jobs, device=device)
-    name = study.profile.name if data is None else f"{study.profile.name}-{Path(data).stem}"
-    output = output or root / "_build" / name
-    ensure_writable(output)
-    times = {}
-
+    root, times = book.checkout(), {}
+    study = open_study(profile, _own_data(data, profile), store=store, jobs=jobs, device=device)
+    if output is not None:
+        _check_output(output, root, study)
     with _timed(times, "data"):
-        dataset = study.dataset
-    click.echo(f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} test images.")
+        for line in description(study.dataset, study.profile)[:-1]:
+            click.echo(line)
+    if output is None:
+        name = f"-{study.dataset.name}" if study.profile.dataset != find_profile(profile).dataset else ""
+        output = root / "_build" / f"{profile}{name}"
+        _check_output(output, root, study)
     _carry_out(study, times)
     with _timed(times, "records and ledger"):
         records = study.records()
@@ -125,6 +126,27 @@ def reproduce(profile, data, jobs, device, store, output):
     click.echo(f"\nThe book: {index}")
 
 
+def _own_data(data, profile):
+    """What --data means: None if it is the folder that MNIST's files lie in, which is then known, else the data."""
+    if data is None or data in datasets.NAMED or not Path(data).is_dir():
+        return data
+    if find_profile(profile).dataset != "mnist" or not (Path(data) / "mnist").is_dir():
+        raise InputError(
+            f"--data {data} is a folder. A folder is taken for that of the official MNIST files only: with a profile "
+            "of MNIST, and a subfolder mnist. Give your own data as an .npz file, as numpy.savez writes it."
+        )
+    os.environ["VAEPT_DATA_DIR"] = str(Path(data).resolve())
+    return None
+
+
+def _check_output(output, root, study):
+    """Refuse a folder that cannot be written, or whose old book, which is deleted, would hold something else."""
+    for kept in (root, study.store.root.resolve()):
+        if kept == output or kept.is_relative_to(output):
+            raise InputError(f"The book cannot be built in {output}, which holds {kept}. Give another folder.")
+    ensure_writable(output)
+
+
 def _main_numbers(record, d):
     """The numbers of one arm that a reader asks for first, from its `vaept.records.ArmRecord`."""
     losses, agreement = record.minus_elbo, record.agreement
@@ -141,7 +163,8 @@ def _main_numbers(record, d):
 
 
 def _carry_out(study, times):
-    """Make every ensemble of a study and its evaluation, with a line for each."""
+    """Make every ensemble of a study and its evaluation, with a line for each, if the data allow the whole study."""
+    study.check()
     runs = study.everything()
     for number, (name, how) in enumerate(runs, start=1):
         click.echo(f"{number} of {len(runs)}: {name}")
@@ -169,13 +192,11 @@ class _timed:
     "--profile", metavar="P", help="A run of this profile, made now where it is missing: " + ", ".join(profiles()) + "."
 )
 @click.option("--published", is_flag=True, help="Compare that run with what the repository publishes.")
-@click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="What is published. [default: results]")
+@click.option("--results", type=FOLDER, metavar="DIR", help="What is published. [default: results]")
 @jobs_option
 @device_option
-@click.option(
-    "--store", type=click.Path(path_type=Path), metavar="DIR", help="Keep results here. [default: _build/runs]"
-)
-@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw the analysis figures there.")
+@click.option("--store", type=FOLDER, metavar="DIR", help="Keep results here. [default: _build/runs]")
+@click.option("--figures", type=FOLDER, metavar="DIR", help="Draw the analysis figures there.")
 def verify(profile, published, results, jobs, device, store, figures):
     """Print the ledger of the claims: thresholds, values with intervals, controls, verdicts.
 
@@ -191,6 +212,8 @@ def verify(profile, published, results, jobs, device, store, figures):
     A check is undecided, and does not count as holding, if the runs on several machines differ in whether it holds.
     """
     root = results or book.checkout() / "results"
+    if figures is not None:
+        ensure_writable(figures)
     if profile is None and not published:
         for folder in _published(root):
             _show_published(Records.load(folder), root, figures)
@@ -253,7 +276,6 @@ def _compare(entries, published, folder):
 
 def _draw(records, folder):
     if folder is not None:
-        ensure_writable(folder)
         for name, figure in analysis_figures(records).items():
             path = folder / f"{name}_{records.profile}.png"
             figure.savefig(path)
@@ -269,22 +291,20 @@ def _published(root):
 
 @main.command(cls=_Command)
 @click.option("--profile", default="mnist", show_default=True, metavar="P", help=f"One of {', '.join(profiles())}.")
-@click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Write here. [default: results]")
+@click.option("--results", type=FOLDER, metavar="DIR", help="Write here. [default: results]")
 @jobs_option
 @device_option
-@click.option(
-    "--store", type=click.Path(path_type=Path), metavar="DIR", help="Keep results here. [default: _build/runs]"
-)
+@click.option("--store", type=FOLDER, metavar="DIR", help="Keep results here. [default: _build/runs]")
 def publish(profile, results, jobs, device, store):
     """Write what a profile's run measured to DIR/PROFILE: records, latents of test images, ledger.
 
     These files are what `vaept verify` reads; commit them with the run that the book shows.
     """
     root = results or book.checkout() / "results"
-    ensure_writable(root)
     study = open_study(profile, store=store, jobs=jobs, device=device)
-    _carry_out(study, {})
     folder = root / profile
+    ensure_writable(folder)
+    _carry_out(study, {})
     study.records().save(folder)
     records = Records.load(folder)
     entries = ledger(records, machines.machines_of(records, root))
@@ -301,13 +321,10 @@ def publish(profile, results, jobs, device, store):
     metavar="A,B,…",
     help=f"Code paths, of {', '.join(codepaths.CODE_PATHS)}. [default: all]",
 )
-@click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Write here. [default: results]")
+@click.option("--results", type=FOLDER, metavar="DIR", help="Write here. [default: results]")
 @jobs_option
 @click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Keep results here, in a folder for each path. [default: _build/runs]",
+    "--store", type=FOLDER, metavar="DIR", help="Keep results here, in a folder for each path. [default: _build/runs]"
 )
 def spread(profile, paths, results, jobs, store):
     """Measure how far a profile's numbers differ between machines, into DIR/PROFILE/machines.json.
@@ -318,14 +335,14 @@ def spread(profile, paths, results, jobs, store):
     verify --published` measures other machines by it, and the ledger calls checks in which the runs differ undecided.
     """
     root = results or book.checkout() / "results"
-    ensure_writable(root)
     store = store or default_store()
-    ensure_writable(store)
-    chosen = find_profile(profile)
+    study = open_study(profile, store=store)
     names = list(dict.fromkeys(name.strip() for name in paths.split(",") if name.strip()))
     ensure_writable(root / profile)
+    study.check()
     with lock(root / profile / ".lock"):
-        found = codepaths.measure(chosen, names, store=store, results=root / profile, jobs=jobs, report=click.echo)
+        how = {"store": store, "results": root / profile, "jobs": jobs, "report": click.echo}
+        found = codepaths.measure(study.profile, names, **how)
     if found is None:
         raise InputError("No code path could be run: see above, or choose others with --paths.")
     published = []
@@ -339,6 +356,24 @@ def spread(profile, paths, results, jobs, store):
             f"{sum(check.verdict == 'undecided' for each in entries for check in each.checks)} checks undecided."
         )
     click.echo(f"Wrote {root / profile / machines.FILE}")
+
+
+@main.command(cls=_Command)
+@click.argument("data")
+@click.option("--profile", default="digits", show_default=True, metavar="P", help=f"One of {', '.join(profiles())}.")
+def check(data, profile):
+    """Say what DATA are and what a study leaves out of them, before anything is trained.
+
+    DATA is digits, mnist or an .npz file. The exit status is 1 if no study of the profile can be made of them.
+    """
+    chosen = find_profile(profile)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a line says the same
+        dataset = datasets.load(data)
+    for line in description(dataset, chosen):
+        click.echo(line)
+    if refusal(dataset, chosen):
+        sys.exit(1)
 
 
 @main.command(cls=_Command)
@@ -366,7 +401,11 @@ def spread(profile, paths, results, jobs, store):
 @jobs_option
 @device_option
 @click.option(
-    "--output", type=click.Path(path_type=Path), default="ensemble.safetensors", show_default=True, metavar="FILE"
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
+    default="ensemble.safetensors",
+    show_default=True,
+    metavar="FILE",
 )
 def train(
     data,
@@ -392,30 +431,21 @@ def train(
         widths = [int(width) for width in hidden.split(",") if width.strip()]
     except ValueError as error:
         raise InputError(f"--hidden needs integers separated by commas, such as 400,200; it is {hidden!r}.") from error
-    dataset = datasets.load(data)
-    perturbed = {}
-    if field is not None:
-        made = FIELDS[field](dataset.train, arguments.integer(latent_dim, "latent_dim", 1))
-        ensure_writable(output.absolute().parent)
-        made.save(output.with_name(f"{output.stem}.field.safetensors"))
-        perturbed = {"field": made, "coupling": 1.5 if coupling is None else coupling, "schedule": schedule}
-    elif coupling is not None:
+    if field is None and coupling is not None:
         raise InputError(f"--coupling {coupling:g} needs --field, one of {', '.join(FIELDS)}.")
+    how = {"latent_dim": latent_dim, "epochs": epochs, "hidden": widths, "likelihood": likelihood}
+    how |= {"batch_size": batch_size, "learning_rate": learning_rate}
+    if field is not None:
+        how |= {"coupling": 1.5 if coupling is None else coupling, "schedule": schedule, "potential": "dipole"}
+    Settings(**how)  # refuses what cannot be used before data are read and a field is made
+    arguments.device(device)
     checkpoint = output.with_name(output.name + ".members")
-    ensemble = fit(
-        dataset,
-        latent_dim=latent_dim,
-        seeds=range(seeds),
-        epochs=epochs,
-        hidden=widths,
-        likelihood=likelihood,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        **perturbed,
-        jobs=jobs,
-        device=device,
-        checkpoint=checkpoint,
-    )
+    ensure_writable(checkpoint)
+    dataset = datasets.load(data)
+    if field is not None:
+        how["field"] = FIELDS[field](dataset.train, latent_dim)
+        how["field"].save(output.with_name(f"{output.stem}.field.safetensors"))
+    ensemble = fit(dataset, seeds=range(seeds), **how, jobs=jobs, device=device, checkpoint=checkpoint)
     ensemble.save(output)
     for path in checkpoint.iterdir():
         path.unlink()

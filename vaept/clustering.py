@@ -15,7 +15,23 @@ from vaept.errors import InputError
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
+FEWEST, MOST = 2, 200  # test images for each class, and classes
 METHODS = ("slow modes", "k-means", "mixture")
+
+
+def lacking(dataset):
+    """Why groups of a data set's test images cannot be compared with its classes: a sentence, or "" if they can be."""
+    if dataset.test_labels is None:
+        return "The data have no classes."
+    labels = dataset.test_labels[:IMAGES]
+    present = np.unique(labels)
+    if len(present) < 2:
+        return f"All test images are of one class, {dataset.classes[present[0]]}."
+    if len(labels) < FEWEST * len(present):
+        return f"There are {len(labels)} test images of {len(present)} classes, fewer than {FEWEST} for each."
+    if len(present) > MOST:
+        return f"There are {len(present)} classes; at most {MOST} groups are made."
+    return ""
 
 
 def groups(member, n_groups):
@@ -31,16 +47,27 @@ def groups(member, n_groups):
     -------
     dict from str to ndarray of int, shape (n,)
         For the first `IMAGES` test images: the metastable states of the landscape, k-means and a mixture of Gaussians.
+        Where the modes do not tell so many states apart, there are as many as they do.
     """
-    n_groups = arguments.integer(n_groups, "n_groups", 2)
     latents = member.test_mean[:IMAGES]
+    n_groups = arguments.integer(n_groups, "n_groups", 2, len(latents))
     modes = member.modes(n_groups)
     mixture = GaussianMixture(n_groups, n_init=3, random_state=member.seed)
     return {
-        "slow modes": metastable_states(modes.eigenfunctions(latents), n_groups, seed=member.seed),
+        "slow modes": _states(modes.eigenfunctions(latents), n_groups, member.seed),
         "k-means": KMeans(n_groups, n_init=10, random_state=member.seed).fit_predict(latents),
         "mixture": mixture.fit_predict(latents),
     }
+
+
+def _states(functions, n_states, seed):
+    """`metastable_states`, of which there are fewer where the functions do not tell so many apart."""
+    try:
+        return metastable_states(functions, n_states, seed=seed)
+    except InputError:
+        if n_states == 1:
+            raise
+        return _states(functions, n_states - 1, seed)
 
 
 def agreement(labels, found):
@@ -48,13 +75,20 @@ def agreement(labels, found):
 
     Parameters
     ----------
-    labels, found : array, shape (n,)
+    labels, found : array of int, shape (n,)
 
     Returns
     -------
     rand_index, information : float
         The adjusted Rand index, 0 on average for random groups, and the normalised mutual information, from 0 to 1.
+
+    Raises
+    ------
+    InputError
+        If they are no integers, or not of as many images.
     """
+    labels = arguments.labels(labels, "labels")
+    found = arguments.labels(found, "found", len(labels))
     return float(adjusted_rand_score(labels, found)), float(normalized_mutual_info_score(labels, found))
 
 
@@ -69,7 +103,7 @@ def along_mode(values, energies, n_frames=9):
     values, energies : array, shape (n,)
         An eigenfunction and the free energy at the points.
     n_frames : int
-        Windows.
+        Windows; from 2 to n.
 
     Returns
     -------
@@ -81,14 +115,11 @@ def along_mode(values, energies, n_frames=9):
     InputError
         If the shapes differ or there are fewer points than frames.
     """
-    values, energies = np.asarray(values, dtype=float), np.asarray(energies, dtype=float)
-    if values.ndim != 1 or values.shape != energies.shape or len(values) < n_frames:
-        raise InputError(
-            f"values and energies must both have shape (n,), n ≥ {n_frames}; they have {values.shape} and "
-            f"{energies.shape}."
-        )
+    values = arguments.array(values, "values", shape=("n",))
+    energies = arguments.array(energies, "energies", shape=values.shape)
+    n_frames = arguments.integer(n_frames, "n_frames", 2, len(values))
     order, width = np.argsort(values, kind="stable"), max(1, len(values) // TAIL)
-    first = np.linspace(0, len(values) - width, arguments.integer(n_frames, "n_frames", 2)).round().astype(int)
+    first = np.linspace(0, len(values) - width, n_frames).round().astype(int)
     windows = order[first[:, None] + np.arange(width)]
     return windows[np.arange(len(first)), energies[windows].argmin(axis=1)]
 

@@ -280,6 +280,7 @@ def carry_out(task, found):
     """
     study = open_study(task["profile"], store=task["store"], jobs=task["jobs"])
     study = replace(study, profile=replace(study.profile, precision=task["precision"]))
+    study.check()
     runs = study.everything()
     for number, (words, how) in enumerate(runs, start=1):
         print(f"{task['name']}: {number} of {len(runs)}, {words}", file=sys.stderr, flush=True)

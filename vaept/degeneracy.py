@@ -10,6 +10,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from sklearn.neighbors import NearestNeighbors
 
@@ -17,6 +18,9 @@ from vaept import arguments
 from vaept.errors import InputError
 
 MAX_NEIGHBOUR_POINTS = 5000
+MIN_BOOTSTRAP, MAX_BOOTSTRAP = 40, 100_000
+BLOCK = 500  # rows of neighbours compared at once
+SMALLEST_VARIANCE = 1e-100  # its inverse is finite
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Estimate:
     Attributes
     ----------
     mean, low, high : float
-        The mean, and the ends of the 95 % percentile interval; NaN ends where there are only two members.
+        The mean, and the ends of the 95 % percentile interval; NaN ends where there are only two members, or too few
+        resamples.
     """
 
     mean: float
@@ -55,7 +60,9 @@ class Agreement:
     cka : Estimate
         Linear centred kernel alignment (Kornblith et al. 2019).
     neighbours : Estimate
-        Mean fraction of shared points among the k nearest neighbours; chance gives k/(n − 1).
+        Mean fraction of shared points among the k nearest neighbours; chance gives k/(n − 1). Where more than k points
+        are at one place, neighbours are chosen from them by lot, in each member anew, and this is the mean over all
+        lots: latents that are collapsed to a point agree by chance alone.
     """
 
     coordinates: Estimate
@@ -74,9 +81,9 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     latents : array, shape (members, n, d)
         Posterior means of the same n images; at least two members.
     n_neighbours : int
-        k of the neighbour overlap, which uses at most the first 5 000 images.
+        k of the neighbour overlap, which uses at most the first 5 000 images; at most n − 2.
     n_bootstrap : int
-        Resamples of the members for the intervals.
+        Resamples of the members for the intervals, whose ends are NaN with fewer than 40: they have no tails of 2.5 %.
     seed : int
         Seed of the resampling.
 
@@ -90,23 +97,24 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     InputError
         If the latents have another shape, are not finite, or are too few.
     """
-    z = np.asarray(latents, dtype=float)
-    if z.ndim != 3 or z.shape[0] < 2 or z.shape[2] < 1:
-        raise InputError(f"latents must have shape (members, n, d) with two members or more; they have {z.shape}.")
+    z = arguments.array(latents, "latents", shape=("members", "n", "d"))
     members, n, d = z.shape
-    k = arguments.integer(n_neighbours, "n_neighbours", 1)
+    if members < 2:
+        raise InputError(f"latents must have shape (members, n, d) with two members or more; they have {z.shape}.")
+    k = arguments.integer(n_neighbours, "n_neighbours", 1, MAX_NEIGHBOUR_POINTS - 2)
+    n_bootstrap = arguments.integer(n_bootstrap, "n_bootstrap", 0, MAX_BOOTSTRAP)
     if n < max(k + 2, d + 2):
         raise InputError(f"latents of {n} images are too few for d = {d} and {k} neighbours.")
-    if not np.isfinite(z).all():
-        raise InputError("latents must be finite; some are NaN or infinite.")
+    seed = arguments.seed(seed)
+    z = np.ldexp(z, -np.frexp(np.abs(z).max())[1])  # exact, and no square overflows; the measures know no unit
 
     z = z - z.mean(axis=1, keepdims=True)
     neighbours = [_neighbours(points[:MAX_NEIGHBOUR_POINTS], k) for points in z]
     measures = np.full((len(Agreement.__dataclass_fields__), members, members), np.nan)
     for i, j in itertools.combinations(range(members), 2):
-        overlap = _overlap(neighbours[i], neighbours[j])
+        overlap = _overlap(neighbours[i], neighbours[j], k)
         measures[:, i, j] = measures[:, j, i] = [*_pair(z[i], z[j]), overlap]
-    samples = _resamples(members, arguments.integer(n_bootstrap, "n_bootstrap", 1), np.random.default_rng(seed))
+    samples = _resamples(members, n_bootstrap * (n_bootstrap >= MIN_BOOTSTRAP), np.random.default_rng(seed))
     return Agreement(*(_estimate(matrix, samples) for matrix in measures))
 
 
@@ -122,7 +130,8 @@ def shuffled_rows(latents, seed=0):
     -------
     ndarray, shape (members, n, d)
     """
-    generator = np.random.default_rng(seed)
+    latents = arguments.array(latents, "latents", shape=("members", "n", "d"), dtype=None)
+    generator = np.random.default_rng(arguments.seed(seed))
     return np.stack([generator.permutation(member) for member in latents])
 
 
@@ -145,9 +154,19 @@ def turned_posterior(mean, variance, angle, plane=(0, 1)):
     rotation : ndarray, shape (d, d)
         R; the turned model decodes z as the original decodes Rᵀz.
     mean, variance : ndarrays, shape (n, d)
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, a value is not finite, a variance is not positive, or the plane is none of d dimensions.
     """
-    mean, variance = np.asarray(mean, dtype=float), np.asarray(variance, dtype=float)
+    mean = arguments.points(mean, "mean")
+    variance = arguments.array(variance, "variance", shape=mean.shape, minimum=SMALLEST_VARIANCE)
+    plane = arguments.integers(plane, "plane", 0)
+    if len(plane) != 2 or plane[0] == plane[1] or max(plane) >= mean.shape[1]:
+        raise InputError(f"plane must be two different coordinates from 0 to {mean.shape[1] - 1}; it is {plane}.")
     first, second = plane
+    angle = arguments.number(angle, "angle")
     rotation = np.eye(mean.shape[1])
     rotation[first, first] = rotation[second, second] = np.cos(angle)
     rotation[second, first] = np.sin(angle)
@@ -187,14 +206,49 @@ def _ratio(residual, total):
     return residual / total if total > 0 else 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class _Neighbours:
+    """How likely each point is among the k nearest of a place, when many at equal distance are chosen from by lot.
+
+    `chances` is a csr array (places, n), `place` (n,) the row of each point, which counts in it like its duplicates.
+    """
+
+    place: np.ndarray
+    chances: sp.csr_array
+
+
 def _neighbours(points, k):
-    """For each point the sorted codes of its k nearest others, as one flat array."""
-    indices = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
-    return (np.arange(len(points))[:, None] * len(points) + indices).ravel()
+    """The `_Neighbours` of points (n, d), for k others of each."""
+    n = len(points)
+    search = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(points)
+    indices, tied = search.kneighbors(return_distance=False), np.zeros(n, dtype=bool)
+    if np.unique(points, axis=0, return_counts=True)[1].max() > k:
+        distances, _ = search.kneighbors(n_neighbors=min(2 * k, n - 1))
+        tied = (distances[:, :-k] == distances[:, k:]).any(axis=1)  # more than k at one distance, the k-th among them
+    places, place_of_tied = np.unique(points[tied], axis=0, return_inverse=True)
+    place, alone = np.arange(n), n - tied.sum()
+    place[~tied], place[tied] = np.arange(alone), alone + place_of_tied
+    rows = [sp.csr_array((np.ones(alone * k), indices[~tied].ravel(), k * np.arange(alone + 1)), shape=(alone, n))]
+    for centre in places:
+        squares = ((points - centre) ** 2).sum(axis=1)
+        last = np.partition(squares, k)[k]  # the point itself is at 0
+        nearer, equal = squares < last, squares == last
+        chance = (k + 1 - nearer.sum()) / equal.sum() if last > 0 else k / (equal.sum() - 1)
+        rows.append(sp.csr_array((nearer + chance * equal)[None]))
+    return _Neighbours(place, sp.vstack(rows, format="csr"))
 
 
-def _overlap(a, b):
-    return len(np.intersect1d(a, b, assume_unique=True)) / len(a)
+def _overlap(a, b, k):
+    """Mean share of common points among the k nearest."""
+    n = len(a.place)
+    (first, second), counts = np.unique([a.place, b.place], axis=1, return_counts=True)
+    total = 0.0
+    for start in range(0, len(first), BLOCK):
+        block = slice(start, start + BLOCK)
+        common = a.chances[first[block]].multiply(b.chances[second[block]])
+        total += common.sum(axis=1) @ counts[block]
+    itself = a.chances[a.place, np.arange(n)] * b.chances[b.place, np.arange(n)]
+    return (total - itself.sum()) / (n * k)
 
 
 def _resamples(members, n_bootstrap, generator):
@@ -205,7 +259,7 @@ def _resamples(members, n_bootstrap, generator):
 
 def _estimate(matrix, samples):
     mean = np.nanmean(matrix)
-    if len(matrix) < 3:
+    if len(matrix) < 3 or not len(samples):
         return Estimate(float(mean), np.nan, np.nan)
     # A member drawn twice makes no pair with itself: its entry is NaN and left out.
     means = np.nanmean(matrix[samples[:, :, None], samples[:, None, :]], axis=(1, 2))

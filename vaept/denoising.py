@@ -9,7 +9,6 @@ Simoncelli 2004), both for values between 0 and 1. Images come and go as rows (n
 """
 
 import math
-import numbers
 
 import numpy as np
 import pywt
@@ -18,14 +17,27 @@ from skimage import filters, metrics, restoration
 
 from vaept import arguments
 from vaept.errors import InputError
+from vaept.model import VAE
+from vaept.processes import plain_torch
 
 NOISES = (0.25, 0.5, 1.0)
 IMAGES = 500
+LARGEST = 1e9  # of a noisy pixel, so that all is finite in single precision
+NOISE_RANGE = 1e-6, 1e9
+MAX_STEPS = 100_000
 STEPS = 100  # the energies are then within 0.1 nats, on average, of those after 600 steps, on MNIST as on the digits
 RATE = 0.1
 STARTS = 2000  # from the posterior mean alone, 11 to 72 % of MNIST images end in minima that are not the lowest
 WAVELET = "db2"
 WINDOW = 7  # pixels across which the structural similarity compares
+
+
+def lacking(dataset):
+    """Why the filters cannot be used on a data set's images: a sentence, or "" if they can be."""
+    if not _is_picture(dataset.image_shape):
+        shape = " × ".join(map(str, dataset.image_shape))
+        return f"Filters and structural similarity need two axes of at least {WINDOW} pixels; an image has {shape}."
+    return ""
 
 
 def add_noise(images, noise, seed):
@@ -37,7 +49,7 @@ def add_noise(images, noise, seed):
     ----------
     images : array, shape (n, …)
     noise : float
-        Above 0, in units of the pixels.
+        From 10⁻⁶ to 10⁹, in units of the pixels.
     seed : int
 
     Returns
@@ -47,12 +59,13 @@ def add_noise(images, noise, seed):
     Raises
     ------
     InputError
-        If the images are no finite numbers or the noise is not positive.
+        If the images are no finite numbers of at most 10⁹, or the noise or the seed is out of range.
     """
-    x = _rows(images, "images").reshape(np.shape(images))
-    return x + _checked(noise) * np.random.default_rng(seed).standard_normal(x.shape)
+    x, noise = _images(images, "images"), arguments.number(noise, "noise", *NOISE_RANGE)
+    return x + noise * np.random.default_rng(arguments.seed(seed)).standard_normal(x.shape)
 
 
+@plain_torch()
 def denoise(model, noisy, noise, *, n_steps=STEPS):
     """The decoder's image of the most probable latent of each noisy image, under the plain prior.
 
@@ -65,9 +78,9 @@ def denoise(model, noisy, noise, *, n_steps=STEPS):
     noisy : array, shape (n, pixels) or (n, *image_shape)
         Not clipped.
     noise : float
-        Standard deviation of the noise in it; above 0.
+        Standard deviation of the noise in it; as for `add_noise`.
     n_steps : int
-        Steps of Adam. With 0 it is the plain pass through encoder and decoder.
+        Steps of Adam, at most 100 000. With 0 it is the plain pass through encoder and decoder.
 
     Returns
     -------
@@ -78,13 +91,15 @@ def denoise(model, noisy, noise, *, n_steps=STEPS):
     InputError
         If the images do not fit the model or are not finite, or `noise` or `n_steps` is out of range.
     """
-    y = torch.tensor(_rows(noisy, "noisy", model.pixels), dtype=torch.float32)
-    noise, n_steps = _checked(noise), arguments.integer(n_steps, "n_steps", 0)
+    model, noise = arguments.instance(model, "model", VAE), arguments.number(noise, "noise", *NOISE_RANGE)
+    noisy = _images(noisy, "noisy", model.pixels)
+    y = torch.tensor(np.ascontiguousarray(noisy.reshape(len(noisy), -1), dtype=np.float32))
+    n_steps = arguments.integer(n_steps, "n_steps", 0, MAX_STEPS)
     with torch.no_grad():
         z = model.posterior(y.clamp(0, 1)).mean
         if n_steps:
             z = _most_probable(model, y, noise, z, n_steps)
-        return model.decode(z).numpy().reshape(np.shape(noisy))
+        return model.decode(z).numpy().reshape(noisy.shape)
 
 
 def _most_probable(model, y, noise, encoded, n_steps):
@@ -125,8 +140,8 @@ def median(noisy, image_shape):
     InputError
         If the images are not of that shape or not finite.
     """
-    y = _as_pictures(noisy, "noisy", image_shape)
-    return filters.median(y, np.ones((1, 3, 3))).clip(0, 1).reshape(np.shape(noisy))
+    y, shape = _as_pictures(noisy, "noisy", image_shape)
+    return filters.median(y, np.ones((1, 3, 3))).clip(0, 1).reshape(shape)
 
 
 def wavelet(noisy, image_shape, noise):
@@ -134,11 +149,12 @@ def wavelet(noisy, image_shape, noise):
 
     Parameters and errors are those of `median` and `denoise`; so is the result, in float64 and within [0, 1].
     """
-    y, noise = _as_pictures(noisy, "noisy", image_shape), _checked(noise)
-    how = {"wavelet": WAVELET, "wavelet_levels": pywt.dwt_max_level(min(image_shape), WAVELET), "mode": "soft"}
+    (y, shape), noise = _as_pictures(noisy, "noisy", image_shape), arguments.number(noise, "noise", *NOISE_RANGE)
+    how = {"wavelet": WAVELET, "wavelet_levels": pywt.dwt_max_level(min(y.shape[1:]), WAVELET), "mode": "soft"}
     how |= {"method": "BayesShrink", "sigma": noise, "rescale_sigma": False}
-    restored = np.stack([restoration.denoise_wavelet(image, **how) for image in y])
-    return restored.clip(0, 1).reshape(np.shape(noisy))
+    with np.errstate(over="ignore"):  # the threshold of an image without content
+        restored = np.stack([restoration.denoise_wavelet(image, **how) for image in y])
+    return restored.clip(0, 1).reshape(shape)
 
 
 def psnr(clean, restored):
@@ -157,7 +173,8 @@ def psnr(clean, restored):
     InputError
         If the shapes differ or values are not finite.
     """
-    x, r = _rows(clean, "clean"), _rows(restored, "restored")
+    x, r = _images(clean, "clean"), _images(restored, "restored")
+    x, r = x.reshape(len(x), -1), r.reshape(len(r), -1)
     _check_equal(x, r)
     with np.errstate(divide="ignore"):
         return np.array([metrics.peak_signal_noise_ratio(*pair, data_range=1) for pair in zip(x, r, strict=True)])
@@ -181,7 +198,7 @@ def ssim(clean, restored, image_shape):
     InputError
         If the images are not of that shape or not finite.
     """
-    x, r = _as_pictures(clean, "clean", image_shape), _as_pictures(restored, "restored", image_shape)
+    (x, _), (r, _) = _as_pictures(clean, "clean", image_shape), _as_pictures(restored, "restored", image_shape)
     _check_equal(x, r)
     pairs = zip(x, r, strict=True)
     return np.array([metrics.structural_similarity(*pair, win_size=WINDOW, data_range=1) for pair in pairs])
@@ -217,14 +234,12 @@ def measure(member):
     return found
 
 
-def _rows(images, name, pixels=None):
-    """Images as float64 rows (n, pixels); raises InputError, with their `name`, unless they are that and finite."""
-    x = np.asarray(images)
-    if x.ndim < 2 or x.size == 0 or pixels not in (None, math.prod(x.shape[1:])):
-        raise InputError(f"{name} must be images of shape (n, {pixels or '…'}), n ≥ 1; theirs is {x.shape}.")
-    if x.dtype.kind not in "fiub" or not np.isfinite(x).all():
-        raise InputError(f"{name} must be images of finite real numbers.")
-    return x.reshape(len(x), -1).astype(float)
+def _images(images, name, pixels=None):
+    """Images as float64 of whatever shape; raises InputError, with their `name`, unless they are that and finite."""
+    x = arguments.array(images, name, shape=("n", "pixels", "…"), largest=LARGEST)
+    if x.size == 0 or pixels not in (None, math.prod(x.shape[1:])):
+        raise InputError(f"{name} must be images of shape (n, {pixels or 'pixels'}), n ≥ 1; theirs is {x.shape}.")
+    return x
 
 
 def _is_picture(image_shape):
@@ -232,17 +247,14 @@ def _is_picture(image_shape):
 
 
 def _as_pictures(images, name, image_shape):
+    """Images as float64 of shape (n, *image_shape), and the shape that they had."""
+    image_shape = arguments.integers(image_shape, "image_shape")
     if not _is_picture(image_shape):
         raise InputError(f"image_shape must be two numbers of at least {WINDOW} pixels; it is {image_shape}.")
-    return _rows(images, name, math.prod(image_shape)).reshape(-1, *image_shape)
+    x = _images(images, name, math.prod(image_shape))
+    return x.reshape(-1, *image_shape), x.shape
 
 
 def _check_equal(clean, restored):
     if clean.shape != restored.shape:
         raise InputError(f"clean and restored must be the same images; they are {clean.shape} and {restored.shape}.")
-
-
-def _checked(noise):
-    if not (isinstance(noise, numbers.Real) and np.isfinite(noise) and noise > 0):
-        raise InputError(f"noise is a standard deviation, above 0; it is {noise!r}.")
-    return float(noise)

@@ -103,7 +103,9 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
         step is too large.
     """
     n_steps = arguments.integer(n_steps, "n_steps", 1, MAX_STEPS)
-    every = -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1)
+    every = (
+        -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1, MAX_STEPS)
+    )
     walk = _Walk(energy, starts, step, seed)
     arguments.memory((n_steps // every + 1) * walk.positions.size, "The frames")
     frames = np.empty((n_steps // every + 1, *walk.positions.shape))
@@ -351,10 +353,10 @@ class _Walk:
             z = self.positions + 0.5 * (drift - 0.5 * self.step * ahead) + noise
             self.slope = self._gradient(z)
         except InputError as error:
-            good = 0.2 / max(self.curvature, 1e-300)
             raise InputError(
-                f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below {good:.2g}, "
-                "a fifth of the inverse of the largest curvature at the starts, is likely to do."
+                f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below "
+                f"{0.2 / max(self.curvature, 1e-100):.2g}, a fifth of the inverse of the largest curvature at the "
+                "starts, is likely to do."
             ) from error
         self.positions = z
 

@@ -1,19 +1,23 @@
 """A trained ensemble as a value: what its members share, what sets them apart, and what they can be asked."""
 
+import itertools
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.model import LIKELIHOODS, VAE
+from vaept.model import LIKELIHOODS, MAX_WIDTH, VAE
 from vaept.potentials import POTENTIALS, Schedule, couplings
+from vaept.processes import plain_torch
 from vaept.storage import read_tensors, reading, write_tensors
 
+LARGEST_LATENT = 1e12  # what a decoder makes of it is finite in single precision
 PRECISIONS = ("float32", "bfloat16")
+MOST = {"latent_dim": 10_000, "epochs": 1_000_000, "batch_size": 2**31 - 1}
+FASTEST = 1e6  # learning rate
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Seed:
     Attributes
     ----------
     weights, order, noise : int
-        Seeds of the initial weights, of the order of the batches, and of the latent noise; at least 0.
+        Seeds of the initial weights, of the order of the batches, and of the latent noise; from 0 to 2³² − 1.
     """
 
     weights: int
@@ -34,8 +38,8 @@ class Seed:
     def of(cls, seed):
         """The seed itself, or for an int one that uses it for all three sources."""
         if isinstance(seed, cls):
-            return cls(*(arguments.integer(value, f"seed.{name}", 0) for name, value in asdict(seed).items()))
-        seed = arguments.integer(seed, "a seed", 0)
+            return cls(*(arguments.seed(value, f"seed.{name}") for name, value in asdict(seed).items()))
+        seed = arguments.seed(seed, "a seed")
         return cls(seed, seed, seed)
 
     def __str__(self):
@@ -66,17 +70,19 @@ class Settings:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self):
-        for name in ("latent_dim", "epochs", "batch_size"):
-            object.__setattr__(self, name, arguments.integer(getattr(self, name), name, 1))
-        object.__setattr__(self, "hidden", tuple(arguments.integer(w, "a hidden width", 1) for w in self.hidden))
-        if self.likelihood not in LIKELIHOODS:
-            raise InputError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; it is {self.likelihood!r}.")
-        if not (isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < math.inf):
-            raise InputError(f"learning_rate must be a positive number; it is {self.learning_rate!r}.")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}; it is {self.precision!r}.")
-        if self.potential is not None and self.potential not in POTENTIALS:
-            raise InputError(f"potential must be one of {', '.join(POTENTIALS)}; it is {self.potential!r}.")
+        for name, most in MOST.items():
+            object.__setattr__(self, name, arguments.integer(getattr(self, name), name, 1, most))
+        hidden = arguments.integers(self.hidden, "hidden", 1, MAX_WIDTH, fewest=0)
+        object.__setattr__(self, "hidden", hidden)
+        rate = arguments.number(self.learning_rate, "learning_rate", above=0, maximum=FASTEST)
+        object.__setattr__(self, "learning_rate", rate)
+        if not isinstance(self.full_covariance, bool | np.bool_):
+            raise InputError(f"full_covariance must be True or False; it is {arguments.brief(self.full_covariance)}.")
+        object.__setattr__(self, "full_covariance", bool(self.full_covariance))
+        arguments.choice(self.likelihood, "likelihood", LIKELIHOODS)
+        arguments.choice(self.precision, "precision", PRECISIONS)
+        if self.potential is not None:
+            arguments.choice(self.potential, "potential", POTENTIALS)
         coupling = couplings(self.coupling, self.latent_dim) if self.potential else ()
         object.__setattr__(self, "coupling", coupling)
         object.__setattr__(self, "schedule", Schedule.of(self.schedule))
@@ -86,9 +92,17 @@ class Settings:
         """Strength of the potential when training ends; 0 if there is none."""
         return self.schedule.strength(1.0) if self.potential else 0.0
 
+    def n_weights(self, pixels):
+        """Numbers that a model for images of this many pixels consists of, nearly: its matrices."""
+        d = self.latent_dim
+        outputs = 2 * d + (d * (d - 1) // 2 if self.full_covariance else 0)
+        widths = [(pixels, *self.hidden, outputs), (d, *reversed(self.hidden), pixels)]
+        return sum(a * b for each in widths for a, b in itertools.pairwise(each))
+
     def new_model(self, pixels):
         """An untrained `VAE` for images of this many pixels."""
-        with torch.random.fork_rng(devices=[]):  # torch fills new layers from the global generator
+        # Torch fills new layers from the global generator.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             return VAE(
                 pixels,
                 self.latent_dim,
@@ -151,9 +165,11 @@ class Ensemble:
 
     def first(self, n):
         """The ensemble of the first n members."""
+        n = arguments.integer(n, "n", 1, len(self.members))
         history = History(*(getattr(self.history, term.name)[:n] for term in fields(History)))
         return replace(self, seeds=self.seeds[:n], members=self.members[:n], history=history)
 
+    @plain_torch()
     def posterior(self, images):
         """Means and variances of q(z|x) of every member.
 
@@ -172,13 +188,14 @@ class Ensemble:
             If the images have another shape or are not finite numbers in [0, 1].
         """
         x = as_images(images, self.members[0].pixels)
-        with torch.no_grad():
+        with plain_torch(), torch.no_grad():
             parts = [member.encode(x) for member in self.members]
         return (
             torch.stack([mean for mean, _ in parts]).numpy(),
             torch.stack([log_variance for _, log_variance in parts]).exp().numpy(),
         )
 
+    @plain_torch()
     def decode(self, latents):
         """Mean images of latents.
 
@@ -196,15 +213,10 @@ class Ensemble:
         InputError
             If the latents have another shape or are not finite.
         """
-        z = np.asarray(latents, dtype=np.float32)
         d, members = self.settings.latent_dim, len(self.members)
-        if z.ndim not in (2, 3) or z.shape[-1] != d or (z.ndim == 3 and len(z) != members):
-            raise InputError(f"latents must have shape (m, {d}) or ({members}, m, {d}); they have {z.shape}.")
-        if not np.isfinite(z).all():
-            raise InputError("latents must be finite; some are NaN or infinite.")
-        z = np.broadcast_to(z, (members, *z.shape[-2:]))
-        with torch.no_grad():
-            x = [member.decode(torch.tensor(own)) for member, own in zip(self.members, z, strict=True)]
+        with plain_torch(), torch.no_grad():
+            z = as_latents(latents, [("n", d), (members, "n", d)]).expand(members, -1, d)
+            x = [member.decode(own) for member, own in zip(self.members, z, strict=True)]
         return torch.stack(x).numpy().reshape(members, -1, *self.image_shape)
 
     def save(self, path):
@@ -219,9 +231,10 @@ class Ensemble:
             "image_shape": self.image_shape,
             "data_checksum": self.data_checksum,
         }
-        write_tensors(Path(path), "ensemble", header, tensors)
+        write_tensors(path, "ensemble", header, tensors)
 
     @classmethod
+    @plain_torch()
     def load(cls, path):
         """Read an ensemble that `save` wrote.
 
@@ -232,7 +245,7 @@ class Ensemble:
         DamagedFileError
             If the file was truncated or altered, or another version of the package wrote it.
         """
-        header, tensors = read_tensors(Path(path), "ensemble")
+        header, tensors = read_tensors(path, "ensemble")
         with reading(path, "ensemble"):
             settings, pixels = Settings(**header["settings"]), header["pixels"]
             seeds = tuple(Seed.of(Seed(**seed)) for seed in header["seeds"])
@@ -276,10 +289,10 @@ def filled(new_network, weights):
 
 def as_images(images, pixels):
     """Images as a float32 tensor of shape (n, pixels); raises InputError if they are anything else."""
-    x = np.asarray(images)
-    if x.ndim < 2 or len(x) == 0 or math.prod(x.shape[1:]) != pixels:
-        raise InputError(f"images must have shape (n, {pixels}), or the unflattened image shape; they have {x.shape}.")
-    x = x.reshape(len(x), pixels)
-    if x.dtype.kind not in "fiub" or not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
-        raise InputError("images must be finite numbers in [0, 1]; divide bytes by 255.")
-    return torch.tensor(x, dtype=torch.float32)
+    return torch.tensor(arguments.images(images, "images", pixels), device="cpu")
+
+
+def as_latents(latents, shapes):
+    """Latents as a float32 tensor of one of some shapes; raises InputError if they are anything else."""
+    found = arguments.array(latents, "latents", shape=shapes, dtype=np.float32, largest=LARGEST_LATENT)
+    return torch.tensor(np.ascontiguousarray(found))

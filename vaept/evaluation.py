@@ -7,17 +7,19 @@ with them. Sources: Burda, Grosse & Salakhutdinov 2016 for the importance-weight
 import math
 import warnings
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from vaept import arguments
-from vaept.ensemble import as_images
+from vaept.ensemble import Ensemble, as_images
 from vaept.errors import InputError
-from vaept.processes import cores, in_processes
+from vaept.model import VAE
+from vaept.processes import cores, in_processes, plain_torch
 from vaept.storage import read_tensors, reading, write_tensors
 
+MAX_SAMPLES, MAX_POINTS = 1_000_000, 5_000  # of latents of an image, and of a grid along each axis
+LARGEST_FIELD = 1e12  # its square, times the number of coordinates, is finite in single precision
 CHUNK_VALUES = 2**24  # pixels decoded at once: 64 MB in float32
 
 
@@ -48,6 +50,7 @@ class Bound:
         return self.reconstruction - self.perturbed_kl
 
 
+@plain_torch()
 @torch.no_grad()
 def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     """The ELBO of each image, with z sampled from the posterior as in training.
@@ -63,7 +66,7 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     strength : float
         Of the model's potential, for `perturbed_kl`; 0 is the plain prior.
     n_samples : int
-        Latent samples of each image.
+        Latent samples of each image; at most a million.
     seed : int
         Seed of the samples; equal seeds give equal noise, which makes models comparable.
 
@@ -74,19 +77,24 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     Raises
     ------
     InputError
-        If the images do not fit the model, the field does not fit the images or is missing, or `n_samples` is no
-        positive integer.
+        If the images do not fit the model, the field does not fit the images or is missing, or a number is out of
+        range.
     """
-    x, n_samples = as_images(images, model.pixels), arguments.integer(n_samples, "n_samples", 1)
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
+    x, strength = as_images(images, model.pixels), arguments.number(strength, "strength", 0, 1)
     if strength > 0 and getattr(model.potential, "needs_field", False):
-        shape = np.shape(field)
-        if len(shape) != 2 or shape[0] != len(x) or shape[1] < model.latent_dim:
+        if field is None:
+            raise InputError("The model's prior needs the field of these images: field=the_field.transform(images).")
+        field = arguments.array(field, "field", shape=(len(x), "k"), dtype=np.float32, largest=LARGEST_FIELD)
+        if field.shape[1] < model.latent_dim:
             raise InputError(
-                f"The model's prior needs the field of these images, shape ({len(x)}, {model.latent_dim} or more); "
-                f"field has shape {shape}. Give field=the_field.transform(images)."
+                f"field must have shape ({len(x)}, {model.latent_dim} or more); its shape is {field.shape}."
             )
-        field = torch.as_tensor(field[:, : model.latent_dim], dtype=torch.float32)
-    generator = torch.Generator().manual_seed(seed)
+        field = torch.tensor(field[:, : model.latent_dim])
+    generator = torch.Generator().manual_seed(arguments.seed(seed))
     reconstruction, perturbed_kl = torch.zeros(2, len(x), dtype=torch.float64)
     for _ in range(n_samples):
         noise = torch.randn(len(x), model.latent_dim, generator=generator)
@@ -96,6 +104,7 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     return Bound(reconstruction.numpy(), kl.double().numpy(), perturbed_kl.numpy())
 
 
+@plain_torch()
 @torch.no_grad()
 def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0):
     """The mean ELBO of a model whose latent space was turned, with the given diagonal posterior.
@@ -115,10 +124,23 @@ def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0
     -------
     float
         In nats per example.
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model, the posterior not the images, or the matrix is no rotation.
     """
-    x = as_images(images, model.pixels)
-    mean, variance, rotation = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, variance, rotation))
-    generator = torch.Generator().manual_seed(seed)
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
+    x, d, how = as_images(images, model.pixels), model.latent_dim, {"dtype": np.float32, "largest": LARGEST_FIELD}
+    mean = torch.tensor(arguments.array(mean, "mean", shape=(len(x), d), **how))
+    variance = torch.tensor(arguments.array(variance, "variance", shape=(len(x), d), minimum=1e-30, **how))
+    rotation = torch.tensor(arguments.array(rotation, "rotation", shape=(d, d), **how))
+    if not torch.allclose(rotation @ rotation.T, torch.eye(d), atol=1e-4):
+        raise InputError("rotation must be orthogonal: its inverse is its transpose. It is not.")
+    generator = torch.Generator().manual_seed(arguments.seed(seed))
     total = -0.5 * (mean**2 + variance - 1 - variance.log()).sum(1).double()
     for _ in range(n_samples):
         # The noise is turned too, so that a rotation without squeezing reuses the same points exactly.
@@ -128,6 +150,7 @@ def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0
     return float(total.mean())
 
 
+@plain_torch()
 @torch.no_grad()
 def log_likelihood(model, images, *, n_samples=1000, seed=0):
     """Importance-weighted estimate of log p(x), a lower bound on average that tightens with more samples.
@@ -137,7 +160,7 @@ def log_likelihood(model, images, *, n_samples=1000, seed=0):
     model : VAE
     images : array, shape (n, pixels) or (n, *image_shape)
     n_samples : int
-        K, the samples of z of each image; memory does not grow with it.
+        K, the samples of z of each image, at most a million; memory does not grow with it.
     seed : int
         Seed of the samples.
 
@@ -151,8 +174,11 @@ def log_likelihood(model, images, *, n_samples=1000, seed=0):
     InputError
         If the images do not fit the model or `n_samples` is no positive integer.
     """
-    x, n_samples = as_images(images, model.pixels), arguments.integer(n_samples, "n_samples", 1)
-    generator = torch.Generator().manual_seed(seed)
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
+    x, generator = as_images(images, model.pixels), torch.Generator().manual_seed(arguments.seed(seed))
     mean, log_variance = model.encode(x)
     result = np.empty(len(x))
     for rows in torch.arange(len(x)).split(128):
@@ -189,6 +215,7 @@ class ExactLikelihood:
     error: float
 
 
+@plain_torch()
 @torch.no_grad()
 def exact_log_likelihood(model, images, *, n_points=None, tolerance=0.01):
     """log p(x) = log ∫ p(x|z) p(z) dz on a grid of latents that all images share, for d ≤ 2.
@@ -199,7 +226,7 @@ def exact_log_likelihood(model, images, *, n_points=None, tolerance=0.01):
         With one or two latent coordinates.
     images : array, shape (n, pixels) or (n, *image_shape)
     n_points : int, optional
-        Grid points along each axis. Default: a spacing of the smallest posterior standard deviation.
+        Grid points along each axis, at most 5 000. Default: a spacing of the smallest posterior standard deviation.
     tolerance : float
         A warning is given if the result's `error` is larger, in nats.
 
@@ -212,6 +239,8 @@ def exact_log_likelihood(model, images, *, n_points=None, tolerance=0.01):
     InputError
         If the model has more than two latent coordinates or the images do not fit it.
     """
+    model = arguments.instance(model, "model", VAE)
+    tolerance = arguments.number(tolerance, "tolerance", 0)
     if model.latent_dim > 2:
         raise InputError(
             f"The exact likelihood needs latent_dim 1 or 2; this model has {model.latent_dim}. Use log_likelihood."
@@ -248,8 +277,8 @@ def _quadrature_axes(model, x, n_points):
     for mu, sigma in zip(mean.T, deviation.T, strict=True):
         low = min(-6.0, float((mu - 6 * sigma).min()))
         high = max(6.0, float((mu + 6 * sigma).max()))
-        n = n_points or int(np.clip(round((high - low) / float(sigma.min())), 101, 801))
-        axes.append(torch.linspace(low, high, arguments.integer(n, "n_points", 3), dtype=torch.float64))
+        n = int(np.clip(round((high - low) / float(sigma.min())), 101, 801)) if n_points is None else n_points
+        axes.append(torch.linspace(low, high, arguments.integer(n, "n_points", 3, MAX_POINTS), dtype=torch.float64))
     return axes
 
 
@@ -265,6 +294,7 @@ def _log_likelihood_table(model, x, z):
     return -0.5 * (squares / log_variance.exp() + model.pixels * (log_variance + math.log(2 * math.pi)))
 
 
+@plain_torch()
 @torch.no_grad()
 def active_units(model, images, *, threshold=0.01):
     """Which latent coordinates carry information: the variance of their posterior mean over images is large.
@@ -279,7 +309,13 @@ def active_units(model, images, *, threshold=0.01):
     Returns
     -------
     ndarray of bool, shape (latent_dim,)
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model.
     """
+    model, threshold = arguments.instance(model, "model", VAE), arguments.number(threshold, "threshold", 0)
     mean, _ = model.encode(as_images(images, model.pixels))
     return (mean.double().var(0, correction=0) > threshold).numpy()
 
@@ -324,12 +360,12 @@ class Evaluation:
     def save(self, path):
         """Write to one safetensors file."""
         arrays = {field.name: torch.tensor(getattr(self, field.name)) for field in fields(self)}
-        write_tensors(Path(path), "evaluation", {}, arrays)
+        write_tensors(path, "evaluation", {}, arrays)
 
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; errors are those of `vaept.ensemble.Ensemble.load`."""
-        _, arrays = read_tensors(Path(path), "evaluation")
+        _, arrays = read_tensors(path, "evaluation")
         with reading(path, "evaluation"):
             return cls(**{name: value.numpy() for name, value in arrays.items()})
 
@@ -342,7 +378,7 @@ def evaluate(
     Parameters
     ----------
     ensemble : Ensemble
-    images : array, shape (n, pixels)
+    images : array, shape (n, pixels) or (n, *image_shape)
         Values in [0, 1]; usually the test images.
     field : array, shape (n, k), optional
         u(x) of the images; needed if the ensemble's training ended in a field.
@@ -358,8 +394,17 @@ def evaluate(
     Returns
     -------
     Evaluation
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the ensemble, the field does not fit the images or is missing, or a number is out of
+        range.
     """
+    ensemble = arguments.instance(ensemble, "ensemble", Ensemble)
+    images = arguments.images(images, "images", ensemble.members[0].pixels)
     subset = images[: arguments.integer(n_likelihood_images, "n_likelihood_images", 0)]
+    jobs = None if jobs is None else arguments.integer(jobs, "jobs", 1)
     strength = ensemble.settings.final_strength
     exact = exact and ensemble.settings.latent_dim <= 2 and len(subset) > 0
     calls = [(member, images, field, strength, subset, n_importance_samples, exact) for member in ensemble.members]

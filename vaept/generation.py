@@ -21,6 +21,7 @@ SOURCES = ("prior", "aggregate posterior", "Langevin")
 MAX_IMAGES = 5_000
 MAX_ROWS = 2_000  # for neighbours
 LARGEST = 10_000  # rows that `precision_recall` takes
+MAX_LATENTS = 1_000_000
 
 N_WALKERS = 400
 FORGET = 4  # relaxation times
@@ -44,6 +45,7 @@ def draw_latents(member, source, n, seed=0):
         cost, in one or two dimensions the gradient is interpolated from a table and there are at most 15 000 steps; in
         more, the landscape is that of the first 2 000 components with the same blur, and there are at most 3 000.
     n : int
+        At most a million.
     seed : int
 
     Returns
@@ -53,16 +55,15 @@ def draw_latents(member, source, n, seed=0):
     Raises
     ------
     InputError
-        If there is no such source, n is no positive integer or the seed is negative.
+        If there is no such source, or n or the seed is out of range.
     """
-    n, seed, d = arguments.integer(n, "n", 1), arguments.integer(seed, "seed", 0), member.model.latent_dim
+    n, seed, d = arguments.integer(n, "n", 1, MAX_LATENTS), arguments.seed(seed), member.model.latent_dim
+    source = arguments.choice(source, "source", SOURCES)
     if source == "prior":
         return np.random.default_rng(seed).standard_normal((n, d))
     if source == "aggregate posterior":
         return AggregatePosterior(member.mean, member.variance).sample(n, seed)
-    if source == "Langevin":
-        return _langevin(member, n, seed)
-    raise InputError(f"source must be one of {', '.join(SOURCES)}; it is {source!r}.")
+    return _langevin(member, n, seed)
 
 
 def frechet_distance(a, b):
@@ -116,8 +117,8 @@ def precision_recall(real, generated, k=3):
     InputError
         If the shapes do not fit, a feature is not finite, or there are too few or too many rows.
     """
-    k = arguments.integer(k, "k", 1)
-    real, generated = _features(real, generated, k + 1)
+    k = arguments.integer(k, "k", 1, LARGEST - 1)
+    real, generated = _features(real, generated, k + 1, ("real", "generated"))
     if max(len(real), len(generated)) > LARGEST:
         raise InputError(f"There are {len(real)} and {len(generated)} rows; give at most {LARGEST} of each.")
     distance, reach_real, reach_generated = cdist(generated, real), _radii(real, k), _radii(generated, k)
@@ -207,17 +208,10 @@ class _Table:
         return np.stack([map_coordinates(part, place, prefilter=False, mode="mirror") for part in self.splines], axis=1)
 
 
-def _features(a, b, fewest):
+def _features(a, b, fewest, names=("a", "b")):
     """Two checked sets of features as float arrays of equal width, with at least so many rows each."""
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < fewest or a.shape[1] == 0:
-        raise InputError(
-            f"Features must have shapes (n, m) and (n′, m), at least {fewest} rows each; theirs are {a.shape} and "
-            f"{b.shape}."
-        )
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise InputError("Features must be finite; some are NaN or infinite.")
-    return a, b
+    a = arguments.points(a, names[0], rows=fewest)
+    return a, arguments.points(b, names[1], a.shape[1], rows=fewest)
 
 
 def _root_of_covariance(x):

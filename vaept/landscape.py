@@ -143,8 +143,8 @@ class LowestPaths:
             If i or j is no minimum, if they are equal, or if no path between them is known.
         """
         n = len(self.minima)
-        i, j = arguments.integer(i, "i", 0), arguments.integer(j, "j", 0)
-        if not (i < n and j < n) or i == j:
+        i, j = arguments.integer(i, "i", 0, n - 1), arguments.integer(j, "j", 0, n - 1)
+        if i == j:
             raise InputError(f"i and j must be two different minima from 0 to {n - 1}; they are {i} and {j}.")
         if np.isinf(self.barriers[i, j]):
             raise InputError(f"No path between minima {i} and {j} is known. Search from more starts.")

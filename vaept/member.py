@@ -12,9 +12,10 @@ import torch
 
 from vaept import arguments, spectrum
 from vaept.aggregate import AggregatePosterior
-from vaept.ensemble import Ensemble, as_images
-from vaept.errors import InputError
+from vaept.datasets import Dataset
+from vaept.ensemble import Ensemble, as_images, as_latents
 from vaept.freeenergy import FreeEnergy
+from vaept.model import VAE
 
 COMPONENTS = 10_000  # of the aggregate posterior, at most
 HELD_OUT = 2_000  # points that choose the blur
@@ -71,17 +72,17 @@ class Member:
         InputError
             If the ensemble has no such member or does not fit the images.
         """
-        if not (isinstance(number, int | np.integer) and 0 <= number < len(ensemble.members)):
-            raise InputError(f"The ensemble has members 0 to {len(ensemble.members) - 1}; there is no {number!r}.")
-        model = ensemble.members[number]
+        ensemble = arguments.instance(ensemble, "ensemble", Ensemble)
+        number = arguments.integer(number, "number", 0, len(ensemble.members) - 1)
+        model, dataset = ensemble.members[number], arguments.instance(dataset, "dataset", Dataset)
         images = [as_images(x, model.pixels) for x in (dataset.train, dataset.test)]
         latents = [part for x in images for part in encode(model, x)]
         images = [x.numpy() for x in images]
-        return cls(model, ensemble.image_shape, *images, *latents, dataset.test_labels, judge, int(number))
+        return cls(model, ensemble.image_shape, *images, *latents, dataset.test_labels, judge, number)
 
     def decode(self, latents):
         """Mean images of latents (m, d), shape (m, *image_shape); raises InputError if they are anything else."""
-        z = torch.tensor(arguments.points(latents, "latents", self.model.latent_dim), dtype=torch.float32)
+        z = as_latents(latents, [("n", self.model.latent_dim)])
         with torch.no_grad():
             return self.model.decode(z).numpy().reshape(-1, *self.image_shape)
 
@@ -119,6 +120,7 @@ def encode(model, images):
     InputError
         If the images do not fit the model or are not in [0, 1].
     """
+    model = arguments.instance(model, "model", VAE)
     with torch.no_grad():
         posterior = model.posterior(as_images(images, model.pixels))
     return posterior.mean.double().numpy(), posterior.log_variance.double().exp().numpy()

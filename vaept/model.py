@@ -18,6 +18,8 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.potentials import POTENTIALS, couplings
 
+MAX_WIDTH = 10**8  # of a layer
+MAX_WEIGHTS = 5e8  # of the encoder: 2 GB
 LIKELIHOODS = ("bernoulli", "gaussian")
 
 
@@ -67,9 +69,9 @@ class VAE(nn.Module):
         Values in one image.
     latent_dim : int
         Latent coordinates, d.
-    hidden : sequence of int
-        Widths of the encoder's hidden layers; the decoder has them in reverse. Empty: both maps are affine
-        (the linear VAE of Lucas et al. 2019).
+    hidden : sequence of int, or int
+        Widths of the encoder's hidden layers, or the only one; the decoder has them in reverse. Empty: both maps are
+        affine (the linear VAE of Lucas et al. 2019).
     likelihood : {"bernoulli", "gaussian"}
         p(x|z): independent Bernoulli pixels (the data may be any values in [0, 1]), or N(decoder(z), s² I)
         with one learned variance s².
@@ -97,22 +99,25 @@ class VAE(nn.Module):
         coupling=1.0,
     ):
         super().__init__()
-        if likelihood not in LIKELIHOODS:
-            raise InputError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; it is {likelihood!r}.")
         self.pixels = arguments.integer(pixels, "pixels", 1)
         self.latent_dim = arguments.integer(latent_dim, "latent_dim", 1)
-        hidden = [arguments.integer(width, "a hidden width", 1) for width in hidden]
-        self.likelihood = likelihood
+        hidden = arguments.integers(hidden, "hidden", 1, MAX_WIDTH, fewest=0)
+        self.likelihood = arguments.choice(likelihood, "likelihood", LIKELIHOODS)
         self.full_covariance = full_covariance
+        widths = [self.pixels, *hidden, 2 * self.latent_dim]
+        if sum(math.prod(pair) for pair in itertools.pairwise(widths)) > MAX_WEIGHTS:
+            raise InputError(
+                f"pixels, hidden and latent_dim ask for more than {MAX_WEIGHTS:g} weights; take smaller ones."
+            )
         below = self.latent_dim * (self.latent_dim - 1) // 2 if full_covariance else 0
         self.encoder = _perceptron([self.pixels, *hidden, 2 * self.latent_dim + below])
         self.decoder = _perceptron([self.latent_dim, *reversed(hidden), self.pixels])
         if likelihood == "gaussian":
-            self.log_noise_variance = nn.Parameter(torch.tensor(math.log(0.1)))
-        if potential is not None and potential not in POTENTIALS:
-            raise InputError(f"potential must be one of {', '.join(POTENTIALS)}; it is {potential!r}.")
-        made = POTENTIALS[potential](torch.tensor(couplings(coupling, self.latent_dim))) if potential else None
-        self.potential = made
+            self.log_noise_variance = nn.Parameter(torch.tensor(math.log(0.1), dtype=torch.float32))
+        self.potential = None
+        if potential is not None:
+            strengths = torch.tensor(couplings(coupling, self.latent_dim), dtype=torch.float32)
+            self.potential = POTENTIALS[arguments.choice(potential, "potential", POTENTIALS)](strengths)
 
     def initialise(self, generator):
         """Draw all weights anew (Glorot & Bengio 2010) from `generator`; biases become zero."""
@@ -124,7 +129,8 @@ class VAE(nn.Module):
             self.potential.initialise(generator)
 
     def posterior(self, x):
-        """The `Posterior` of images of shape (n, pixels)."""
+        """The `Posterior` of images, a float32 tensor of shape (n, pixels)."""
+        arguments.tensor(x, "x", ("n", self.pixels))
         d = self.latent_dim
         output = self.encoder(x).float()  # in reduced precision only the matrix products are
         mean, log_scale, rest = output[:, :d], 0.5 * output[:, d : 2 * d], output[:, 2 * d :]
@@ -141,12 +147,15 @@ class VAE(nn.Module):
         return posterior.mean, posterior.log_variance
 
     def decode(self, z):
-        """Mean image E[x|z], shape (…, pixels), for latents of shape (…, latent_dim)."""
+        """Mean image E[x|z], shape (…, pixels), for latents, a float32 tensor of shape (…, latent_dim)."""
+        arguments.tensor(z, "z", ("…", self.latent_dim))
         output = self.decoder(z)
         return torch.sigmoid(output) if self.likelihood == "bernoulli" else output
 
     def log_likelihood(self, x, z):
-        """log p(x|z) in nats, summed over pixels; the leading axes of x and z broadcast."""
+        """log p(x|z) in nats, summed over pixels; the leading axes of x and z, float32 tensors, broadcast."""
+        arguments.tensor(x, "x", ("…", self.pixels))
+        arguments.tensor(z, "z", ("…", self.latent_dim))
         output = self.decoder(z).float()
         if self.likelihood == "bernoulli":
             return -functional.binary_cross_entropy_with_logits(output, x.expand_as(output), reduction="none").sum(-1)
@@ -199,5 +208,5 @@ class VAE(nn.Module):
 def _perceptron(widths):
     layers = []
     for fan_in, fan_out in itertools.pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+        layers += [nn.Linear(fan_in, fan_out, dtype=torch.float32), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -6,11 +6,12 @@ chosen without the landscape.
 
 import numpy as np
 
+from vaept import arguments
 from vaept.aggregate import AggregatePosterior
 from vaept.freeenergy import MAX_CELL_DIM, FreeEnergy
 from vaept.landscape import LowestPaths, find_stationary_points, lowest_paths
 
-N_POINTS = 61
+N_POINTS, MAX_POINTS = 61, 100_000
 SHALLOW = 0.1  # kT; minima that a lower barrier holds are not used as ends
 MAX_ENDS = 8
 STARTS = 200
@@ -55,7 +56,7 @@ def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
     i, j : int
         Numbers of the minima.
     n : int
-        Points of each way, with equal distances between them.
+        Points of each way, with equal distances between them; from 2 to 100 000.
 
     Returns
     -------
@@ -65,9 +66,10 @@ def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
     Raises
     ------
     InputError
-        As `LowestPaths.path` raises it.
+        As `LowestPaths.path` raises it, or if n is out of range.
     """
-    lowest = paths.path(i, j).points(n)
+    n = arguments.integer(n, "n", 2, MAX_POINTS)
+    lowest = arguments.instance(paths, "paths", LowestPaths).path(i, j).points(n)
     a, b = lowest[[0, -1]]
     straight = np.linspace(a, b, n)
     along = (b - a) / np.linalg.norm(b - a)
@@ -77,7 +79,7 @@ def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
 
 def all_ways(paths: LowestPaths):
     """The ways between every two of the deep minima that are connected, as a list of dicts of `ways_between`."""
-    ends = deep_minima(paths)
+    ends = deep_minima(arguments.instance(paths, "paths", LowestPaths))
     pairs = [(i, j) for k, i in enumerate(ends) for j in ends[k + 1 :] if np.isfinite(paths.barriers[i, j])]
     return [ways_between(paths, int(i), int(j)) for i, j in pairs]
 

@@ -246,7 +246,7 @@ def orient(latents, field, *, coupling=1.0, group="orthogonal"):
     InputError
         If the shapes do not fit, a value is not finite, or the group is unknown.
     """
-    z = arguments.array(latents, "latents", shape=[("n", "d"), ("members", "n", "d")])
+    z = arguments.array(latents, "latents", shape=[("members", "n", "d"), ("n", "d")])
     z = z[None] if z.ndim == 2 else z
     _, n, d = z.shape
     u = arguments.array(field, "field", shape=(n, "k"))
@@ -257,7 +257,7 @@ def orient(latents, field, *, coupling=1.0, group="orthogonal"):
     moments = np.einsum("nk,mnj->mkj", pull - pull.mean(axis=0), z) / n
     left, strength, right = np.linalg.svd(moments)
     matrix = left @ right if group == "orthogonal" else np.stack([_signed_permutation(m) for m in moments])
-    weak = strength[:, -1] < 0.01 * strength[:, 0]
+    weak = strength[:, -1] <= 0.01 * strength[:, 0]
     if weak.any():
         warnings.warn(
             f"The field hardly holds some direction of members {np.flatnonzero(weak).tolist()} (from 0): their "

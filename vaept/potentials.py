@@ -73,8 +73,8 @@ class Wells(nn.Module):
     def __init__(self, coupling):
         super().__init__()
         self.register_buffer("coupling", coupling)
-        self.centres = nn.Parameter(torch.zeros(self.WELLS, len(coupling)))
-        self.logits = nn.Parameter(torch.zeros(self.WELLS))
+        self.centres = nn.Parameter(torch.zeros(self.WELLS, len(coupling), dtype=torch.float32))
+        self.logits = nn.Parameter(torch.zeros(self.WELLS, dtype=torch.float32))
 
     def initialise(self, generator):
         """Draw the centres from the plain prior; equal weights."""

@@ -40,12 +40,29 @@ class ProcessError(VaeptError, RuntimeError):
 
 
 @contextlib.contextmanager
+def plain_torch():
+    """Torch as it is in a new process, whatever the caller has set: single precision, gradients, the CPU."""
+    dtype, inference = torch.get_default_dtype(), torch.is_inference_mode_enabled()
+    elsewhere, cast = torch.get_default_device().type != "cpu", torch.is_autocast_enabled("cpu")
+    torch.set_default_dtype(torch.float32)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False) if inference else contextlib.nullcontext())
+            stack.enter_context(torch.device("cpu") if elsewhere else contextlib.nullcontext())
+            stack.enter_context(torch.autocast("cpu", enabled=False) if cast else contextlib.nullcontext())
+            stack.enter_context(torch.enable_grad())
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+@contextlib.contextmanager
 def one_thread():
     """Hold torch, OpenMP and the linear algebra to one thread, on which equal arguments give equal bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with threadpool_limits(1), plain_torch():
             yield
     finally:
         torch.set_num_threads(threads)

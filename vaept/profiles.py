@@ -119,7 +119,7 @@ def profiles():
 def profile(name):
     """The profile of this name; raises InputError, with the known names, if there is none."""
     known = profiles()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise InputError(f'Unknown profile "{name}": choose one of {", ".join(known)}.')
     return known[name]
 
@@ -127,6 +127,6 @@ def profile(name):
 def arm(name):
     """The arm of this name; raises InputError, with the known names, if there is none."""
     known = _tables()["arms"]
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise InputError(f'Unknown arm "{name}": choose one of {", ".join(known)}.')
     return Arm(name, **known[name])

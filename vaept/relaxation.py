@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vaept.dynamics import relaxation_times, simulate
+from vaept import arguments
+from vaept.dynamics import N_WALKERS, relaxation_times, simulate
+from vaept.errors import InputError
+from vaept.freeenergy import FreeEnergy
+from vaept.spectrum import Spectrum
 
 MODES = 3
 WALKERS = 200
@@ -66,10 +70,18 @@ def relax(energy, starts, modes, *, n_modes=MODES, seed=0, progress=False):
     Raises
     ------
     InputError
-        As `vaept.dynamics.simulate` and `relaxation_times` raise it.
+        If there are too few levels, or as `vaept.dynamics.simulate` and `relaxation_times` raise it.
     """
+    modes, energy = arguments.instance(modes, "modes", Spectrum), arguments.instance(energy, "energy", FreeEnergy)
+    n_modes = arguments.integer(n_modes, "n_modes", 1, len(modes.levels) - 1)
     levels = modes.levels[1 : n_modes + 1]
+    if not (levels > 0).all():
+        raise InputError(f"Every mode needs a level above 0, whose inverse is its time; they are {levels.tolist()}.")
+    seed = arguments.seed(seed)
+    starts = arguments.points(starts, "starts", energy.dim, rows=N_WALKERS)
     curvatures = np.abs(np.linalg.eigvalsh(energy.expansion(starts)[2])).max(axis=1)
+    if not np.quantile(curvatures, 0.99) > 0:
+        raise InputError("The energy has no curvature at the starts; give starts where the walkers are to be.")
     step = STEP / np.quantile(curvatures, 0.99)
     n_steps = min(int(LENGTH / levels[0] / step) + 1, MAX_STEPS)
     every = max(1, n_steps // FRAMES)

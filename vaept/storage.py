@@ -18,6 +18,7 @@ import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from vaept import arguments
 from vaept.errors import DamagedFileError, InputError
 
 FORMAT = 2
@@ -49,7 +50,9 @@ def write_bytes(path, content):
     InputError
         If the file cannot be written, as on a full disk; the message says why.
     """
-    path = Path(path)
+    path = arguments.path(path, "path")
+    if not path.name:
+        raise InputError(f"path must name a file; it is {str(path)!r}.")
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as stream:
@@ -75,7 +78,7 @@ def write_tensors(path, kind, header, tensors):
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
     kind : str
         What the file holds; `read_tensors` asks for it.
     header : dict
@@ -85,7 +88,7 @@ def write_tensors(path, kind, header, tensors):
     Raises
     ------
     InputError
-        If the file cannot be written, as on a full disk.
+        If the file cannot be written, as on a full disk, or `path` is no path.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps({"format": FORMAT, "kind": kind} | header)
@@ -129,7 +132,7 @@ def write_json(path, kind, value):
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
     kind : str
         What the file holds; `read_json` asks for it.
     value : dict
@@ -181,10 +184,11 @@ def file_checksum(path):
 
 
 def _existing(path):
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    return path
+    path = arguments.path(path, "path")
+    with contextlib.suppress(OSError):  # as of a name that is too long
+        if path.is_file():
+            return path
+    raise InputError(f"There is no file {path}.")
 
 
 def _of_another_version(path, format_):

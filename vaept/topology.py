@@ -17,7 +17,6 @@ import dataclasses
 import math
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,6 +42,7 @@ SPARE = 4  # eigenvectors computed beyond those that are wanted
 DOUBTFUL = 1  # standard error by which the sum of the cubed correlations must differ from 0
 DENSE = 2000  # largest operator that is diagonalised densely
 EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is interpolated from
+MANY = 1_000_000  # more neighbours or components than any images can give
 BLOCK = 4096  # images converted to float64 at once
 MAX_EXPONENT = 50.0  # keeps the weight of a remote neighbour above zero
 
@@ -144,7 +144,9 @@ class Field:
         return ((self._raw(self._points(x_new)) - self.centre) / self.spread).astype(np.float32)
 
     def _points(self, x):
-        return _project(_as_matrix(x, len(self.pixel_mean)), self.pixel_mean, self.projection)
+        return _project(
+            arguments.images(x, "x_new", len(self.pixel_mean), unit_interval=False), self.pixel_mean, self.projection
+        )
 
     def _raw(self, points):
         if not len(self.references):
@@ -156,12 +158,12 @@ class Field:
         """Write to one safetensors file; `vaept.storage.write_tensors` says what can go wrong."""
         header = {"name": self.name, "next_eigenvalue": self.next_eigenvalue, "n_neighbors": self.n_neighbors}
         tensors = {name: torch.tensor(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        write_tensors(Path(path), "field", header, tensors)
+        write_tensors(path, "field", header, tensors)
 
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; errors are those of `vaept.storage.read_tensors`."""
-        header, tensors = read_tensors(Path(path), "field")
+        header, tensors = read_tensors(path, "field")
         with reading(path, "field"):
             own = {name: header[name] for name in ("name", "next_eigenvalue", "n_neighbors")}
             return cls(**own, **{name: value.numpy() for name, value in tensors.items()})
@@ -205,7 +207,7 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     UserWarning
         If the graph is in pieces, a sign is not determined, or components form near multiplets.
     """
-    k = arguments.integer(n_neighbors, "n_neighbors", 1)
+    k, seed = arguments.integer(n_neighbors, "n_neighbors", 1, MANY), arguments.seed(seed)
     x, n_components = _checked(x, n_components)
     m = _landmark_count(landmarks, len(x), len(x))
     if m < max(k, n_components) + 2:
@@ -243,7 +245,7 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
     landmarks : int, optional
         Randomly chosen images that are embedded; by default 6 000, or all if there are fewer.
     perplexity : float, optional
-        Effective number of neighbours of the t-SNE; by default a sixtieth of the landmarks, at least 5.
+        Effective number of neighbours of the t-SNE, at least 1. By default a sixtieth of the landmarks, at least 5.
     seed : int
         Seed of the choice of landmarks and of the t-SNE.
 
@@ -263,11 +265,12 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
     """
     x, n_components = _checked(x, n_components)
     m = _landmark_count(landmarks, len(x), min(len(x), 6000))
-    perplexity = max(5, m / 60) if perplexity is None else perplexity
-    if not perplexity > 0 or m < max(EMBEDDED_NEIGHBOURS, perplexity, n_components) + 2:
+    seed = arguments.seed(seed)
+    perplexity = max(5, m / 60) if perplexity is None else arguments.number(perplexity, "perplexity", 1)
+    if m < max(EMBEDDED_NEIGHBOURS, perplexity, n_components) + 2:
         raise InputError(
-            f"perplexity must be positive and less than the number of landmarks; it is {perplexity!r} for {m} "
-            f"landmarks, of which at least {EMBEDDED_NEIGHBOURS + 2} are needed."
+            f"{m} images or landmarks are too few for a perplexity of {perplexity:g} and {n_components} components; at "
+            f"least {math.ceil(max(EMBEDDED_NEIGHBOURS, perplexity, n_components)) + 2} are needed."
         )
     base, shares, doubtful = _principal(x, max(PRINCIPAL_COMPONENTS, n_components))
     if n_components > base["points"].shape[1]:
@@ -339,7 +342,8 @@ def shuffled(field, seed=0):
     Field
         Its `transform` raises InputError.
     """
-    order = np.random.default_rng(seed).permutation(len(field.values))
+    field = arguments.instance(field, "field", Field)
+    order = np.random.default_rng(arguments.seed(seed)).permutation(len(field.values))
     return dataclasses.replace(field, name=f"shuffled {field.name}", values=field.values[order])
 
 
@@ -378,31 +382,19 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
     InputError
         As `Field.transform`, and if there are too few images.
     """
-    k, found = arguments.integer(n_neighbors, "n_neighbors", 1), field.transform(x_new).astype(float)
-    if len(found) < 3 or k > len(field.points):
-        raise InputError(
-            f"held_out_agreement needs at least 3 new images and {k} training images; there are {len(found)} and "
-            f"{len(field.points)}."
-        )
+    field = arguments.instance(field, "field", Field)
+    k, found = arguments.integer(n_neighbors, "n_neighbors", 1, len(field.points)), field.transform(x_new).astype(float)
+    if len(found) < 3:
+        raise InputError(f"held_out_agreement needs at least 3 new images; there are {len(found)}.")
     _, indices = _nearest(field.points, field._points(x_new), k)
     expected = field.values[indices].mean(axis=1, dtype=float)
     r2 = 1 - ((found - expected) ** 2).mean(axis=0) / np.maximum(found.var(axis=0), np.finfo(float).tiny)
     return HeldOut(_correlation(found, expected), r2)
 
 
-def _as_matrix(x, pixels=None):
-    """Images as float32 of shape (n, pixels)."""
-    x = np.asarray(x)
-    size = math.prod(x.shape[1:])
-    if x.ndim < 2 or x.size == 0 or size != (pixels or size):
-        raise InputError(f"x must have shape (n, {pixels or 'pixels'}) or (n, *image_shape); it has {x.shape}.")
-    if x.dtype.kind not in "fiub" or not np.isfinite(x).all():
-        raise InputError("x must hold finite real numbers; some values are NaN, infinite or no numbers.")
-    return np.ascontiguousarray(x.reshape(len(x), size), dtype=np.float32)
-
-
 def _checked(x, n_components):
-    x, n_components = _as_matrix(x), arguments.integer(n_components, "n_components", 1)
+    x = arguments.images(x, "x", unit_interval=False)
+    n_components = arguments.integer(n_components, "n_components", 1, MANY)
     distinct = len({hash(row.tobytes()) for row in x})
     if distinct < n_components + 2:
         raise InputError(
@@ -413,10 +405,7 @@ def _checked(x, n_components):
 
 
 def _landmark_count(landmarks, n, default):
-    m = default if landmarks is None else arguments.integer(landmarks, "landmarks", 1)
-    if m > n:
-        raise InputError(f"landmarks must be at most the number of images, {n}; it is {m}.")
-    return m
+    return default if landmarks is None else arguments.integer(landmarks, "landmarks", 1, n)
 
 
 def _choose(n, m, seed):

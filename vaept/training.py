@@ -16,21 +16,25 @@ import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vaept import arguments
+from vaept.archives import memory
 from vaept.datasets import Dataset
 from vaept.ensemble import Ensemble, History, Seed, Settings
 from vaept.errors import DamagedFileError, InputError, TrainingError
 from vaept.potentials import POTENTIALS, Schedule
-from vaept.processes import cores, in_processes, lock
+from vaept.processes import cores, in_processes, lock, plain_torch
 from vaept.progress import TrainingBar
 from vaept.storage import ensure_writable, read_tensors, reading, remove_partials, write_tensors
 
 CHECKPOINT_SECONDS = 10
+MOST_MEMBERS = 10_000
+LARGEST_FIELD = 1e6  # in size; of unit variance it is about 3
 
 
 def fit(
@@ -64,17 +68,17 @@ def fit(
     latent_dim : int
         Latent coordinates, d.
     seeds : sequence of int or Seed
-        One member each, all different.
+        One member each, all different; at most 10 000.
     epochs : int
-        Passes over the training images.
-    hidden : sequence of int
-        Widths of the encoder's hidden layers, reversed in the decoder.
+        Passes over the training images, at most a million.
+    hidden : sequence of int, or int
+        Widths of the encoder's hidden layers, or of the only one, reversed in the decoder.
     likelihood : {"bernoulli", "gaussian"}
         p(x|z), see `vaept.model.VAE`.
     batch_size : int
         Images in a step; the last batch of an epoch may have fewer.
     learning_rate : float
-        Adam's step size at the start; it falls to zero along half a cosine.
+        Adam's step size at the start, at most 1e6; it falls to zero along half a cosine.
     full_covariance : bool
         Give posteriors a full covariance instead of a diagonal one.
     precision : {"float32", "bfloat16"}
@@ -108,17 +112,22 @@ def fit(
     Raises
     ------
     InputError
-        If an argument cannot be used.
+        If an argument cannot be used, or the models do not fit into the memory.
     TrainingError
         If the loss of a member is no longer finite; the message names seed, epoch and step. The other
         members are trained to the end and kept in `checkpoint`.
     """
+    if not isinstance(dataset, Dataset):
+        raise InputError(
+            f"dataset must be a Dataset; it is {arguments.brief(dataset, 40)}. vaept.datasets.load reads one, and "
+            "from_arrays makes one of arrays."
+        )
     if potential is None and field is not None:
         potential = "dipole"
     settings = Settings(
         latent_dim=latent_dim,
         epochs=epochs,
-        hidden=tuple(hidden),
+        hidden=hidden,
         likelihood=likelihood,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -131,13 +140,14 @@ def fit(
     seeds = _distinct(seeds)
     field = _checked_field(field, settings, len(dataset.train))
     origins = _origins(start, settings, seeds, dataset)
-    device = _available(device)
+    device = arguments.device(device)
     if jobs is None:
         jobs = cores() if device.type == "cpu" else 1
     jobs = arguments.integer(jobs, "jobs", 1)
+    _check_memory(settings, dataset, len(seeds), min(jobs, len(seeds)))
     paths = [None] * len(seeds)
     if checkpoint is not None:
-        checkpoint = Path(checkpoint)
+        checkpoint = arguments.path(checkpoint, "checkpoint")
         ensure_writable(checkpoint)
         paths = [checkpoint / f"member-{seed}.safetensors" for seed in seeds]
     held = nullcontext() if checkpoint is None else lock(checkpoint / ".lock")
@@ -155,10 +165,11 @@ def fit(
         raise TrainingError(" ".join(str(failure) for failure in failures))
 
     members = []
-    for state, _ in outcomes:
-        member = settings.new_model(dataset.pixels)
-        member.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
-        members.append(member.eval().requires_grad_(False))
+    with plain_torch():
+        for state, _ in outcomes:
+            member = settings.new_model(dataset.pixels)
+            member.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
+            members.append(member.eval().requires_grad_(False))
     history = np.stack([history for _, history in outcomes])
     return Ensemble(
         settings=settings,
@@ -171,11 +182,14 @@ def fit(
 
 
 def _distinct(seeds):
-    if not isinstance(seeds, Iterable):
-        raise InputError(f"seeds must be a sequence, such as range({seeds!r}) or [0, 1, 2]; it is {seeds!r}.")
-    seeds = tuple(Seed.of(seed) for seed in seeds)
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str | bytes) or getattr(seeds, "ndim", 1) == 0:
+        raise InputError(f"seeds must be a sequence, such as range(3) or [0, 1, 2]; it is {arguments.brief(seeds)}.")
+    seeds = tuple(islice(seeds, MOST_MEMBERS + 1))
+    if len(seeds) > MOST_MEMBERS:
+        raise InputError(f"seeds has more than {MOST_MEMBERS} entries; give fewer.")
     if not seeds:
         raise InputError("seeds is empty; give at least one, such as range(10).")
+    seeds = tuple(Seed.of(seed) for seed in seeds)
     repeated = sorted({str(seed) for seed in seeds if seeds.count(seed) > 1})
     if repeated:
         raise InputError(f"seeds must differ; repeated: {', '.join(repeated)}. Equal seeds give equal members.")
@@ -201,14 +215,10 @@ def _checked_field(field, settings, n):
         )
     if field is None:
         return None
-    values = np.asarray(getattr(field, "values", field))
-    if values.ndim != 2 or len(values) != n or values.shape[1] == 0 or values.dtype.kind not in "fiu":
-        raise InputError(
-            f"field must have shape ({n}, k), a row for each training image and k ≥ 1; its shape is {values.shape}."
-        )
+    given = getattr(field, "values", field)
+    given = field if callable(given) else given  # a sparse tensor or a dict has a method of that name
+    values = arguments.array(given, "field", shape=(n, "k"), largest=LARGEST_FIELD)
     values = values[:, :d].astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError(f"field must be finite; {(~np.isfinite(values)).any(1).sum()} of its rows are not.")
     if (values.std(axis=0) == 0).any():
         flat = np.flatnonzero(values.std(axis=0) == 0).tolist()
         raise InputError(f"field has no variance in components {flat} (from 0): they are the same for every image.")
@@ -228,10 +238,26 @@ def _checked_field(field, settings, n):
     return values
 
 
+def _check_memory(settings, dataset, members, jobs):
+    """Refuse models that would not fit: for each process weights, slopes, Adam's two means, images and a batch."""
+    weights, d = settings.n_weights(dataset.pixels), settings.latent_dim
+    batch = min(settings.batch_size, len(dataset.train))
+    values = 4 * dataset.pixels + 4 * sum(settings.hidden) + 8 * d + 3 * d * d * settings.full_covariance
+    needed = 4 * jobs * (4 * weights + dataset.train.size + batch * values)
+    needed += members * (4 * weights + 24 * settings.epochs)
+    if needed > memory():
+        raise InputError(
+            f"Members of {weights:.3g} weights each, {members} in all and {jobs} at a time, take "
+            f"{needed / 2**30:.3g} GiB for {settings.epochs} epochs, more than the {memory() / 2**30:.3g} GiB that may "
+            "be used here. Give smaller hidden layers, fewer latent coordinates or fewer members."
+        )
+
+
 def _origins(start, settings, seeds, dataset):
     """For each seed the weights to start from, or None for new ones."""
     if start is None:
         return [None] * len(seeds)
+    arguments.instance(start, "start", Ensemble)
     if len(start.members) != len(seeds):
         raise InputError(f"start has {len(start.members)} members and there are {len(seeds)} seeds; give one for each.")
     if start.data_checksum != dataset.checksum:
@@ -245,16 +271,6 @@ def _origins(start, settings, seeds, dataset):
         {name: value.numpy() for name, value in state.items() if not name.startswith("potential.")}
         for state in networks
     ]
-
-
-def _available(device):
-    try:
-        device = torch.device(device)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        kinds = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-        raise InputError(f"The device {str(device)!r} does not exist here; available: {', '.join(kinds)}.") from error
-    return device
 
 
 def _train_member(dataset, field, settings, seed, origin, device, path, note):
@@ -324,7 +340,8 @@ class _Trainer:
                 group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
             noise = torch.randn(len(rows), self.settings.latent_dim, generator=self.noise).to(self.device)
             field = None if self.field is None else self.field[rows]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
+            # Without the cache, which within another autocast would hold the first step's weights for ever.
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
                 terms = self.model.perturbed_elbo_terms(self.x[rows], noise, field, schedule.strength(progress))
             reconstruction, _, perturbed_kl = terms
             loss = (perturbed_kl - schedule.reconstruction_weight(progress) * reconstruction).mean()
