@@ -22,7 +22,7 @@ from vaept.claims import (
 )
 from vaept.degeneracy import Estimate
 from vaept.errors import InputError
-from vaept.measures import MEASURES
+from vaept.measures import LACKING, MEASURES
 
 VALUE = Estimate(0.5, 0.4, 0.6)
 
@@ -158,13 +158,29 @@ def test_uses_are_judged_and_can_fail(records):
 
 
 def test_unlabelled_data_have_no_checks_by_class(records):
+    reason = "The data have no classes."
+    object.__setattr__(records, "left_out", dict.fromkeys(("classifier", "clustering", "generation"), reason))
     for record in records.arms.values():
         for name in ("clustering", "generation"):
-            record.uses.get(name, {}).clear()
+            record.uses.pop(name, None)
         for key in [key for key in record.uses.get("paths", {}) if key.startswith("sure")]:
             del record.uses["paths"][key]
     words = [check.quantity for claim in CLAIMS[5:] for check in claim.check(records)]
     assert words and not any("Rand" in each or "sure" in each or "Fréchet" in each for each in words)
+    entries = ledger(records)[5:]
+    assert [len(entry.left_out) for entry in entries] == [1, 1, 2]
+    assert all(
+        f"Not measured for these data: clustering. {reason}" in words(entries) for words in (as_text, as_markdown)
+    )
+
+
+def test_a_claim_of_which_nothing_can_be_measured_says_so(records):
+    for record in records.arms.values():
+        for name in ("clustering", "outliers"):
+            record.uses.pop(name, None)
+    object.__setattr__(records, "left_out", {"clustering": "No classes.", "outliers": "Too few."})
+    (entry,) = (entry for entry in ledger(records) if entry.claim.id == "C6")
+    assert entry.checks == () and entry.verdict == "not measured" and "outliers. Too few." in as_text([entry])
 
 
 def test_data_that_are_no_pictures_have_no_filters(records):
@@ -220,4 +236,4 @@ def test_code_that_has_changed_is_named_with_its_claims(records):
 
 def test_claims_name_parts_that_exist():
     named = {part for claim in CLAIMS for part in claim.parts}
-    assert named == {"training", "fields", "evaluation", *MEASURES} and all(claim.parts for claim in CLAIMS)
+    assert named == {"training", "fields", "evaluation", *MEASURES, *LACKING} and all(claim.parts for claim in CLAIMS)

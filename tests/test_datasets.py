@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from vaept import datasets
+from vaept import archives, datasets
 from vaept.errors import DownloadError, InputError
 
 
@@ -104,7 +104,7 @@ GOOD = np.full((60, 4), 0.5)
     ("arrays", "message"),
     [
         ({"images": GOOD}, "named x.*holds images"),
-        ({"x": np.where(np.arange(4) == 1, np.nan, GOOD)}, "60 values that are NaN"),
+        ({"x": np.where(np.arange(4) == 1, np.nan, GOOD)}, "must be finite; 60 of its values"),
         ({"x": GOOD * 300}, r"\[0, 1\].*150 to 150"),
         ({"x": GOOD - 1}, r"\[0, 1\]"),
         ({"x": GOOD[:10]}, "10 images; at least 60"),
@@ -216,10 +216,10 @@ def test_npz_however_numpy_writes_it(tmp_path, rng, save, file):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npz_of_every_plain_type_keeps_its_values(tmp_path, rng, kind, order):
     x = rng.random((60, 2, 3))
-    x = np.asarray(x > 0.5 if np.dtype(kind).kind in "biu" else x, dtype=kind, order=order)
+    x = np.asarray(x * 255 if kind == "u1" else x > 0.5 if np.dtype(kind).kind in "biu" else x, dtype=kind, order=order)
     y = np.arange(60, dtype=">i4")
     np.savez(tmp_path / "a.npz", x=x, y=y)
-    expected = datasets._shuffled_split("a", x / np.float32(255) if kind == "u1" else x, y)
+    expected = datasets.from_arrays((x / np.float32(255) if kind == "u1" else x).tolist(), list(range(60)))
     assert datasets.load(tmp_path / "a.npz").checksum == expected.checksum
 
 
@@ -228,7 +228,7 @@ def test_npz_with_every_version_of_the_header(tmp_path, rng, version):
     x, stream = rng.random((60, 4)), io.BytesIO()
     np.lib.format.write_array(stream, x, version=version)
     write_zip(tmp_path / "a.npz", [("x.npy", stream.getvalue())])
-    assert datasets.load(tmp_path / "a.npz").checksum == datasets._shuffled_split("a", x, None).checksum
+    assert datasets.load(tmp_path / "a.npz").checksum == datasets.from_arrays(x).checksum
 
 
 def test_npz_from_python_2(tmp_path):
@@ -238,7 +238,7 @@ def test_npz_from_python_2(tmp_path):
 
 def test_npz_of_nearly_only_zeros_is_no_bomb(tmp_path):
     x = np.zeros((100, 200_000), np.uint8)
-    x[np.arange(100), np.arange(100)] = 1
+    x[np.arange(100), np.arange(100)] = 255
     np.savez_compressed(tmp_path / "a.npz", x=x)
     assert (tmp_path / "a.npz").stat().st_size < x.nbytes / 900
     assert datasets.load(tmp_path / "a.npz").pixels == 200_000
@@ -419,7 +419,7 @@ def bomb(path, size, forged=None):
 
 
 def test_npz_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "BOMB_BYTES", 10**7)
+    monkeypatch.setattr(archives, "BOMB_BYTES", 10**7)
     assert "nearly all the same" in refusal(bomb(tmp_path / "a.npz", 19_999_936))
     assert datasets.load(bomb(tmp_path / "a.npz", 9_600_000)).pixels == 150_000
 
@@ -436,18 +436,18 @@ def test_npz_larger_than_the_memory(tmp_path, monkeypatch):
     x = np.zeros((100, 100_000), np.uint8)
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(100))
     needed = x.size * 5 + 100 * 16
-    monkeypatch.setattr(datasets, "_memory", lambda: needed - 1)
+    monkeypatch.setattr(archives, "memory", lambda: needed - 1)
     assert "memory that may be used here" in refusal(tmp_path / "a.npz")
-    monkeypatch.setattr(datasets, "_memory", lambda: needed)
+    monkeypatch.setattr(archives, "memory", lambda: needed)
     assert datasets.load(tmp_path / "a.npz").pixels == 100_000
 
 
 def test_memory_where_the_system_does_not_state_it(monkeypatch):
-    assert datasets._memory() > 2**26
-    monkeypatch.setattr(datasets.os, "sysconf", lambda name: -1)
-    assert datasets._memory() == datasets.FALLBACK_MEMORY
-    monkeypatch.delattr(datasets.os, "sysconf")
-    assert datasets._memory() == datasets.FALLBACK_MEMORY
+    assert archives.memory() > 2**26
+    monkeypatch.setattr(archives.os, "sysconf", lambda name: -1)
+    assert archives.memory() == archives.FALLBACK_MEMORY
+    monkeypatch.delattr(archives.os, "sysconf")
+    assert archives.memory() == archives.FALLBACK_MEMORY
 
 
 @pytest.mark.parametrize("name", ["x", "y"])
@@ -499,7 +499,7 @@ def test_any_failure_while_reading_becomes_a_sentence(tmp_path, monkeypatch, err
         raise error
 
     path = labelled(tmp_path / "a.npz")
-    monkeypatch.setattr(datasets.npy, "read_array", fail)
+    monkeypatch.setattr(archives.npy, "read_array", fail)
     assert "not a readable" in refusal(path)
 
 
@@ -621,10 +621,10 @@ def test_idx_that_states_a_huge_shape(tmp_path, monkeypatch, sizes):
     path.write_bytes(
         gzip.compress(b"\0\0\x08" + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + bytes(50))
     )
-    monkeypatch.setattr(datasets, "_memory", lambda: 10**9)
+    monkeypatch.setattr(archives, "memory", lambda: 10**9)
     assert "more than the 0.931 GiB of memory" in idx_refusal(path)
     if len(sizes) == 1:
-        monkeypatch.setattr(datasets, "_memory", lambda: 10**12)
+        monkeypatch.setattr(archives, "memory", lambda: 10**12)
         assert "but holds 50 bytes" in idx_refusal(path)
 
 

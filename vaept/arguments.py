@@ -8,6 +8,8 @@ without masked values are read as arrays; complex numbers without an imaginary p
 
 import math
 import numbers
+import os
+from pathlib import Path
 
 import numpy as np
 
@@ -146,6 +148,13 @@ def labels(value, name, n):
     if found.size and int(found.max()) > np.iinfo(np.int64).max:
         raise InputError(f"{name} must fit in 64 bits with a sign; it holds {found.max()}. Number the classes from 0.")
     return found.astype(np.int64, copy=False)
+
+
+def path(value, name):
+    """A Path of a str or of an object that stands for one."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
+        raise InputError(f"{name} must be a path, a str or a Path; it is {brief(value)}.")
+    return Path(value)
 
 
 def device(value, name="device"):

@@ -369,7 +369,9 @@ def interpreted(records):
                     f"mixture of Gaussians minus k-means: {gain:.2f}",
                 )
             )
-        found = own["outliers"]
+        found = own.get("outliers")
+        if not found:
+            continue
         value = mean_over_members(found["precision energy"])
         checks.append(
             Check(
@@ -410,7 +412,7 @@ def dynamic(records):
         }
         for what, (words, threshold) in wanted.items():
             key = f"paths {what}, d = {d}"
-            if what == "sure" and not own.get("clustering"):  # no classes, no classifier
+            if what == "sure" and (records.labels is None or "classifier" in records.left_out):
                 continue
             if f"{what} lowest path" not in found:
                 nothing = Estimate(np.nan, np.nan, np.nan)
@@ -440,7 +442,7 @@ def used(records):
     for d, own in _in_use(records):
         plain = records.arms["cold", d].uses
         checks += _denoising(own["denoising"], plain["denoising"], d)
-        if own["clustering"]:
+        if own.get("clustering"):
             value = mean_over_members(
                 own["clustering"]["Rand index k-means"] - plain["clustering"]["Rand index k-means"]
             )
@@ -456,7 +458,7 @@ def used(records):
                     f"plain {plain['clustering']['Rand index k-means'].mean():.2f}, {text}",
                 )
             )
-        if own["generation"]:
+        if own.get("generation"):
             checks += _generation(own["generation"], plain["generation"], d)
         value = mean_over_members(records.arms["corrected", d].log_likelihood - records.arms["cold", d].log_likelihood)
         checks.append(

@@ -1,8 +1,9 @@
 """The claims of the paper's abstract and the ledger that results fill.
 
 A claim is settled by `vaept.checks`. The verdict is "reproduced" if every check holds, "partly" if some do, "not
-reproduced" if none does, and "not yet run" if nothing was measured. A check is "undecided", and does not hold, if runs
-of one study on several machines (`vaept.machines`) differ in whether they meet its threshold.
+reproduced" if none does, "not measured" if the data do not allow it, and "not yet run" otherwise. A check is
+"undecided", and does not hold, if runs of one study on several machines (`vaept.machines`) differ in whether they meet
+its threshold.
 
 A number of a fresh run is compared with the published one by this rule. It is the *same* if it differs by no more than
 1e-6 of it. Else it is *within the spread between machines* if it lies in the interval that `vaept.machines.spread`
@@ -44,7 +45,8 @@ class Claim:
     check : callable, or None
         From `Records` to a list of `Check`; None: not yet tested.
     parts : tuple of str
-        The parts of a study that its numbers come from: "training", "fields", "evaluation" and names of measures.
+        The parts of a study that its numbers come from: "training", "fields", "evaluation", names of measures, and
+        what else `vaept.measures.left_out` may name.
     """
 
     id: str
@@ -56,16 +58,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with its checks; see the module for `verdict`."""
+    """A claim with its checks, and a sentence for each thing that these data do not allow; see the module."""
 
     claim: Claim
     checks: tuple
+    left_out: tuple = ()
 
     @property
     def verdict(self):
-        """One of "reproduced", "partly", "not reproduced", "not yet run"."""
+        """One of "reproduced", "partly", "not reproduced", "not measured", "not yet run"."""
         if not self.checks:
-            return "not yet run"
+            return "not measured" if self.left_out else "not yet run"
         held = [check.holds for check in self.checks]
         return "reproduced" if all(held) else "partly" if any(held) else "not reproduced"
 
@@ -104,7 +107,9 @@ def ledger(records, machines=None):
     entries = []
     for claim in CLAIMS:
         try:
-            entry = Entry(claim, tuple(claim.check(records)) if claim.check else ())
+            missing = [(what, reason) for what, reason in records.left_out.items() if what in claim.parts]
+            words = tuple(f"Not measured for these data: {what}. {reason}" for what, reason in missing)
+            entry = Entry(claim, tuple(claim.check(records)) if claim.check else (), words)
         except KeyError as error:
             raise InputError(
                 f"The records of the profile {records.profile} lack {error.args[0]!r}, which {claim.id} needs. Make "
@@ -112,7 +117,7 @@ def ledger(records, machines=None):
             ) from error
         if machines is not None:
             filled = (replace(check, elsewhere=machines.met(id, check.threshold)) for id, check in entry.ids())
-            entry = Entry(claim, tuple(filled))
+            entry = replace(entry, checks=tuple(filled))
         entries.append(entry)
     return entries
 
@@ -235,6 +240,8 @@ def as_markdown(entries):
                 cells = (check.quantity, shown(check.value), check.threshold, holds, check.control)
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
             lines.append("")
+        for words in entry.left_out:
+            lines += [words, ""]
     return "\n".join(lines)
 
 
@@ -257,6 +264,7 @@ def as_text(entries):
             mark = check.verdict + _held_in(check)
             lines.append(f"    {mark}  {check.quantity}: {shown(check.value)} (threshold {check.threshold})")
             lines.append(f"           control: {check.control}")
+        lines += [f"    {words}" for words in entry.left_out]
     if _any_undecided(entries):
         lines.append(UNDECIDED)
     return "\n".join(lines)
@@ -322,13 +330,13 @@ CLAIMS = (
         "The energy landscapes serve for modelling and dynamics.",
         "Relaxation of Langevin walkers against the levels; lowest paths between minima against straight lines.",
         checks.dynamic,
-        ("training", "fields", "relaxation", "paths"),
+        ("training", "fields", "relaxation", "paths", "classifier"),
     ),
     Claim(
         "C8",
         "The models are used for denoising, clustering and generation.",
         "Whether each use works, and whether the correction brings or costs anything at the same budget.",
         checks.used,
-        ("training", "fields", "evaluation", "denoising", "clustering", "generation"),
+        ("training", "fields", "evaluation", "denoising", "filters", "clustering", "generation"),
     ),
 )

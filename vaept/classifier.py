@@ -96,6 +96,16 @@ class Classifier:
         return cls(network.eval().requires_grad_(False), shape, classes)
 
 
+def lacking(dataset):
+    """Why no classifier can be trained on a data set: a sentence, or "" if one can be."""
+    if dataset.train_labels is None:
+        return "The data have no classes."
+    present = np.unique(dataset.train_labels)
+    if len(present) < 2:
+        return f"All training images are of one class, {dataset.classes[present[0]]}."
+    return ""
+
+
 def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress=True):
     """Train a classifier; on one thread, where equal arguments give equal weights.
 

@@ -15,7 +15,23 @@ from vaept.errors import InputError
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
+FEWEST, MOST = 3, 200  # test images for each class, and classes
 METHODS = ("slow modes", "k-means", "mixture")
+
+
+def lacking(dataset):
+    """Why groups of a data set's test images cannot be compared with its classes: a sentence, or "" if they can be."""
+    if dataset.test_labels is None:
+        return "The data have no classes."
+    labels = dataset.test_labels[:IMAGES]
+    present = np.unique(labels)
+    if len(present) < 2:
+        return f"All test images are of one class, {dataset.classes[present[0]]}."
+    if len(labels) < FEWEST * len(present):
+        return f"There are {len(labels)} test images of {len(present)} classes, fewer than {FEWEST} for each."
+    if len(present) > MOST:
+        return f"There are {len(present)} classes; at most {MOST} groups are made."
+    return ""
 
 
 def groups(member, n_groups):

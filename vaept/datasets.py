@@ -6,26 +6,22 @@ Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak 1998; the copy
 MNIST (Y. LeCun, C. Cortes, C. Burges 1998; the official IDX files).
 """
 
-import gzip
 import hashlib
-import io
 import math
 import os
-import struct
-import sys
-import tokenize
+import re
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pooch
-from numpy.lib import format as npy
 
+from vaept import arguments
+from vaept.archives import read_idx, read_npz
 from vaept.errors import DownloadError, InputError
 
+NAMED = ("digits", "mnist")
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -38,65 +34,64 @@ MNIST_SHA256 = {
 }
 MIN_EXAMPLES = 60  # leaves twelve test images, which the neighbour overlap needs
 TEST_FRACTION = 0.2
-
-LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # what stands before each entry of a zip file; the name and extras follow
-ENCRYPTED = 0x1 | 0x40 | 0x2000  # flags of a zip entry: encrypted, strongly encrypted, directory encrypted
-HAS_DESCRIPTOR = 0x8  # flag of a zip entry: its sizes and checksum are repeated behind it
-DESCRIPTOR_BYTES = (12, 16, 20, 24)  # with or without a signature, sizes in 32 or 64 bits
-MAX_READ = 2**20  # bytes asked of a file at once; a directory of arrays is far smaller
-MAX_NPY_HEADER = 12 + 10_000  # bytes; the 10 000 are numpy's own limit on what it parses
-MAX_DIMENSIONS = 64  # numpy's own limit
-DEFLATE_LIMIT = 1032  # no deflated byte can stand for more: two bits are the least for a run of 258
-# Zeros shrink 1029-fold. One-hot rows of 100 000 float32 reach 1017; beyond 1024 fewer than one value in some 700 kB
-# differs from its neighbours, so that a large array like this holds no images.
-BOMB_RATIO, BOMB_BYTES = 1024, 2**28
-MEMORY_SHARE = 0.5  # of the memory for an array and its converted copy; shuffling needs nearly as much again
-FALLBACK_MEMORY = 2**32  # bytes; where the system does not say how much memory there is
-COPY_BYTES = {"x": 4, "y": 8}  # a value of the copies that a Dataset holds
-# What zipfile, zlib and numpy's header parser raise on damaged content.
-UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    tokenize.TokenError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
+MAX_NAME = 60  # characters of a data set's name
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images of one kind, split into a training and a test part.
 
+    One can be made of arrays that are split already; `from_arrays` splits them. Arrays are copied if they can be
+    written to.
+
     Attributes
     ----------
     name : str
-        What was loaded: "digits", "mnist", or the stem of the user's file.
+        What was loaded: "digits", "mnist", or the stem of the user's file. Letters, digits and plain punctuation: what
+        figures and pages would take for markup becomes "-".
     train, test : ndarray of float32, shape (n, pixels)
-        Images in [0, 1], flattened, read-only.
+        Images in [0, 1], flattened, read-only. May be given unflattened, as any real numbers of that range.
     train_labels, test_labels : ndarray of int64, shape (n,), or None
-        Classes, where known. Training never sees them.
+        Classes, where known, as numbers from 0: rows of `classes`. Training never sees them. May be given as any
+        integers, if `classes` is not given.
     image_shape : tuple of int
-        The shape of one image before flattening; its product is `pixels`.
+        The shape of one image before flattening, without sides of 1; its product is `pixels`. Images with three values
+        a point, (rows, columns, 3) or (3, rows, columns), are shown in colour.
     checksum : str
-        SHA-256 of the images, the labels and the image shape.
+        SHA-256 of the images, the given labels and the image shape; always computed.
+    classes : tuple of int
+        The labels as they were given, ascending; () without labels.
+
+    Raises
+    ------
+    InputError
+        If an array cannot be used.
     """
 
     name: str
     train: np.ndarray
     test: np.ndarray
-    train_labels: np.ndarray | None
-    test_labels: np.ndarray | None
-    image_shape: tuple
-    checksum: str
+    train_labels: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
+    image_shape: tuple | None = None
+    checksum: str | None = None
+    classes: tuple | None = None
+
+    def __post_init__(self):
+        shape = self.image_shape or arguments.array(self.train, "train", dtype=None).shape[1:]
+        sides = [arguments.integer(side, "a side of image_shape", 1) for side in shape]
+        train, test = (
+            _own(arguments.images(getattr(self, part), part, math.prod(sides))) for part in ("train", "test")
+        )
+        labels, classes = _numbered((self.train_labels, self.test_labels), (len(train), len(test)), self.classes)
+        shape = tuple(side for side in sides if side > 1) or (1,)
+        digest = hashlib.sha256(repr(shape).encode())
+        for array in (train, test, *(np.array(classes)[own] for own in labels if own is not None)):
+            digest.update(np.ascontiguousarray(array))
+        own = {"name": _plain_name(self.name), "train": train, "test": test, "image_shape": shape, "classes": classes}
+        own |= {"train_labels": labels[0], "test_labels": labels[1], "checksum": digest.hexdigest()}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     @property
     def pixels(self):
@@ -112,8 +107,7 @@ def load(source):
     source : str or path
         "digits" (embedded, 1 797 images of 8 × 8), "mnist" (70 000 images of 28 × 28; taken from the folder
         ``$VAEPT_DATA_DIR/mnist`` if that variable is set, else downloaded once into a cache), or the path of
-        an ``.npz`` file with `x` of shape (n, …), uint8 or real numbers in [0, 1], and optionally integer
-        labels `y` of shape (n,).
+        an ``.npz`` file with `x` and optionally `y`, as for `from_arrays`.
 
     Returns
     -------
@@ -127,237 +121,128 @@ def load(source):
     DownloadError
         If MNIST is in no cache and no mirror answers.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            f"The data must be a name or the path of a file; it is {arguments.brief(source)}. Of arrays "
+            "vaept.datasets.from_arrays makes a data set."
+        )
     if source == "digits":
         return _digits()
     if source == "mnist":
         return _mnist()
-    if str(source).endswith(".npz"):
-        return _npz(Path(source))
-    raise InputError(f'Unknown data set "{source}": give "digits", "mnist" or the path of an .npz file.')
+    path = arguments.path(source, "the data")
+    if path.suffix.lower() == ".npz":
+        name = path.stem if path.stem not in NAMED else f"{path.stem} (own file)"
+        return _split(*read_npz(path), name, f" in {path}")
+    what = "Unknown data set"
+    if path.exists():
+        what = "A folder is no data set:" if path.is_dir() else "No .npz file:"
+    raise InputError(f'{what} "{path}": give "digits", "mnist" or the path of an .npz file, as numpy.savez writes it.')
+
+
+def from_arrays(x, y=None, *, name="data"):
+    """A data set of arrays, a fifth of which become its test part, by a fixed shuffle.
+
+    Parameters
+    ----------
+    x : array, shape (n, …)
+        At least 60 images: real numbers in [0, 1], or uint8, which is divided by 255 unless it holds only 0 and 1.
+    y : array of int, shape (n,), optional
+        Their classes, any integers.
+    name : str
+        What figures and pages call the data.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        If the arrays cannot be used.
+
+    Warns
+    -----
+    UserWarning
+        If x is uint8 and holds 0 and 1 alone.
+    """
+    return _split(x, y, name, "")
+
+
+def _split(x, y, name, where):
+    """`from_arrays`; `where` says in messages where the arrays are."""
+    is_bytes = getattr(x, "dtype", None) == np.uint8 or str(getattr(x, "dtype", "")) == "torch.uint8"
+    x = arguments.array(x, f"x{where}", shape=("n", "…"), dtype=None)
+    if x.ndim < 2:
+        raise InputError(f"x{where} must have shape (n, …) with at least one value an image; it has {x.shape}.")
+    if len(x) < MIN_EXAMPLES:
+        raise InputError(f"x{where} has {len(x)} images; at least {MIN_EXAMPLES} are needed to train and test.")
+    if is_bytes and x.max() > 1:
+        x = x / np.float32(255)
+    elif is_bytes and x.max() == 1:
+        warnings.warn(
+            f"x{where} holds bytes that are 0 or 1 only; they are taken as 0 and 1, not divided by 255.", stacklevel=3
+        )
+    x = arguments.unit(x, f"x{where}")
+    y = None if y is None else arguments.labels(y, f"y{where}", len(x))
+    order = np.random.default_rng(0).permutation(len(x))
+    cut = round(len(x) * TEST_FRACTION)
+    test, train = order[:cut], order[cut:]
+    parts = [_frozen(np.asarray(x[rows], dtype=np.float32)) for rows in (train, test)]
+    labels = (None, None) if y is None else (y[train], y[test])
+    return Dataset(name, *parts, *labels)
 
 
 def _digits():
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    return _shuffled_split("digits", bunch.images / 16.0, bunch.target)
+    return _split(bunch.images / 16.0, bunch.target, "digits", "")
 
 
-def _npz(path):
-    try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; give an .npz file, as numpy.savez writes it.")
-        if not path.is_file():
-            raise InputError(f"There is no file {path}.")
-        # An old or damaged header can make numpy and the parser warn; what matters of that is refused below.
-        with _CappedReader(io.FileIO(path)) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _check_kind(stream)
-            x, y = _images_and_labels(path, stream)
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        reason = _brief(error).rstrip(".") or type(error).__name__
-        raise InputError(
-            f"{path} is not a readable .npz archive of plain arrays: {reason}. Write it again with numpy.savez."
-        ) from error
-    return _shuffled_split(path.stem, _unit_interval(x, path), y)
+def _own(array):
+    """The array itself if nobody can write to it, else a copy like that."""
+    base = array if array.base is None else array.base
+    return array if not getattr(base, "flags", array.flags).writeable else _frozen(array.copy())
 
 
-class _CappedReader(io.BufferedReader):
-    """A file that refuses to give much at once, as zipfile believes whatever size of the directory it finds."""
-
-    def read(self, size=-1):  # zipfile leaves out the size only near the end
-        if size > MAX_READ:
-            raise ValueError(f"its directory has {size} bytes, far more than the names of a few arrays need")
-        return super().read(size)
-
-
-def _check_kind(stream):
-    magic = stream.read(len(npy.MAGIC_PREFIX))
-    if not magic:
-        raise ValueError("it is empty")
-    if magic == npy.MAGIC_PREFIX:
-        raise ValueError("it is a single array (.npy) under another name")
-
-
-def _images_and_labels(path, stream):
-    """The arrays x and y (None if absent) of an open .npz file; nothing large is read before all headers fit."""
-    with zipfile.ZipFile(stream) as archive:
-        entries = _entries(archive, stream)
-        if "x" not in entries:
-            names = _brief(", ".join(sorted(entries))) or "nothing"
-            raise InputError(f"{path} needs an array named x of shape (n, …) with the images; it holds {names}.")
-        headers = {name: _header(archive, entries[name], name) for name in ("x", "y") if name in entries}
-        _check_images(*headers["x"], path)
-        if "y" in headers:
-            _check_labels(*headers["y"], headers["x"][0][0], path)
-        _check_memory(headers, path)
-        arrays = {name: _array(archive, entries[name]) for name in headers}
-    return arrays["x"], arrays.get("y")
-
-
-def _entries(archive, stream):
-    """The entries of an archive by the name of their array, once it is sure that its directory hides none.
-
-    The entries must fill the file from its first byte to the directory without a gap, each under the name that
-    the directory gives: a damaged directory that drops or renames the labels would otherwise go unnoticed.
-    """
-    infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-    starts = [*(info.header_offset for info in infos), archive.start_dir]
-    if starts[0] != 0:
-        raise ValueError("its directory does not match what stands at its start")
-    entries = {}
-    for info, start, following in zip(infos, starts[:-1], starts[1:], strict=True):
-        raw = info.orig_filename
-        name, shown = raw.removesuffix(".npy"), _brief(raw)
-        if info.flag_bits & ENCRYPTED:
-            raise ValueError(f"{shown} is marked as encrypted")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{shown} is compressed by a method that numpy does not write ({info.compress_type})")
-        if name in entries:
-            raise ValueError(f"its directory names {shown} twice")
-        stream.seek(start)
-        header = stream.read(LOCAL_HEADER.size)
-        if len(header) < LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
-            raise ValueError(f"{shown} is not where its directory says")
-        *_, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)
-        if stream.read(name_bytes) != raw.encode("utf-8" if info.flag_bits & 0x800 else "cp437"):
-            raise ValueError(f"what its directory calls {shown} has another name in the file")
-        gap = following - start - LOCAL_HEADER.size - name_bytes - extra_bytes - info.compress_size
-        if gap != 0 and not (info.flag_bits & HAS_DESCRIPTOR and gap in DESCRIPTOR_BYTES):
-            raise ValueError(f"its directory does not match what stands after {shown}")
-        entries[name] = info
-    return entries
-
-
-def _header(archive, info, name):
-    """Shape and dtype that the .npy header of an entry states, once they agree with the size of the entry."""
-    if info.compress_type == zipfile.ZIP_STORED:
-        possible = info.file_size == info.compress_size
-    else:
-        possible = info.file_size <= DEFLATE_LIMIT * info.compress_size
-    if not possible:
-        raise ValueError(f"{name} cannot have {info.file_size} bytes, as {info.compress_size} are stored")
-    if info.file_size > max(BOMB_BYTES, BOMB_RATIO * info.compress_size):
-        raise ValueError(f"the {info.file_size} bytes of {name} are nearly all the same, which no images are")
-    with archive.open(info) as entry:
-        stream = io.BytesIO(entry.read(MAX_NPY_HEADER))  # a header that states more ends early
-    try:
-        version = npy.read_magic(stream)
-        # Version 3 differs from 2 only in the encoding of field names, and arrays with fields are refused anyway.
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    except UNREADABLE as error:
-        raise ValueError(f"the .npy header of {name} is damaged") from error
-    if version not in ((1, 0), (2, 0), (3, 0)):
-        raise ValueError(f"{name} has the unknown .npy version {version[0]}.{version[1]}")
-    if dtype.hasobject:
-        raise ValueError(f"{name} holds Python objects")
-    if len(shape) > MAX_DIMENSIONS or not all(0 <= n <= sys.maxsize for n in shape):
-        raise ValueError(f"the header of {name} states an impossible shape")
-    if math.prod(shape) * dtype.itemsize + stream.tell() != info.file_size:
-        raise ValueError(
-            f"the header of {name} states {_brief(dtype)} values of shape {_brief(shape)}, which does not agree with "
-            f"its size of {info.file_size} bytes"
-        )
-    return tuple(int(n) for n in shape), dtype
-
-
-def _check_images(shape, dtype, path):
-    if len(shape) < 2 or math.prod(shape[1:]) == 0:
-        raise InputError(
-            f"x in {path} must have shape (n, …) with at least one value an image; it has {_brief(shape)}."
-        )
-    if shape[0] < MIN_EXAMPLES:
-        raise InputError(f"x in {path} has {shape[0]} images; at least {MIN_EXAMPLES} are needed to train and test.")
-    if dtype.kind not in "fiub":
-        raise InputError(f"x in {path} must hold real numbers; its dtype is {_brief(dtype)}.")
-
-
-def _check_labels(shape, dtype, n, path):
-    if shape != (n,) or dtype.kind not in "iu":
-        raise InputError(
-            f"y in {path} must hold {n} integers, shape ({n},); it has shape {_brief(shape)}, dtype {_brief(dtype)}."
-        )
-
-
-def _check_memory(headers, path):
-    needed = sum(math.prod(shape) * (dtype.itemsize + COPY_BYTES[name]) for name, (shape, dtype) in headers.items())
-    if needed > _memory():
-        shape, dtype = headers["x"]
-        raise InputError(
-            f"x in {path} has the shape {shape} and the dtype {dtype}, which takes more than the "
-            f"{_memory() / 2**30:.3g} GiB of memory that may be used here. Give fewer or smaller images."
-        )
-
-
-def _memory():
-    """Bytes that an array and its converted copy may take."""
-    try:
-        page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not on every system
-        return FALLBACK_MEMORY
-    return int(page * pages * MEMORY_SHARE) if min(page, pages) > 0 else FALLBACK_MEMORY
-
-
-def _array(archive, info):
-    with archive.open(info) as entry:
-        array = npy.read_array(entry, allow_pickle=False)
-        entry.read(1)  # at the end zipfile compares the checksum
+def _frozen(array):
+    array.setflags(write=False)
     return array
 
 
-def _brief(what):
-    """Foreign text in at most 200 printable characters, for a message."""
-    text = "".join(c if c.isprintable() else " " for c in str(what))
-    return text if len(text) <= 200 else text[:199] + "…"
+def _numbered(given, sizes, classes):
+    """Labels of both parts as numbers from 0, or None; and the classes that they stand for, as a tuple."""
+    if all(labels is None for labels in given):
+        return (None, None), ()
+    names = ("train_labels", "test_labels")
+    if any(labels is None for labels in given):
+        missing = names[[labels is None for labels in given].index(True)]
+        raise InputError(f"{missing} is missing; give labels of both parts, or of neither.")
+    found = [arguments.labels(own, name, n) for own, name, n in zip(given, names, sizes, strict=True)]
+    if classes is not None:
+        classes = arguments.labels(classes, "classes", len(classes))
+    else:
+        classes = np.unique(np.concatenate(found))
+        found = [np.searchsorted(classes, labels) for labels in found]
+    for labels, name in zip(found, names, strict=True):
+        if labels.min() < 0 or labels.max() >= len(classes):
+            raise InputError(f"{name} must be rows of classes, from 0 to {len(classes) - 1}; leave classes out.")
+    return [_frozen(np.array(labels, dtype=np.int64)) for labels in found], tuple(int(label) for label in classes)
 
 
-def _unit_interval(x, path):
-    if x.dtype == np.uint8:
-        return x / np.float32(255)
-    bad = int(np.count_nonzero(~np.isfinite(x)))
-    if bad:
-        raise InputError(f"x in {path} has {bad} values that are NaN or infinite; remove or replace them.")
-    if x.min() < 0 or x.max() > 1:
-        raise InputError(
-            f"x in {path} must lie in [0, 1] or be uint8; its values run from {x.min():g} to {x.max():g}. Rescale it."
-        )
-    return x
-
-
-def _shuffled_split(name, images, labels):
-    order = np.random.default_rng(0).permutation(len(images))
-    cut = round(len(images) * TEST_FRACTION)
-    test, train = order[:cut], order[cut:]
-
-    def pick(array, rows):
-        return None if array is None else array[rows]
-
-    return _freeze(name, images[train], images[test], pick(labels, train), pick(labels, test))
-
-
-def _freeze(name, train, test, train_labels, test_labels):
-    image_shape = tuple(train.shape[1:])
-    digest = hashlib.sha256(repr(image_shape).encode())
-    arrays = []
-    for array, dtype in ((train, np.float32), (test, np.float32), (train_labels, np.int64), (test_labels, np.int64)):
-        if array is not None:
-            array = np.ascontiguousarray(array, dtype=dtype)
-            if dtype == np.float32:
-                array = array.reshape(len(array), -1)
-            array.setflags(write=False)
-            digest.update(array)
-        arrays.append(array)
-    return Dataset(name, *arrays, image_shape=image_shape, checksum=digest.hexdigest())
+def _plain_name(name):
+    """A name that no figure and no page takes for markup."""
+    plain = re.sub(r"[^\w .,+()-]+", "-", str(name)).strip(" _-")
+    return plain[:MAX_NAME].strip(" _-") or "data"
 
 
 def _mnist():
     folder = os.environ.get("VAEPT_DATA_DIR")
     files = _mnist_from_folder(Path(folder) / "mnist") if folder else _mnist_from_cache()
     train, train_labels, test, test_labels = (read_idx(files[name]) for name in MNIST_SHA256)
-    return _freeze("mnist", train / np.float32(255), test / np.float32(255), train_labels, test_labels)
+    parts = (_frozen(images / np.float32(255)) for images in (train, test))
+    return Dataset("mnist", *parts, train_labels, test_labels)
 
 
 def _mnist_from_folder(folder):
@@ -402,55 +287,3 @@ def _mnist_from_cache():
                 "embedded digits, which need no download (PROFILE=digits)."
             )
     return files
-
-
-def read_idx(path):
-    """Read a gzipped IDX file of unsigned bytes.
-
-    Parameters
-    ----------
-    path : str or path
-        The file. Format: http://yann.lecun.com/exdb/mnist, section "file formats".
-
-    Returns
-    -------
-    ndarray of uint8
-        With the shape that the file states.
-
-    Raises
-    ------
-    InputError
-        If the file is truncated or not of this format.
-    """
-    try:
-        with gzip.open(path) as stream:
-            shape = _idx_shape(stream, path)
-            stated = math.prod(shape)
-            content = bytearray()
-            # In pieces, as a stated size may be false; the byte beyond makes gzip compare the checksum.
-            while piece := stream.read(min(MAX_READ, stated + 1 - len(content))):
-                content += piece
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{path} is not a whole gzip file: {error}. Download it again.") from error
-    if len(content) != stated:
-        found = f"more than {stated}" if len(content) > stated else len(content)
-        raise InputError(f"{path} states the shape {shape} but holds {found} bytes. Download it again.")
-    array = np.frombuffer(content, np.uint8).reshape(shape)
-    array.setflags(write=False)
-    return array
-
-
-def _idx_shape(stream, path):
-    head = stream.read(4)
-    dimensions = head[3] if len(head) == 4 else 0
-    sizes = stream.read(4 * dimensions)
-    whole = len(head) == 4 and len(sizes) == 4 * dimensions and dimensions <= MAX_DIMENSIONS
-    if not whole or head[:3] != b"\0\0\x08":
-        raise InputError(f"{path} is not an IDX file of unsigned bytes. Download it again.")
-    shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
-    if math.prod(shape) * (1 + COPY_BYTES["x"]) > _memory():
-        raise InputError(
-            f"{path} states the shape {shape}, which takes more than the {_memory() / 2**30:.3g} GiB of memory that "
-            "may be used here. Download it again."
-        )
-    return shape

@@ -28,6 +28,14 @@ WAVELET = "db2"
 WINDOW = 7  # pixels across which the structural similarity compares
 
 
+def lacking(dataset):
+    """Why the filters cannot be used on a data set's images: a sentence, or "" if they can be."""
+    if not _is_picture(dataset.image_shape):
+        shape = " × ".join(map(str, dataset.image_shape))
+        return f"Filters and structural similarity need two axes of at least {WINDOW} pixels; an image has {shape}."
+    return ""
+
+
 def add_noise(images, noise, seed):
     """Images with Gaussian noise of standard deviation `noise` added, and not clipped to [0, 1].
 

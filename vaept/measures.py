@@ -3,7 +3,7 @@
 import math
 import warnings
 
-from vaept import clustering, denoising, generation, outliers, paths, relaxation
+from vaept import classifier, clustering, denoising, generation, outliers, paths, relaxation
 from vaept.classifier import Classifier
 from vaept.datasets import Dataset
 from vaept.ensemble import Ensemble
@@ -23,6 +23,32 @@ MEASURES = {
     "outliers": (outliers.measure, PLAIN_AND_CORRECTED),
     "generation": (generation.measure, WITH_WARM_START),
 }
+
+
+LACKING = {
+    "classifier": classifier.lacking,
+    "clustering": clustering.lacking,
+    "outliers": outliers.lacking,
+    "filters": denoising.lacking,
+    "generation": classifier.lacking,
+}
+
+
+def left_out(dataset):
+    """What cannot be measured of a data set.
+
+    Parameters
+    ----------
+    dataset : vaept.datasets.Dataset
+
+    Returns
+    -------
+    dict from str to str
+        The reason, a sentence, for each of the `MEASURES` that is left out, and for "classifier", without which nobody
+        judges what is decoded, and "filters", the rows of the measure "denoising" that need pictures.
+    """
+    found = {what: lacking(dataset) for what, lacking in LACKING.items()}
+    return {what: reason for what, reason in found.items() if reason}
 
 
 def measures_of(arm):

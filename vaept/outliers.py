@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from vaept import arguments
 from vaept.ensemble import as_images
 from vaept.errors import InputError
 from vaept.evaluation import elbo
@@ -18,10 +19,30 @@ from vaept.oscillator import energy, level_populations
 
 KINDS = ("overlaid", "halves", "scrambled")
 IMAGES = 2_000
+SHARE = 0.05  # of the images that are replaced
 STRIPS = (2, 0, 3, 1)  # an order in which no strip is where it was or beside one that it was beside
 
 
-def plant(images, image_shape, *, share=0.05, seed=0):
+def lacking(dataset):
+    """Why no outliers can be planted among a data set's test images: a sentence, or "" if they can be."""
+    images = dataset.test[:IMAGES]
+    if reason := _lacking(len(images), dataset.image_shape, SHARE):
+        return reason
+    kinds = set(plant(images, dataset.image_shape)[1])
+    return "" if kinds.issuperset(KINDS) else "The images are so alike that what is planted does not differ from them."
+
+
+def _lacking(n, image_shape, share):
+    planted = round(share * n) if np.isfinite(share) else 0
+    if not len(KINDS) <= planted < n:
+        return f"A share of {share:g} of {n} images is {planted}: at least {len(KINDS)}, and not all, can be planted."
+    if max(image_shape) < len(STRIPS) - 1:
+        shape = " × ".join(map(str, image_shape))
+        return f"An image of {shape} values is too small to be cut into strips; one side must have {len(STRIPS) - 1}."
+    return ""
+
+
+def plant(images, image_shape, *, share=SHARE, seed=0):
     """Replace some images, drawn at random, by outliers made of images of the same set.
 
     Parameters
@@ -39,19 +60,21 @@ def plant(images, image_shape, *, share=0.05, seed=0):
     kind : ndarray of str, shape (n,)
         What was planted, a third each: "overlaid", the brighter pixel of the image and another one; "halves", the
         first half of the image's rows and the second of another's; "scrambled", the image cut into four strips along
-        every axis, in another order, which keeps the values of its pixels. "" where nothing was.
+        every axis, in another order, which keeps the values of its pixels. "" where nothing was, or where what was made
+        equals the image, as of images that are alike.
 
     Raises
     ------
     InputError
-        If the images are not of that shape or not in [0, 1], or the share leaves fewer than three images or all.
+        If the images are not of that shape or not in [0, 1], are too small to be cut, or the share leaves fewer than
+        three images or all.
     """
-    original = as_images(images, math.prod(image_shape)).numpy().reshape(-1, *image_shape)
+    sides = [arguments.integer(side, "a side of image_shape", 1) for side in image_shape]
+    sides = [side for side in sides if side > 1] or [1]
+    original = as_images(images, math.prod(sides)).numpy().reshape(-1, *sides)
     n, planted = len(original), round(share * len(original)) if np.isfinite(share) else 0
-    if not len(KINDS) <= planted < n:
-        raise InputError(
-            f"A share of {share} of {n} images is {planted}: at least {len(KINDS)}, and not all, can be planted."
-        )
+    if reason := _lacking(n, sides, share):
+        raise InputError(reason)
     rng = np.random.default_rng(seed)
     rows = rng.choice(n, planted, replace=False)
     others = (rows + rng.integers(1, n, size=planted)) % n
@@ -60,6 +83,7 @@ def plant(images, image_shape, *, share=0.05, seed=0):
     changed = original.copy()
     for row, other in zip(rows, others, strict=True):
         changed[row] = _outlier(kind[row], original[row], original[other])
+    kind[(changed == original).reshape(n, -1).all(axis=1)] = ""
     return changed.reshape(np.shape(images)), kind
 
 
@@ -155,13 +179,16 @@ def measure(member):
     dict of str to float
         "precision <score>" for all outliers among the first `IMAGES` test images, "precision <score> <kind>" for those
         of one kind against the untouched images, and "precision chance", the share of outliers, which is what a score
-        that knows nothing reaches for all of them; for one kind it is about a third of that.
+        that knows nothing reaches for all of them; for one kind it is about a third of that. Kinds of which every
+        outlier equals its image are absent.
     """
     images, kind = plant(member.test[:IMAGES], member.image_shape, seed=member.seed)
+    if not (kind != "").any():
+        return {}
     found = {"precision chance": float((kind != "").mean())}
     for name, score in scores(member, images).items():
         found[f"precision {name}"] = precision_at_k(score, kind != "")
-        for own in KINDS:
+        for own in [own for own in KINDS if own in kind]:
             rows = np.isin(kind, (own, ""))
             found[f"precision {name} {own}"] = precision_at_k(score[rows], kind[rows] == own)
     return found

@@ -5,12 +5,13 @@ without training. Posterior means and standard deviations are kept as float16, o
 read is checked entry by entry: shapes, numbers, the arms that the ledger needs, and that the two files belong together.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from vaept import arguments
 from vaept.degeneracy import Estimate, compare
 from vaept.errors import InputError
 from vaept.measures import measures_of
@@ -129,7 +130,7 @@ class Records:
     n_train : int
         Images that were trained on.
     labels : ndarray of int64, shape (n,), or None
-        Classes of the test images that have latents; training never saw them.
+        Classes of the test images that have latents, as rows of `classes`; training never saw them.
     arms : dict from (name, d) to ArmRecord
     couplings : Series, or None
         The dose-response: couplings from 0, for latent dimension `couplings_dim`.
@@ -140,6 +141,10 @@ class Records:
         For each kind of field how well two fields agree on the test images, as `Study.field_reproducibility`.
     provenance : dict
         When, where and with what the results were made; "data_checksum"; "code": a hash of the code of each part.
+    classes : tuple of int
+        The labels as they were given; () without labels.
+    left_out : dict from str to str
+        What could not be measured of these data and why, as `vaept.measures.left_out`.
     """
 
     profile: str
@@ -152,6 +157,8 @@ class Records:
     aftermath: dict
     fields: dict
     provenance: dict
+    classes: tuple = ()
+    left_out: dict = field(default_factory=dict)
 
     @property
     def latent_dims(self):
@@ -184,6 +191,8 @@ class Records:
             "aftermath": {str(d): _plain(series) for d, series in self.aftermath.items()},
             "fields": _plain(self.fields),
             "provenance": self.provenance,
+            "classes": list(self.classes),
+            "left_out": self.left_out,
         }
         write_tensors(folder / "latents.safetensors", "latents", {"profile": self.profile}, tensors)
         plain["latents"] = file_checksum(folder / "latents.safetensors")
@@ -335,7 +344,19 @@ def _records(plain, labels, arrays):
         aftermath={int(d): _series(entry(aftermath, d, dict), f"'aftermath', {d!r}, ", 1) for d in aftermath},
         fields=fields,
         provenance=_provenance(entry(plain, "provenance", dict)),
+        classes=_classes(plain, labels),
+        left_out={what: entry(plain["left_out"], what, str, "'left_out', ") for what in plain.get("left_out", {})},
     )
+
+
+def _classes(plain, labels):
+    """The labels as they were given; records from before they were kept have numbers from 0."""
+    found = entry(plain, "classes", list) if "classes" in plain else []
+    least = 0 if labels is None else int(labels.max()) + 1
+    found = [arguments.integer(each, "a class") for each in found or range(least)]
+    if len(found) < least:
+        raise InputError(f"the entry 'classes' must name {least} classes; it has {len(found)}.")
+    return tuple(found)
 
 
 def _arm(own, name, d, arrays):

@@ -64,6 +64,13 @@ class Study:
             self._loaded["dataset"] = load(self.profile.dataset)
         return self._loaded["dataset"]
 
+    @property
+    def left_out(self):
+        """What cannot be measured of the data, as `vaept.measures.left_out`."""
+        if "left out" not in self._loaded:
+            self._loaded["left out"] = measures.left_out(self.dataset)
+        return self._loaded["left out"]
+
     def field(self, kind):
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
         return Field.load(self.field_folder(kind) / "field.safetensors")
@@ -78,8 +85,8 @@ class Study:
 
     @property
     def classifier(self):
-        """The `Classifier` of images, trained now if the store does not have it; None where there are no classes."""
-        if self.dataset.train_labels is None:
+        """The `Classifier` of images, trained now if the store does not have it; None if it is left out."""
+        if "classifier" in self.left_out:
             return None
         return Classifier.load(self.classifier_folder() / "classifier.safetensors")
 
@@ -88,7 +95,7 @@ class Study:
         return Member.of(self.ensemble(latent_dim, arm), number, self.dataset, self.classifier)
 
     def uses(self, latent_dim, arm="cold"):
-        """What is measured of the members of an arm in use: for each of `vaept.measures.MEASURES` a dict of arrays."""
+        """What is measured of an arm's members in use: for each of `vaept.measures.MEASURES` not left out, arrays."""
         found = {}
         for name, folder in self.measure_folders(latent_dim, arm).items():
             numbers = read_json(folder / "numbers.json", name)
@@ -143,6 +150,8 @@ class Study:
             data=dataset.name,
             n_train=len(dataset.train),
             labels=None if labels is None else labels[:IMAGES],
+            classes=dataset.classes,
+            left_out=self.left_out,
             arms=arms,
             couplings=Series.of(doses),
             couplings_dim=p.couplings_dim,
@@ -255,13 +264,12 @@ class Study:
     def measure_folders(self, latent_dim, arm="cold", **how):
         """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path."""
         names = measures.measures_of(arm) if not how else []
-        return {name: self._measure_folder(name, latent_dim, arm) for name in names}
+        return {name: self._measure_folder(name, latent_dim, arm) for name in names if name not in self.left_out}
 
     def _measure_folder(self, name, latent_dim, arm):
         ensemble = self.ensemble_folder(latent_dim, arm)
-        labelled = self.dataset.train_labels is not None
         request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(*_made_by_measure(name))}
-        request |= {"classifier": self.classifier_folder().name if labelled else None}
+        request |= {"classifier": None if "classifier" in self.left_out else self.classifier_folder().name}
 
         def take(folder):
             found = measures.measure(
