@@ -163,4 +163,5 @@ def synthetic_records():
         aftermath={d: Series(values, estimates[::-1], estimates[::-1], losses, losses, runs) for d in (2, 4)},
         fields={"neighbour": {"halves": [0.9, 0.8]}},
         provenance={"created": "today"},
+        classes=tuple(range(10)),
     )
