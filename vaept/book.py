@@ -278,12 +278,12 @@ def _draw_teaser(study, records, path):
 def _substitutions(study, records, entries):
     """Numbers for the pages that do not compute."""
     d = records.latent_dims[0]
-    arms = {name: records.arms[name, d] for name in ("cold", "warm", "corrected")}
+    arms, of_data = {name: records.arms[name, d] for name in ("cold", "warm", "corrected")}, words(study)
     values = {
         "profile": records.profile,
         "data": escaped(records.data),
-        "what": words(study)["what"],
-        "in_classes": words(study)["in_classes"],
+        "what": of_data["what"],
+        "in_classes": of_data["in_classes"],
         "n_train": f"{records.n_train:,}",
         "members": len(arms["cold"].mean),
         "d": d,
