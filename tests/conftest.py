@@ -15,7 +15,7 @@ from vaept.member import Member
 from vaept.records import ArmRecord, Records, Series
 from vaept.training import fit
 
-LONGEST = ("test_book.py", "test_project.py", "test_records.py")
+LONGEST = ("test_book.py", "test_kinds.py", "test_project.py", "test_records.py")
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}
 
 
@@ -163,4 +163,5 @@ def synthetic_records():
         aftermath={d: Series(values, estimates[::-1], estimates[::-1], losses, losses, runs) for d in (2, 4)},
         fields={"neighbour": {"halves": [0.9, 0.8]}},
         provenance={"created": "today"},
+        classes=tuple(range(10)),
     )

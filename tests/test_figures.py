@@ -39,7 +39,7 @@ def draw(name, rng, labels):
         "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),
         "populations_by_class": (rng.random((3, 5)), [0, 1, 2], [0.5, 1.0, 2.0], 10),
         "symmetry_breaking_toy": (rng.standard_normal((3, 10, 2)), ["a", "b", "c"], 0.5),
-        "field_of_the_digits": ([latents[0], latents[1]], labels, ["a", "b"]),
+        "first_components": ([latents[0], latents[1]], labels, ["a", "b"]),
         "ten_seeds_in_a_field": (latents, latents, labels),
         "teaser": (latents, latents, labels),
         "agreement_with_controls": ({"d = 2": {"no field, warm start": (agreement.coordinates, rng.random(3))}},),
@@ -56,7 +56,7 @@ def draw(name, rng, labels):
             None if labels is None else rng.random((4, 8, 8)),
             (np.arange(5.0), np.arange(5.0)),
         ),
-        "path_between_digits": (
+        "path_between_images": (
             rng.random((2, 30)),
             rng.random((2, 6, 8, 8)),
             None if labels is None else [["0"] * 6, ["1"] * 6],
@@ -127,8 +127,23 @@ def test_a_figure_without_its_origin_is_refused(rng):
         figures.training_history(np.zeros((2, 3)), np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (12,), (3, 4, 5)])
-def test_images_of_any_shape_can_be_shown(shape, rng):
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [
+        ((8, 8), (8, 8)),
+        ((8, 8, 1), (8, 8)),
+        ((1, 8, 8), (8, 8)),
+        ((8, 8, 3), (8, 8, 3)),
+        ((3, 8, 8), (8, 8, 3)),
+        ((12,), None),
+        ((1,), None),
+        ((3, 4, 5), (4, 5, 3)),
+        ((2, 4, 5), None),
+    ],
+)
+def test_images_of_any_shape_can_be_shown(shape, shown, rng):
+    picture = figures.as_picture(rng.random(shape))
+    assert (None if picture is None else picture.shape) == shown
     figure = figures.posterior_as_wave_packet(
         rng.random((2, *shape)), np.zeros((2, 2)), np.ones((2, 2)), np.ones((2, 5)), [0.0, 0.0], made_by="test"
     )
@@ -143,8 +158,40 @@ def test_style_does_not_leak(rng):
 
 def test_values_in_a_row_can_be_decoded_too(rng):
     points = (np.arange(5.0),) * 2
-    for shape in ((12,), (4, 4, 3)):
+    for shape in ((12,), (4, 4, 3), (3, 4, 4), (1,), (2, 3, 4)):
         images = rng.random((3, 3, *shape))
         made = figures.eigenfunctions_decoded(points, rng.random((1, 5, 5)), [0.1], images, made_by="a test")
         assert isinstance(made, Figure)
         plt.close(made)
+
+
+def test_a_name_is_printed_as_it_is(tmp_path):
+    name = "a$b_{c} <b> 100 % $"
+    figure = figures.training_history(-np.ones((2, 3)), np.arange(6.0).reshape(2, 3), made_by=name)
+    figure.savefig(tmp_path / "figure.png")
+    (text,) = [text for text in figure.texts if text.get_text() == name]
+    assert not text.get_parse_math()
+
+
+def test_a_few_of_many_classes_are_named(rng):
+    classes = np.arange(150) * 10**10 - 7
+    made = figures.populations_by_class(rng.random((150, 5)), classes, rng.random(150), 10, made_by="a test")
+    names = [tick.get_text() for tick in made.axes[0].get_yticklabels()]
+    assert len(names) <= figures.NAMED_CLASSES and set(names) <= set(map(str, classes)) and names[0] == "-7"
+    scores = {"ARI": {"cold": {"slow modes": rng.random(3)}}}
+    made = figures.states_against_classes(np.ones((150, 150), int), classes, scores, made_by="a test")
+    assert (
+        len(made.axes[0].get_xticks()) <= figures.NAMED_CLASSES and made.axes[0].get_yticklabels()[0].get_text() == "1"
+    )
+    labels = classes.repeat(3)
+    made = figures.energy_bounds_kl(rng.random(450) + 0.1, rng.random(450) + 2, labels, made_by="a test")
+    assert len(made.legends[0].get_texts()) == figures.NAMED_CLASSES
+
+
+def test_what_is_absent_is_not_in_the_legend(rng):
+    plane, none = rng.random((5, 5)), np.empty((0, 2))
+    axes = (np.arange(5.0),) * 2
+    made = figures.landscape(axes, plane, np.ones((1, 2)), none, [], [0], rng.random((1, 8, 8)), made_by="a test")
+    assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["minima"]
+    made = figures.outliers_by_energy(rng.random((4, 8, 8)), rng.random(4), {}, np.nan, made_by="a test")
+    assert len(made.axes) == 4

@@ -7,6 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from vaept.book import code_hash
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 pytestmark = pytest.mark.files
 GLUE = "application/papermill.record/text/plain"
@@ -21,6 +23,13 @@ def notebook(request):
 
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def described(notebook):
+    """Captions and alternative texts of the figures."""
+    options = [cell.metadata.get("mystnb", {}) for cell in code_cells(notebook)]
+    texts = [(each.get("figure", {}).get("caption"), each.get("image", {}).get("alt")) for each in options]
+    return [text for pair in texts for text in pair if text]
 
 
 def glued(notebook):
@@ -73,7 +82,8 @@ def test_cells_are_short_and_define_little(notebook):
 
 
 def test_prose_takes_its_numbers_from_results(notebook):
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    prose = "\n".join(prose + described(notebook))
     used = set(re.findall(r"\{glue:text\}`(\w+)", prose))
     assert used <= glued(notebook).keys()
 
@@ -82,6 +92,12 @@ def test_chapter_ends_with_exercises_with_hidden_solutions(notebook):
     prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     assert "What you will learn" in prose[0] and prose[-1].startswith("## Exercises")
     assert prose[-1].count("{admonition} Exercise") == prose[-1].count("{dropdown} Solution") >= 3
+
+
+def test_outputs_were_made_by_the_present_code():
+    """Where this fails, `make notebooks` stores them anew."""
+    old = [path.name for path in NOTEBOOKS if nbformat.read(path, 4).metadata["vaept"]["code"] != code_hash(path)]
+    assert not old
 
 
 def test_nothing_of_the_machine_is_stored(notebook):

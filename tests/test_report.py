@@ -45,6 +45,35 @@ def test_tables_show_estimates_and_minus_signs():
     assert shown.splitlines() == ["| a-b | value |", "|---|---|", "| x | −0.50 [−0.60, 0.40] |", "| −1 y-z | −2 |"]
 
 
+def test_tables_show_a_dash_for_what_is_none_and_no_interval_where_there_is_none():
+    nothing, point = Estimate(np.nan, np.nan, np.nan), Estimate(0.5, np.nan, np.nan)
+    assert report.table(("a", "b"), [(nothing, point)]).splitlines()[-1] == "| – | 0.50 |"
+    assert (
+        report.cell({"a": np.array([1.0, 2.0])}, "a") == "1.50"
+        and report.cell({"a": np.array([np.nan])}, "a") == "none"
+    )
+
+
+def test_classes_are_predicted_only_where_all_can_be(rng):
+    labels = np.repeat([-3, 10**12], 20)
+    latents = rng.standard_normal((40, 2)) + 100 * (labels > 0)[:, None]
+    assert report.class_accuracy(latents, labels) == 1
+    for few in (None, np.zeros(40, int), np.arange(40), np.arange(40) // 36):
+        assert np.isnan(report.class_accuracy(latents, few))
+
+
+def test_correlations_that_do_not_exist_are_none(rng):
+    x = rng.standard_normal(5)
+    assert report.correlation(x, -x).mean == pytest.approx(-1)
+    assert np.isnan(report.correlation(x, np.ones(5)).mean) and np.isnan(report.correlation(x[:2], x[:2]).mean)
+    assert (report.correlation(x[:3], x[:3]).low, report.correlation(x[:3], x[:3]).high) == (-1, 1)
+
+
+def test_an_arm_that_was_not_trained_is_taken_from_the_published_run(records, monkeypatch):
+    monkeypatch.setattr(report, "published", lambda profile: profile)
+    assert report.with_arm(records, "warm") is records and report.with_arm(records, "wells") == "digits"
+
+
 def test_cells_of_tables_say_where_nothing_was_measured():
     numbers = {"a": np.array([1.0, 2, 3, np.nan]), "b": np.array([-1.0])}
     assert report.cell(numbers, "a", ".1f").startswith("2.0 [1.")

@@ -1,10 +1,14 @@
-"""Execute the notebooks with the quick profile and store their outputs in place, free of timings and machine names."""
+"""Execute the notebooks with the quick profile and store their outputs in place, free of timings and machine names.
+
+The hash of the code that made them is stored too; a test compares it with that of the present code."""
 
 import sys
 from pathlib import Path
 
 import nbformat
 import papermill
+
+from vaept.book import code_hash
 
 
 def main():
@@ -14,6 +18,7 @@ def main():
             str(path), None, kernel_name="python3", progress_bar=False, cwd=str(path.parent)
         )
         clean(notebook)
+        notebook.metadata["vaept"] = {"code": code_hash(path)}
         nbformat.write(notebook, path)
 
 

@@ -5,6 +5,7 @@ again unless its text, the profile, the data or the package have changed. Jupyte
 executed copies, with execution off and warnings as errors. Needs a checkout and the extra `book`.
 """
 
+import ast
 import importlib.util
 import json
 import os
@@ -16,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from vaept import figures
+from vaept.checks import shown
 from vaept.claims import as_markdown
 from vaept.errors import InputError, VaeptError
 from vaept.processes import run_python
@@ -24,9 +26,13 @@ from vaept.records import Records
 from vaept.sources import PACKAGE, source_hash
 from vaept.store import CHECKOUT, provenance
 from vaept.study import Study
+from vaept.wording import escaped, given_classes, words
 
 DATA_FILES = (".toml", ".mplstyle")  # of the package, which decide what a chapter shows
 NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
+
+GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
+ROLE = re.compile(r"\{glue:text\}`(\w+)`")
 
 
 class BookError(VaeptError, RuntimeError):
@@ -91,7 +97,7 @@ def execute(study: Study, jobs: int, report=lambda line: None):
             "notebook": notebook.read_text("utf-8"),
             "profile": study.profile.name,
             "data": study.dataset.checksum,
-            "source": source_hash(_code(notebook)),
+            "source": code_hash(notebook, versions=True),
             "tables": tables,
             "results": results,
         }
@@ -135,10 +141,11 @@ def _execute_one(study, notebook, request):
     return folder / notebook.name, (time.perf_counter() - start if executed else 0)
 
 
-def _code(notebook):
-    """All code of a notebook as one string."""
+def code_hash(notebook, *, versions=False):
+    """The `vaept.sources.source_hash` of all code that the notebook at this path comes through."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return source_hash(code, versions=versions)
 
 
 def _cause(notebook, stderr):
@@ -193,12 +200,12 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     shutil.copytree(root / "book", source / "book")
     (source / "notebooks").mkdir()
     for path in executed:
-        shutil.copy(path, source / "notebooks" / path.name)
+        (source / "notebooks" / path.name).write_text(_described(path), "utf-8")
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
     _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
-    config["parse"]["myst_substitutions"] = _substitutions(records, entries)
+    config["parse"]["myst_substitutions"] = _substitutions(study, records, entries)
     if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
         config["sphinx"]["config"]["html_theme_options"] |= {
             "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
@@ -225,6 +232,23 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     return html / "index.html"
 
 
+def _described(path):
+    """An executed notebook whose captions and alternative texts have what was glued, and no caption without figure."""
+    notebook = json.loads(path.read_text("utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    glued = {o["metadata"]["scrapbook"]["name"]: o["data"][GLUE] for o in outputs if GLUE in o.get("data", {})}
+    values = {name: str(ast.literal_eval("".join(text))) for name, text in glued.items()}
+    for cell in cells:
+        options = cell["metadata"].get("mystnb", {})
+        if not any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+            options.pop("figure", None)
+        for part, key in (("figure", "caption"), ("image", "alt")):
+            if key in options.get(part, {}):
+                options[part][key] = ROLE.sub(lambda found: values[found[1]], options[part][key])
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
 def _ledger_page(records, entries):
     """The ledger as a page, in MyST Markdown."""
     head = [
@@ -235,7 +259,7 @@ def _ledger_page(records, entries):
         "reproduced* if none does. Values are means with 95 % intervals over members. Where the study was run "
         "as on other machines, a check in which these runs differ is *undecided*, and does not count as holding.",
         "",
-        f"This copy: profile **{records.profile}**, {records.n_train:,} training images of {records.data}. "
+        f"This copy: profile **{records.profile}**, {records.n_train:,} training images of {escaped(records.data)}. "
         f"`vaept verify --profile {records.profile}` prints this page.",
         "",
     ]
@@ -248,24 +272,26 @@ def _draw_teaser(study, records, path):
     made_by = "; ".join((study.label(d), study.label(d, "corrected").rpartition(", ")[2]))
     planes = [record.mean[:, :, :2] for record in arms]
     path.parent.mkdir(exist_ok=True)
-    figures.teaser(*planes, records.labels, made_by=made_by).savefig(path)
+    figures.teaser(*planes, given_classes(records), made_by=made_by).savefig(path)
 
 
-def _substitutions(records, entries):
+def _substitutions(study, records, entries):
     """Numbers for the pages that do not compute."""
     d = records.latent_dims[0]
-    arms = {name: records.arms[name, d] for name in ("cold", "warm", "corrected")}
+    arms, of_data = {name: records.arms[name, d] for name in ("cold", "warm", "corrected")}, words(study)
     values = {
         "profile": records.profile,
-        "data": records.data,
+        "data": escaped(records.data),
+        "what": of_data["what"],
+        "in_classes": of_data["in_classes"],
         "n_train": f"{records.n_train:,}",
         "members": len(arms["cold"].mean),
         "d": d,
     }
     for name, record in arms.items():
         values[f"{name}_loss"] = f"{record.minus_elbo.mean():.2f} ± {record.minus_elbo.std(ddof=1):.2f}"
-        values[f"{name}_agreement"] = f"{record.agreement.coordinates}"
-        values[f"{name}_rotation"] = f"{record.agreement.orthogonal}"
+        values[f"{name}_agreement"] = shown(record.agreement.coordinates, ".2f")
+        values[f"{name}_rotation"] = shown(record.agreement.orthogonal, ".2f")
     for entry in entries:
         values[entry.claim.id] = entry.verdict + (f" ({entry.count})" if entry.checks else "")
     return {name: str(value) for name, value in values.items()}
@@ -279,7 +305,7 @@ def _status_page(study, executed):
         "",
         f"Every figure and number in these pages comes from one run with the profile **{profile.name}**: "
         f"{profile.members} members for each arm and each of d = {', '.join(map(str, profile.latent_dims))}, "
-        f"{profile.epochs} epochs on {len(study.dataset.train):,} images of {study.dataset.name}, "
+        f"{profile.epochs} epochs on {len(study.dataset.train):,} images of {escaped(study.dataset.name)}, "
         f"tested on {len(study.dataset.test):,} others.",
         "",
         "| result | run | seconds | made (UTC) |",

@@ -38,7 +38,8 @@ class Check:
     met : bool
         Whether these records meet the threshold.
     control : str
-        What the control gave, in words. Its numbers and those of the threshold are set with minus signs.
+        What the control gave, in words. Its numbers and those of the threshold are set with minus signs; what could not
+        be measured is none.
     elsewhere : tuple of bool
         Whether runs on other machines meet it, as `vaept.machines` has them.
     """
@@ -53,7 +54,8 @@ class Check:
 
     def __post_init__(self):
         for words in ("threshold", "control"):
-            object.__setattr__(self, words, re.sub(r"-(?=\d)", "−", getattr(self, words)))
+            text = re.sub(r"\bnan\b", "none", getattr(self, words))
+            object.__setattr__(self, words, re.sub(r"-(?=\d)", "−", text))
 
     @property
     def verdict(self):
@@ -66,6 +68,15 @@ class Check:
     def holds(self):
         """Whether the verdict is "holds"."""
         return self.verdict == "holds"
+
+
+def shown(value, spec=".3g"):
+    """A number or an `Estimate` in words, with its interval where it has one; "none" if nothing could be measured."""
+    if value is None or np.isnan(value.mean if isinstance(value, Estimate) else value):
+        return "none"
+    if isinstance(value, Estimate) and np.isnan(value.low):
+        value = value.mean
+    return f"{value:{spec}}".replace("-", "−")
 
 
 def mean_over_members(values, *, n_bootstrap=1000, seed=0):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vaept import checks
+from vaept.checks import shown
 from vaept.degeneracy import Estimate
 from vaept.errors import InputError
 
@@ -243,11 +244,6 @@ def as_markdown(entries):
         for words in entry.left_out:
             lines += [words, ""]
     return "\n".join(lines)
-
-
-def shown(value):
-    """An `Estimate` in words: three digits with its interval, or "none" where nothing could be measured."""
-    return "none" if value is None or np.isnan(value.mean) else f"{value:.3g}"
 
 
 def answer(check):

@@ -1,7 +1,8 @@
 """Every figure of the book: results in, a matplotlib Figure out; nothing is computed or read here.
 
 Each function also takes the keyword `made_by`, a few words on what made the results, which are printed in the
-figure's corner. Classes are colours (the ten of `vaept.mplstyle`) with the class number written beside them.
+figure's corner, word for word. Classes are colours (the ten of `vaept.mplstyle`, again and again) with their names
+written beside them, as far as there is room.
 """
 
 import functools
@@ -17,6 +18,7 @@ STYLE = str(resources.files("vaept").joinpath("vaept.mplstyle"))
 BLUE, ORANGE, RED, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2"
 DIVERGING = "PuOr"
 MAX_DOTS = 2500
+NAMED_CLASSES = 20  # of more, not all are named
 
 
 def _figure_of_the_book(draw):
@@ -25,7 +27,8 @@ def _figure_of_the_book(draw):
         with plt.style.context(STYLE):
             figure = draw(*args, **kwargs)
             figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
-            figure.text(0.995, 0.004, made_by, ha="right", va="bottom", fontsize=6, color="#666666")
+            where = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "#666666"}
+            figure.text(0.995, 0.004, made_by, parse_math=False, **where)
             plt.close(figure)  # the caller has it; pyplot need not show it a second time
         return figure
 
@@ -155,15 +158,25 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
     return figure
 
 
+def as_picture(image):
+    """An image as matplotlib shows it, grey (rows, columns) or in colour (rows, columns, 3); None if it is no picture.
+
+    Colours come last or first; sides of 1 do not count.
+    """
+    image = np.squeeze(image)
+    if image.ndim == 3 and image.shape[0] == 3 != image.shape[2]:
+        image = np.moveaxis(image, 0, 2)
+    return image if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3) else None
+
+
 def _show_image(axis, image):
-    if image.ndim == 3 and image.shape[-1] == 1:
-        image = image[..., 0]
-    if image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in (3, 4)):
-        axis.imshow(image)
-        axis.set_axis_off()
-    else:  # no picture: show the values in their order
-        axis.plot(image.ravel(), color="black", linewidth=0.8)
+    picture = as_picture(image)
+    if picture is None:  # show the values in their order
+        axis.plot(np.ravel(image), color="black", linewidth=0.8)
         axis.set(xticks=[], yticks=[])
+    else:
+        axis.imshow(picture if picture.ndim == 2 else picture.clip(0, 1))
+        axis.set_axis_off()
 
 
 @_figure_of_the_book
@@ -228,24 +241,24 @@ def ten_seeds(latents, elbo, labels):
     figure, axes = plt.subplots(
         rows, columns, figsize=(7.2, 7.2 / columns * rows * 1.12 + 0.15), sharex=True, sharey=True, squeeze=False
     )
-    colours = _colours(labels, latents.shape[1])[:MAX_DOTS]
-    size = np.clip(2500 / len(colours), 2, 6)
     reach = 1.05 * np.quantile(np.abs(latents), 0.998)
     for axis in axes.flat[len(latents) :]:
         axis.set_axis_off()
     for member, (axis, points) in enumerate(zip(axes.flat, latents, strict=False)):
-        axis.scatter(*points[:MAX_DOTS].T, s=size, c=colours, linewidths=0, alpha=0.7)
+        _cloud(axis, points, labels)
         axis.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[-2, 0, 2], yticks=[-2, 0, 2])
         axis.set_title(f"seed {member}, −ELBO {-elbo[member]:.2f}", fontsize=7.5)
-        _write_classes(axis, points, labels)
     return figure
 
 
-def _write_classes(axis, points, labels):
+def _cloud(axis, points, labels):
+    """Points (n, 2) as dots, coloured by class, with the names of the classes amid them."""
+    colours = _colours(labels, len(points))[:MAX_DOTS]
+    axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0, alpha=0.7)
     if labels is None:
         return
     outline = [patheffects.withStroke(linewidth=2, foreground="white")]
-    for label in np.unique(labels)[:20]:
+    for label in np.unique(labels)[:NAMED_CLASSES]:
         x, y = np.median(points[labels == label], axis=0)
         axis.text(x, y, str(label), ha="center", va="center", fontsize=8, weight="bold", path_effects=outline)
 
@@ -438,11 +451,11 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
         limit = np.nanquantile(np.abs(values), 0.98)
         axis.pcolormesh(*axes_points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="nearest")
         axis.set(aspect="equal", xticks=[], yticks=[], title=f"mode {number}, level {level:.2f}")
-    if grid_images.ndim == 3:  # values in a row instead of a picture
-        grid_images = grid_images[:, :, None]
-    margin = [(0, 0), (0, 0), (1, 1), (1, 1)] + [(0, 0)] * (grid_images.ndim - 4)
-    grid_images = np.pad(grid_images, margin)
-    mosaic = np.concatenate([np.concatenate(list(row), axis=1) for row in grid_images[::-1]], axis=0)
+    rows = [[as_picture(image) for image in row] for row in grid_images[::-1]]
+    if rows[0][0] is None:  # values in a row instead of a picture
+        rows = [[np.reshape(image, (1, -1)) for image in row] for row in grid_images[::-1]]
+    framed = [[np.pad(image, [(1, 1), (1, 1), (0, 0)][: image.ndim]) for image in row] for row in rows]
+    mosaic = np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
     across, up = (np.ptp(points) for points in axes_points)
     axes[-1].imshow(mosaic, aspect=up / across * mosaic.shape[1] / mosaic.shape[0])
     axes[-1].set_axis_off()
@@ -468,10 +481,11 @@ def populations_by_class(populations, classes, energies, n_levels):
     figure, axis = plt.subplots(figsize=(7.2, 2.8))
     extent = (-0.5, n_levels - 0.5, len(classes) - 0.5, -0.5)
     picture = axis.imshow(populations, aspect="auto", cmap="Blues", extent=extent)
-    axis.set(xlabel="level N", ylabel="class", yticks=np.arange(len(classes)), yticklabels=[str(c) for c in classes])
+    axis.set(xlabel="level N", ylabel="class")
+    named = _name_classes(axis.yaxis, classes)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for row, energy in enumerate(energies):
-        axis.text(n_levels - 0.5, row, f" {energy:.3g}", va="center", fontsize=7)
+    for row in named:
+        axis.text(n_levels - 0.5, row, f" {energies[row]:.3g}", va="center", fontsize=7)
     axis.set_title("mean energy", loc="right", fontsize=7)
     figure.colorbar(picture, ax=axis, label="mean population", pad=0.08)
     return figure
@@ -505,7 +519,7 @@ def symmetry_breaking_toy(walkers, titles, field_angle):
 
 
 @_figure_of_the_book
-def field_of_the_digits(values, labels, titles):
+def first_components(values, labels, titles):
     """The first two components of several fields at the same images, coloured afterwards by class.
 
     Parameters
@@ -516,13 +530,11 @@ def field_of_the_digits(values, labels, titles):
     """
     figure, axes = plt.subplots(1, len(values), figsize=(7.2, 2.7))
     for axis, points, title in zip(np.atleast_1d(axes), values, titles, strict=True):
-        colours = _colours(labels, len(points))[:MAX_DOTS]
-        axis.scatter(*points[:MAX_DOTS, :2].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0, alpha=0.7)
+        _cloud(axis, points[:, :2], labels)
         low, high = np.quantile(points[:, :2], [0.002, 0.998], axis=0)
         margin = 0.06 * (high - low)
         axis.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
         axis.set(title=title, xlabel="u₁", ylabel="u₂", xticks=[], yticks=[])
-        _write_classes(axis, points[:, :2], labels)
     return figure
 
 
@@ -561,13 +573,11 @@ def _planes(groups, labels, columns):
         part.suptitle(title, fontsize=10)
         axes = part.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         reach = 1.05 * np.quantile(np.abs(latents), 0.998)
-        colours = _colours(labels, latents.shape[1])[:MAX_DOTS]
         for axis in axes.flat[members:]:
             axis.set_axis_off()
         for axis, points in zip(axes.flat, latents[:members], strict=False):
-            axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0, alpha=0.7)
+            _cloud(axis, points, labels)
             axis.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
-            _write_classes(axis, points, labels)
     return figure
 
 
@@ -726,16 +736,11 @@ def landscape(axes_points, energy, minima, saddles, ways, numbers, images=None, 
     filled = axis.contourf(*axes_points, energy, levels=levels, cmap="Blues_r")
     axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.3)
     lines = [axis.plot(*way.T, color=ORANGE, linewidth=1.6)[0] for way in ways]
-    (passes,) = axis.plot(*saddles.T, "X", color=RED, markeredgecolor="white", markersize=7, linestyle="none")
-    (bottoms,) = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
-    handles = [bottoms, passes, *lines[:1]]
-    axis.legend(
-        handles,
-        ["minima", "saddles", "lowest paths"][: len(handles)],
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1),
-        ncols=3,
-    )
+    passes = axis.plot(*saddles.T, "X", color=RED, markeredgecolor="white", markersize=7, linestyle="none")
+    bottoms = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
+    shown = {"minima": bottoms, "saddles": passes[: len(saddles)], "lowest paths": lines[:1]}
+    handles = {name: own[0] for name, own in shown.items() if own}
+    axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     for number, point in zip(numbers, minima, strict=True):
         axis.text(*point, str(number), ha="center", va="center_baseline", fontsize=7.5, weight="bold")
     axis.set(xlabel="z₁", ylabel="z₂")
@@ -760,7 +765,7 @@ def landscape(axes_points, energy, minima, saddles, ways, numbers, images=None, 
 
 
 @_figure_of_the_book
-def path_between_digits(energies, frames, names=None):
+def path_between_images(energies, frames, names=None):
     """Decoded frames along the lowest path above its energy profile, and along the straight line below it.
 
     Parameters
@@ -840,7 +845,7 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
     times : array, shape (modes,)
         Relaxation times.
     ends : array, shape (modes, 2, classes), optional
-        Shares of the classes among the 5 % of the images at the low and at the high end.
+        Shares of the classes among the images at the low and at the high end.
     classes : sequence, optional
         Names of the classes.
     """
@@ -858,11 +863,11 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
         for side in range(2 if beside else 0):
             axis = figure.add_subplot(grid[row, -side])
             axis.bar(range(len(classes)), ends[row][side], color=(BLUE, RED)[side])
-            axis.set(xticks=range(len(classes)), ylim=(0, 1), yticks=[0, 1], yticklabels=["0", "1"])
-            axis.set_xticklabels([str(name) for name in classes], fontsize=6)
+            axis.set(ylim=(0, 1), yticks=[0, 1], yticklabels=["0", "1"])
+            _name_classes(axis.xaxis, classes, 6)
             axis.tick_params(axis="y", labelsize=6)
             if row == 0:
-                axis.set_title(("lowest 5 % (left end)", "highest 5 % (right end)")[side], fontsize=7.5)
+                axis.set_title(("at the left end", "at the right end")[side], fontsize=7.5)
     return figure
 
 
@@ -888,12 +893,13 @@ def states_against_classes(table, classes, scores):
     axis.imshow(share[order], cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, values in enumerate(share[order]):
         for column, value in enumerate(values):
-            if value >= 0.1:
+            if value >= 0.1 and len(classes) <= NAMED_CLASSES:
                 colour = "white" if value > 0.6 else "black"
                 axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=colour)
-    letters = [chr(ord("A") + row) for row in range(len(order))]
-    axis.set(xticks=range(len(classes)), yticks=range(len(order)), yticklabels=letters, xlabel="class", ylabel="state")
-    axis.set_xticklabels([str(name) for name in classes])
+    letters = [chr(ord("A") + row) if len(order) <= 26 else row + 1 for row in range(len(order))]
+    axis.set(xlabel="class", ylabel="state")
+    _name_classes(axis.xaxis, classes)
+    _name_classes(axis.yaxis, letters)
     axis.set_title("% of a class in each state", fontsize=8.5)
     panels = right.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for panel, (score, arms) in zip(panels, scores.items(), strict=True):
@@ -921,18 +927,22 @@ def outliers_by_energy(images, energies, precisions, chance):
         The n images of the highest energy, the highest first.
     energies : array, shape (n,)
     precisions : mapping from str to sequence of Estimate
-        For each arm's title and each score, in the order of the keys of the first entry: precision at k.
+        For each arm's title and each score, in the order of the keys of the first entry: precision at k. Empty where
+        no outliers were planted.
     chance : float
         The share of outliers.
     """
     figure = plt.figure(figsize=(7.2, 2.7))
-    left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1])
+    widths = [1.25, 1] if precisions else [1]
+    left, *right = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0]
     columns = -(-len(images) // 2)
     for axis, image, energy in zip(left.subplots(2, columns).flat, images, energies, strict=False):
         _show_image(axis, image)
         axis.set_title(f"{energy:.3g}")
     left.supxlabel("test images of the highest energy", fontsize=8.5)
-    axis = right.subplots()
+    if not right:
+        return figure
+    axis = right[0].subplots()
     for place, ((title, scores), colour) in enumerate(zip(precisions.items(), (GREY, RED), strict=False)):
         y = np.arange(len(scores)) + 0.3 * (place - (len(precisions) - 1) / 2)
         values = list(scores.values())
@@ -1045,9 +1055,20 @@ def _colours(labels, n):
 def _class_legend(figure, labels):
     if labels is None:
         return
-    classes = np.unique(labels)[:20]
+    classes = np.unique(labels)[:NAMED_CLASSES]
     handles = [
         plt.Line2D([], [], marker="o", linestyle="none", color=colour, markersize=4)
         for colour in _colours(classes, len(classes))
     ]
     figure.legend(handles, [str(label) for label in classes], loc="outside right center", title="class")
+
+
+def _name_classes(axis, classes, size=None):
+    """Ticks with the names of classes, of every few where they are many; their places."""
+    places = range(0, len(classes), -(-len(classes) // NAMED_CLASSES))
+    names = [str(classes[place]) for place in places]
+    upright = axis.axis_name == "x" and len(names) * max(map(len, names)) > 25
+    axis.set_ticks(places, names, rotation=90 if upright else 0)
+    if size:
+        axis.set_tick_params(labelsize=size)
+    return places

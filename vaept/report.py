@@ -8,15 +8,19 @@ import re
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
+from scipy.stats import pearsonr
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 
 from vaept import figures
-from vaept.checks import cost_exponent, mean_over_members
-from vaept.degeneracy import compare, shuffled_rows
+from vaept.checks import cost_exponent, mean_over_members, shown
+from vaept.degeneracy import Estimate, compare, shuffled_rows
 from vaept.errors import InputError
 from vaept.oscillator import kl_bound
 from vaept.profiles import arm
 from vaept.records import Records
 from vaept.store import CHECKOUT
+from vaept.wording import given_classes
 
 
 def analysis_figures(records):
@@ -41,10 +45,16 @@ def published(profile):
     return Records.load(CHECKOUT / "results" / profile)
 
 
+def with_arm(records, name):
+    """These records if they have this arm in the largest d, else those published for the profile "digits"."""
+    return records if (name, records.latent_dims[-1]) in records.arms else published("digits")
+
+
 def ten_seeds(records):
     """`figures.ten_seeds` of the plain members, d = 2."""
     record = records.arms["cold", 2]
-    return figures.ten_seeds(record.mean, -record.minus_elbo, records.labels, made_by=_made_by(records, ["cold"], [2]))
+    made_by = _made_by(records, ["cold"], [2])
+    return figures.ten_seeds(record.mean, -record.minus_elbo, given_classes(records), made_by=made_by)
 
 
 def agreement_by_group(records):
@@ -62,7 +72,7 @@ def energy_bounds_kl(records):
     mean, variance = record.mean[0].astype(float), record.deviation[0].astype(float) ** 2
     kl = 0.5 * (mean**2 + variance - 1 - np.log(variance)).sum(-1)
     return figures.energy_bounds_kl(
-        kl, kl_bound(mean, variance), records.labels, made_by=_made_by(records, ["cold"], [d])
+        kl, kl_bound(mean, variance), given_classes(records), made_by=_made_by(records, ["cold"], [d])
     )
 
 
@@ -70,7 +80,7 @@ def ten_seeds_in_a_field(records):
     """`figures.ten_seeds_in_a_field`: plain and corrected members, d = 2."""
     before, after = (records.arms[name, 2].mean for name in ("cold", "corrected"))
     made_by = _made_by(records, ["cold", "corrected"], [2])
-    return figures.ten_seeds_in_a_field(before, after, records.labels, made_by=made_by)
+    return figures.ten_seeds_in_a_field(before, after, given_classes(records), made_by=made_by)
 
 
 def agreement_with_controls(records, names=None):
@@ -141,9 +151,44 @@ def arrangements(records):
     return figures.arrangements(likeness(records), losses, made_by=_made_by(records, names, [2]))
 
 
+def class_accuracy(latents, labels, n_neighbors=10, folds=5):
+    """How well the nearest neighbours of latents predict their classes, by cross-validation.
+
+    Parameters
+    ----------
+    latents : array, shape (n, d)
+    labels : array of int, shape (n,), or None
+
+    Returns
+    -------
+    float
+        A share; NaN where there are fewer than two classes, or too few latents of one for every fold.
+    """
+    counts = [] if labels is None else np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or min(counts) < folds or len(labels) - -(-len(labels) // folds) < n_neighbors:
+        return np.nan
+    return float(cross_val_score(KNeighborsClassifier(n_neighbors), latents, labels, cv=folds).mean())
+
+
+def correlation(x, y):
+    """Pearson's correlation of two numbers of each member: an `Estimate` with its 95 % interval.
+
+    NaN if one is constant. Of three members the interval is from −1 to 1.
+    """
+    if min(np.ptp(x), np.ptp(y)) == 0 or len(x) < 3:
+        return Estimate(np.nan, np.nan, np.nan)
+    found = pearsonr(x, y)
+    return Estimate(found.statistic, *(found.confidence_interval() if len(x) > 3 else (-1, 1)))
+
+
 def table(header, rows):
-    """A table in Markdown, from a sequence of str and sequences of values; minus signs are set as such."""
-    lines = ["| " + " | ".join(map("{}".format, row)) + " |" for row in (header, *rows)]
+    """A table in Markdown, from a sequence of str and sequences of values.
+
+    Minus signs are set as such, and a dash stands for what could not be measured.
+    """
+    texts = [[shown(each, ".2f") if isinstance(each, Estimate) else f"{each}" for each in row] for row in rows]
+    texts = [["–" if text == "none" else text.replace("|", "\\|") for text in row] for row in (header, *texts)]
+    lines = ["| " + " | ".join(row) + " |" for row in texts]
     lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
@@ -162,7 +207,7 @@ def cell(numbers, key, spec=".2f"):
     -------
     str
     """
-    return format(mean_over_members(numbers[key]), spec) if key in numbers else "–"
+    return shown(mean_over_members(numbers[key]), spec) if key in numbers else "–"
 
 
 def _study(records):
