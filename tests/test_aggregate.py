@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from vaept.aggregate import AggregatePosterior
 from vaept.errors import InputError
@@ -101,3 +102,36 @@ def test_a_blur_needs_held_out_points(rng):
     q = AggregatePosterior(rng.standard_normal((5, 2)), np.ones((5, 2)))
     with pytest.raises(InputError, match=r"held_out must have shape \(n, 2\)"):
         q.blurred(np.empty((0, 2)))
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance"),
+    [
+        (np.zeros((3, 2)) + 1j, np.ones((3, 2))),
+        (np.ma.masked_array(np.zeros((3, 2)), mask=True), np.ones((3, 2))),
+        ([["a", "b"]], [[1.0, 1.0]]),
+        ([[0.0], [0.0, 1.0]], np.ones((2, 2))),
+        (None, None),
+        (np.full((3, 2), 1e154), np.ones((3, 2))),
+        (np.zeros((3, 2)), np.full((3, 2), 1e-154)),
+        (np.ones((3, 2)), np.full((3, 2), 1e-20)),  # log densities would be rounding
+    ],
+)
+def test_components_of_other_kinds(mean, variance):
+    with pytest.raises(InputError):
+        AggregatePosterior(mean, variance)
+
+
+@pytest.mark.parametrize("options", [{"n": 10**12}, {"n": 2.0}, {"n": 3, "seed": -1}, {"n": 3, "seed": 2**32}])
+def test_draws_out_of_range(mixture, options):
+    with pytest.raises(InputError):
+        mixture.sample(**options)
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda a: a + 0j, lambda a: torch.tensor(a, requires_grad=True), np.ma.masked_array]
+)
+def test_what_counts_as_an_array(mixture, rng, convert):
+    points = rng.standard_normal((4, 2))
+    same = AggregatePosterior(convert(mixture.mean), convert(mixture.variance))
+    assert np.array_equal(same.potential(convert(points)), mixture.potential(points))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import cumulative_simpson, simpson
 
 from vaept.aggregate import AggregatePosterior
@@ -199,3 +200,92 @@ def test_kramers_needs_a_minimum_and_a_saddle():
 def test_bad_observables(frames, observable, message):
     with pytest.raises(InputError, match=message):
         relaxation_times(Trajectories(0.1 * np.arange(len(frames)), frames), observable)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_steps": 10**9},
+        {"n_steps": 10**8, "keep_every": 1},
+        {"step": np.inf},
+        {"step": 1e-2j},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"starts": np.zeros((3, 2)) + 1j},
+        {"starts": [["a", "b"]]},
+        {"energy": double_well()},
+    ],
+)
+def test_limits_and_other_types(options):
+    options = {"energy": WELLS, "starts": np.zeros((3, 2)), "step": 0.01, "n_steps": 10} | options
+    with pytest.raises(InputError):
+        simulate(options.pop("energy"), options.pop("starts"), progress=False, **options)
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda a: a.tolist(), lambda a: torch.tensor(a, requires_grad=True), lambda a: a + 0j]
+)
+def test_starts_and_steps_may_be_what_counts_as_one(convert):
+    starts, options = np.full((3, 2), 0.5), {"n_steps": 5, "progress": False}
+    expected = simulate(WELLS, starts, step=0.25, **options).positions
+    with torch.inference_mode():
+        found = simulate(WELLS, convert(starts), step=np.float32(0.25), **options).positions
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "target", [lambda z: torch.tensor(z[:, 0] > 0), lambda z: (z[:, 0] > 0).tolist(), lambda z: z[:, 0] > 0]
+)
+def test_targets_may_return_lists_and_tensors(target):
+    starts = np.tile([-0.2, 0.0], (12, 1))
+    times = first_passage_times(WELLS, starts, target, step=0.01, max_steps=20_000, progress=False).times
+    expected = first_passage_times(
+        WELLS, starts, lambda z: z[:, 0] > 0, step=0.01, max_steps=20_000, progress=False
+    ).times
+    assert np.array_equal(times, expected)
+
+
+@pytest.mark.parametrize("target", [lambda z: z[:, 0], lambda z: None, lambda z: "there", 3, None])
+def test_targets_of_other_kinds(target):
+    with pytest.raises(InputError, match="target"):
+        first_passage_times(WELLS, np.full((12, 2), -1.0), target, step=0.01, max_steps=20, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("observables", "options"),
+    [
+        (lambda z: z[:, 0] + 1j, {}),
+        (lambda z: ["a"] * len(z), {}),
+        (lambda z: z[:, 0] * np.nan, {}),
+        (lambda z: np.ma.masked_less(z[:, 0], 0), {}),
+        (None, {}),
+        (lambda z: z[:, 0], {"lags": "long"}),
+        (lambda z: z[:, 0], {"lags": (0.1, np.nan)}),
+        (lambda z: z[:, 0], {"n_discard": -1}),
+        (lambda z: z[:, 0], {"n_discard": 10**9}),
+        (lambda z: z[:, 0], {"seed": -1}),
+    ],
+)
+def test_observables_of_other_kinds(observables, options):
+    frames = np.random.default_rng(0).standard_normal((50, 20, 2)).cumsum(axis=0)
+    with pytest.raises(InputError):
+        relaxation_times(Trajectories(0.1 * np.arange(50), frames), observables, **options)
+
+
+@pytest.mark.parametrize(
+    "trajectories", [None, np.zeros((50, 20, 2)), Trajectories(np.zeros(50), np.ones((50, 20, 2)))]
+)
+def test_what_are_no_trajectories(trajectories):
+    with pytest.raises(InputError):
+        relaxation_times(trajectories, lambda z: z[:, 0])
+
+
+def test_a_barrier_that_is_never_crossed():
+    with pytest.raises(InputError, match="never crossed"):
+        kramers_time(FreeEnergy(double_well(1e4), 2), [1.0, 0.0], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(("functions", "n_states"), [("modes", 2), (np.ones((5, 3)) + 1j, 2), (np.ones((5, 3)), 10**9)])
+def test_functions_that_are_no_modes(functions, n_states):
+    with pytest.raises(InputError):
+        metastable_states(functions, n_states)

@@ -107,3 +107,45 @@ def test_bad_arguments(mixture, source, options):
 def test_bad_points(mixture, points):
     with pytest.raises(InputError, match="points must"):
         FreeEnergy(mixture)(points)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_torch_as_the_caller_set_it(mode, dtype):
+    points = np.random.default_rng(0).uniform(-1, 1, (5, 2))
+    expected = FreeEnergy(mueller_brown, 2).expansion(points)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with mode():
+            found = FreeEnergy(mueller_brown, 2).expansion(points)
+    finally:
+        torch.set_default_dtype(before)
+    assert all(np.array_equal(a, b) and a.dtype == np.float64 for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_energies_of_less_precision_are_taken(dtype):
+    values = FreeEnergy(lambda z: (z**2).sum(dim=1).to(dtype), 2).expansion(np.ones((3, 2)))
+    assert values[0].tolist() == [2, 2, 2] and (values[1] == 2).all() and (values[2] == 2 * np.eye(2)).all()
+
+
+def test_complex_energies_are_refused():
+    with pytest.raises(InputError, match="must be real"):
+        FreeEnergy(lambda z: (z**2).sum(dim=1) + 1j, 2).gradient(np.ones((3, 2)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"dim": 10**9}, {"dim": 2.0}, {"bounds": "wide"}, {"bounds": [[0, 0], [1, 1j]]}, {"blur": "much"}]
+)
+def test_arguments_of_other_kinds(options):
+    with pytest.raises(InputError):
+        FreeEnergy(mueller_brown, **({"dim": 2} | options))
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda a: a + 0j, lambda a: torch.tensor(a, requires_grad=True), np.ma.masked_array]
+)
+def test_points_may_be_what_counts_as_an_array(mixture, rng, convert):
+    points = rng.standard_normal((4, 2))
+    assert np.array_equal(FreeEnergy(mixture).gradient(convert(points)), FreeEnergy(mixture).gradient(points))

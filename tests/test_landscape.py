@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import label
 
 from vaept.aggregate import AggregatePosterior
@@ -226,3 +227,46 @@ def test_persistence_is_the_lowest_barrier_to_a_lower_minimum(surface):
     np.testing.assert_allclose(found.persistence, expected)
     steps = np.linalg.norm(np.diff(found.path(0, 1).points(60), axis=0), axis=1)
     assert steps.max() < 1.02 * steps.mean()
+
+
+@pytest.mark.parametrize("energy", [mueller_brown, None, AggregatePosterior(np.zeros((1, 2)), np.ones((1, 2)))])
+def test_what_is_no_free_energy(surface, energy):
+    for call in (
+        lambda: find_stationary_points(energy, np.zeros((2, 2))),
+        lambda: minimum_energy_path(energy, [0, 0], [1, 1]),
+        lambda: lowest_paths(energy, surface[1]),
+    ):
+        with pytest.raises(InputError, match="energy must be a FreeEnergy"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda energy, _: find_stationary_points(energy, np.zeros((2, 2)), n_steps=10**9),
+        lambda energy, _: find_stationary_points(energy, np.zeros((2, 2)), max_index=3),
+        lambda energy, _: find_stationary_points(energy, [["a", "b"]]),
+        lambda energy, _: find_stationary_points(energy, np.zeros((2, 2)) + 1j),
+        lambda energy, _: find_stationary_points(energy, np.ma.masked_array(np.zeros((2, 2)), mask=True)),
+        lambda energy, _: minimum_energy_path(energy, [-0.5, 1.5], [0.6, 0.0], n_images=10**9),
+        lambda energy, _: minimum_energy_path(energy, [-0.5, 1.5j], [0.6, 0.0]),
+        lambda energy, _: minimum_energy_path(energy, "a", [0.6, 0.0]),
+        lambda energy, found: lowest_paths(energy, found, n_images=10**9),
+        lambda energy, found: lowest_paths(energy, found.points),
+        lambda energy, found: lowest_paths(energy, found).path(0, 1.0),
+        lambda energy, found: lowest_paths(energy, found).path(0, 1).points(10**12),
+        lambda *_: double_well("high"),
+        lambda *_: double_well(np.nan),
+    ],
+)
+def test_limits_and_other_types(surface, call):
+    with pytest.raises(InputError):
+        call(*surface)
+
+
+def test_ends_may_be_tensors_and_torch_without_gradients(surface):
+    expected = minimum_energy_path(surface[0], [0.6, 0.0], [-0.5, 1.5])
+    ends = torch.tensor([[0.6, 0.0], [-0.5, 1.5]], dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        found = minimum_energy_path(surface[0], *ends)
+    assert np.array_equal(found.images, expected.images)

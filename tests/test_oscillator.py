@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from numpy.polynomial.hermite_e import hermegauss
 
 from vaept import oscillator
@@ -122,7 +123,7 @@ def test_energy_does_not_change_when_a_round_posterior_is_turned(rng):
         (lambda: oscillator.levels(0), "n_levels"),
         (lambda: oscillator.multiplicity(-1, 2), "level must be an integer from 0 to 10000"),
         (lambda: oscillator.quantum_numbers(2, 0), "dim"),
-        (lambda: oscillator.eigenfunctions(np.zeros(3), 2), r"shape \(n or 0, d\)"),
+        (lambda: oscillator.eigenfunctions(np.zeros(3), 2), r"shape \(n, d\)"),
         (lambda: oscillator.eigenfunctions(np.full((2, 2), np.nan), 2), "finite"),
         (lambda: oscillator.energy([0.0], [0.0]), "variance must have values of at least"),
         (lambda: oscillator.energy([np.nan], [1.0]), "finite"),
@@ -135,3 +136,46 @@ def test_energy_does_not_change_when_a_round_posterior_is_turned(rng):
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: oscillator.levels(10**9),
+        lambda: oscillator.multiplicity(10**9, 10**9),
+        lambda: oscillator.quantum_numbers(10**4, 8),
+        lambda: oscillator.quantum_numbers(2, 10**9),
+        lambda: oscillator.eigenfunctions(np.zeros((3, 2)), 10**9),
+        lambda: oscillator.eigenfunctions(np.zeros((10**5, 1)), 10**4),
+        lambda: oscillator.level_populations(np.zeros(2), np.ones(2), 10**9),
+        lambda: oscillator.level_populations(np.zeros((10**5, 2)), np.ones((10**5, 2)), 10**4),
+        lambda: oscillator.energy([1e154], [1.0]),
+        lambda: oscillator.energy([1.0], [1e-154]),
+        lambda: oscillator.energy([1j], [1.0]),
+        lambda: oscillator.energy(np.ma.masked_array([1.0, 2.0], mask=[True, False]), [1.0, 1.0]),
+        lambda: oscillator.energy(["a"], [1.0]),
+        lambda: oscillator.energy([[1.0], [1.0, 2.0]], [1.0]),
+        lambda: oscillator.energy(1.0, 1.0),
+        lambda: oscillator.eigenfunctions(np.zeros((2, 2)) + 1j, 2),
+        lambda: oscillator.eigenfunctions([["a"]], 2),
+    ],
+)
+def test_limits_and_other_types(call):
+    with pytest.raises(InputError):
+        call()
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda a: a + 0j, lambda a: torch.tensor(a, requires_grad=True), np.ma.masked_array]
+)
+def test_what_counts_as_an_array(convert, rng):
+    mean, variance = rng.standard_normal((5, 2)), rng.uniform(0.2, 2, (5, 2))
+    for function in (oscillator.energy, oscillator.kl_bound):
+        assert np.array_equal(function(convert(mean), convert(variance)), function(mean, variance))
+    assert np.array_equal(oscillator.eigenfunctions(convert(mean), 3), oscillator.eigenfunctions(mean, 3))
+
+
+def test_extreme_posteriors_have_finite_energies():
+    assert oscillator.energy([1e99], [1.0]) == pytest.approx(1e198 / 8)
+    assert oscillator.energy([0.0], [1e-99]) == pytest.approx(1e99 / 8)
+    assert oscillator.level_populations([1e99], [1e-99], 3).tolist() == [0, 0, 0]

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from numpy.polynomial.hermite import hermgauss
 from scipy import sparse
 from scipy.special import binom
@@ -430,3 +431,150 @@ def test_a_direction_that_the_field_does_not_hold_is_warned_of(oriented):
 def test_what_cannot_be_oriented(latents, field, arguments, message):
     with pytest.raises(InputError, match=message):
         orient(latents, field, **arguments)
+
+
+TWO_LEVELS = (np.array([0.0, 1.0]), np.array([[0.0, 1.0], [1.0, 0.0]]))
+SECOND_ORDER = [[0, 0, -1, 0, 1]]  # (1 − √(1 + 4λ²))/2
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda a: a.tolist(),
+        lambda a: a + 0j,
+        lambda a: a.astype(np.float32),
+        lambda a: np.ma.masked_array(a, mask=False),
+        lambda a: torch.tensor(a, requires_grad=True),
+    ],
+)
+def test_levels_and_matrix_may_be_what_counts_as_an_array(convert):
+    assert np.array_equal(series(*map(convert, TWO_LEVELS), 0, 4), SECOND_ORDER)
+
+
+@pytest.mark.parametrize("convert", [lambda v: v + 0j * v, lambda v: v.astype(np.int64), lambda v: v.tocsc()])
+def test_sparse_matrices_may_be_of_any_real_kind(convert):
+    energies, v = TWO_LEVELS
+    assert np.array_equal(series(energies, convert(sparse.csr_array(v)), 0, 4), SECOND_ORDER)
+
+
+@pytest.mark.parametrize(
+    ("energies", "v"),
+    [
+        (TWO_LEVELS[0] + 1j, TWO_LEVELS[1]),
+        (TWO_LEVELS[0], 1j * TWO_LEVELS[1]),
+        (TWO_LEVELS[0], sparse.csr_array(1j * TWO_LEVELS[1])),
+        (np.ma.masked_array([0.0, 1.0], mask=[True, False]), TWO_LEVELS[1]),
+        (["a", "b"], TWO_LEVELS[1]),
+        ([[0.0], [1.0, 2.0]], TWO_LEVELS[1]),
+        (TWO_LEVELS[0], [["a", "b"], ["b", "a"]]),
+        (TWO_LEVELS[0], [[1], [1, 2]]),
+        (TWO_LEVELS[0], None),
+        (TWO_LEVELS[0], 1e154 * TWO_LEVELS[1]),
+        (1e154 * TWO_LEVELS[0], TWO_LEVELS[1]),
+    ],
+)
+def test_what_is_no_problem_of_perturbation_theory(energies, v):
+    with pytest.raises(InputError, match=r"^(h0_levels|v) "):
+        series(energies, v, 0, 2)
+
+
+@pytest.mark.parametrize("order", [10**6, 501, 2.0, None, True])
+def test_orders_out_of_range(order):
+    with pytest.raises(InputError, match="order must be an integer from 0 to 500"):
+        series(*TWO_LEVELS, 0, order)
+    with pytest.raises(InputError, match="order must be an integer from 0 to 500"):
+        oscillator_series({(4,): 1.0}, 1, 0, order)
+
+
+def test_the_highest_order_of_a_convergent_series():
+    rows = series(*TWO_LEVELS, 0, 200)
+    assert rows[0, 200] == pytest.approx(-binom(0.5, 100) * 4.0**100 / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("tol", [np.nan, np.inf, -1, 1, "small", None])
+def test_tolerances_of_series_out_of_range(tol):
+    with pytest.raises(InputError, match="tol must be"):
+        series([0.0, 1.0, 2.0], np.ones((3, 3)), 0, 2, tol=tol)
+    with pytest.raises(InputError, match="tol must be"):
+        oscillator_series({(4,): 1.0}, 1, 0, 2, tol=tol)
+
+
+@pytest.mark.parametrize(
+    ("potential", "dim", "level", "order", "omega"),
+    [
+        ({(4,): 1.0}, 1, 0, 400, 1.0),  # coefficients beyond float64
+        ({(4,): 1e99}, 1, 0, 8, 1.0),
+        ({(10**6,): 1.0}, 1, 0, 2, 1.0),
+        ({(4,): 1.0}, 1, 10**7, 2, 1.0),
+        ({(2,) * 8: 1.0}, 8, 0, 40, 1.0),
+        ({(1,): 1.0}, 10**6, 0, 2, 1.0),
+        ({(4,): 1.0}, 1, 0, 2, 1e-300),
+        ({(4,): 1.0}, 1, 0, 2, 1e154),
+        ({(4,): 1j}, 1, 0, 2, 1.0),
+        ({(4,): "1"}, 1, 0, 2, 1.0),
+        ({"4": 1.0}, 1, 0, 2, 1.0),
+        ({None: 1.0}, 1, 0, 2, 1.0),
+    ],
+)
+def test_series_that_would_have_no_end_or_no_number(potential, dim, level, order, omega):
+    with pytest.raises(InputError):
+        oscillator_series(potential, dim, level, order, omega=omega)
+
+
+def test_resummation_far_out_has_its_limit():
+    coefficients = oscillator_series({(4,): 1.0}, 1, 0, 20)[0]
+    # Equal degrees: the approximant levels off at the ratio of its leading coefficients.
+    near, far = resum(coefficients, [1e9, 1e100]).pade
+    assert np.isfinite(far) and near == pytest.approx(far, rel=1e-5)
+    assert resum(coefficients, 1e100).truncation_order == 0
+    # One degree more above: it grows as λ.
+    cubic = resum(coefficients[:4], [1e50, 1e100]).pade
+    assert cubic[1] / cubic[0] == pytest.approx(1e50)
+    # 1/(1 + λ) and 1 − λ.
+    assert resum((-1.0) ** np.arange(7), 1e100).pade == pytest.approx(1e-100, abs=1e-90)
+    assert resum([1.0, -1.0], 1e100).pade == -1e100
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "coupling"),
+    [
+        ([1.0, 1.0, 1.0], 1.0),  # 1/(1 − λ)
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 1e100),
+        ([1.0, 2.0], "strong"),
+        ([1.0, 2.0], None),
+        ([1.0, 2.0], 1j),
+        ([1.0, 2.0], 1e154),
+        ([1.0, 2j], 0.1),
+        ("series", 0.1),
+        ([[1.0], [1.0, 2.0]], 0.1),
+        (np.ma.masked_array([1.0, 2.0], mask=[False, True]), 0.1),
+    ],
+)
+def test_couplings_without_a_finite_value(coefficients, coupling):
+    with pytest.raises(InputError):
+        resum(coefficients, coupling)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda a: a.tolist(),
+        lambda a: a + 0j,
+        lambda a: np.ma.masked_array(a, mask=False),
+        lambda a: torch.tensor(a, requires_grad=True),
+    ],
+)
+def test_orient_takes_what_counts_as_an_array(oriented, convert):
+    field, latents = oriented
+    expected = orient(latents, field, coupling=[1.0, 2.0, 3.0])
+    found = orient(convert(latents), convert(field), coupling=convert(np.array([1.0, 2.0, 3.0])))
+    assert np.array_equal(found.matrix, expected.matrix)
+
+
+@pytest.mark.parametrize("wrong", [lambda a: a + 1j, lambda a: np.ma.masked_less(a, 0), lambda a: a.astype(str)])
+def test_orient_loses_neither_imaginary_parts_nor_masks(oriented, wrong):
+    field, latents = oriented
+    with pytest.raises(InputError, match="latents "):
+        orient(wrong(latents), field)
+    with pytest.raises(InputError, match="field "):
+        orient(latents, wrong(field))

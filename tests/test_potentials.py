@@ -137,9 +137,24 @@ def test_couplings_are_distinct_and_average_to_their_strength():
     assert couplings([1, 3], 2) == (1.0, 3.0)
 
 
-@pytest.mark.parametrize("coupling", [-1, float("nan"), [1, -2], [1, 2, 3], "strong"])
+@pytest.mark.parametrize(
+    "coupling", [2, 2.0, np.float32(2), np.array(2), torch.tensor(2.0, requires_grad=True), np.array(2 + 0j)]
+)
+def test_couplings_may_be_what_counts_as_a_number(coupling):
+    assert couplings(coupling, 3) == couplings(2.0, 3)
+    assert couplings([coupling] * 2, 2) == (2.0, 2.0)
+
+
+def test_schedules_may_have_numbers_of_any_kind():
+    schedule = Schedule(np.float32(0.25), torch.tensor(0.25), np.array(0.5))
+    assert schedule == Schedule(0.25, 0.25, 0.5) and type(schedule.warm_start) is float
+
+
+@pytest.mark.parametrize(
+    "coupling", [-1, float("nan"), [1, -2], [1, 2, 3], "strong", None, 1j, [[1], [1, 2]], 1e154, ["a", "b"]]
+)
 def test_bad_couplings(coupling):
-    with pytest.raises(InputError, match=r"^coupling must "):
+    with pytest.raises(InputError, match=r"^coupling "):
         couplings(coupling, 2)
 
 

@@ -101,7 +101,7 @@ class AggregatePosterior:
 
     def perturbation(self, points):
         """V = U − U₀, what has to be added to the prior's oscillator to get H[q]; shape (m,)."""
-        z = arguments.points(points, "points", self.mean.shape[1], 0)
+        z = arguments.points(points, "points", self.mean.shape[1])
         return self.potential(z) - ((z**2).sum(1) / 8 - z.shape[1] / 4)
 
     def blurred(self, held_out):
@@ -150,7 +150,7 @@ class AggregatePosterior:
 
     def _derivatives(self, points, order, hessian=False):
         """log q and, up to the order, its gradient and its Laplacian, or its Hessian; in chunks of bounded memory."""
-        z = arguments.points(points, "points", self.mean.shape[1], 0)
+        z = arguments.points(points, "points", self.mean.shape[1])
         precision, pull, constant = self._factors
         value, gradient = np.empty(len(z)), np.empty(z.shape)
         second = np.empty((*z.shape, z.shape[1]) if hessian else len(z))

@@ -299,14 +299,14 @@ def metastable_states(functions, n_states, *, seed=0):
     if f.shape[1] < n_states:
         raise InputError(f"functions must have at least n_states = {n_states} columns; there are {f.shape[1]}.")
     if np.ptp(f[:, 0]) > 1e-6 * np.abs(f[:, 0]).max():
-        raise InputError("The first function must be constant, the equilibrium; give the modes from the slowest on.")
+        raise InputError("The first of functions must be constant, the equilibrium; give modes from the slowest on.")
     if n_states == 1:
         return np.zeros(len(f), dtype=int)
     rows = f[:, 1:n_states]
     rows = np.clip(rows, *np.quantile(rows, [0.001, 0.999], axis=0))
     corners = _corners(rows, n_states)
     if corners is None:
-        raise InputError(f"The functions do not tell {n_states} states apart; ask for fewer.")
+        raise InputError(f"The functions do not tell {n_states} states apart; lower n_states.")
     labels = KMeans(n_states, init=rows[corners], n_init=1, random_state=seed).fit_predict(rows)
     order = np.argsort(-np.bincount(labels, minlength=n_states), kind="stable")
     return np.argsort(order)[labels]
@@ -353,10 +353,10 @@ class _Walk:
             z = self.positions + 0.5 * (drift - 0.5 * self.step * ahead) + noise
             self.slope = self._gradient(z)
         except InputError as error:
+            good = 0.2 / max(self.curvature, 1e-300)
             raise InputError(
-                f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below "
-                f"{0.2 / max(self.curvature, 1e-100):.2g}, a fifth of the inverse of the largest curvature at the "
-                "starts, is likely to do."
+                f"Step {self.count} of the dynamics fails with step = {self.step:g}: {error} A step below {good:.2g}, "
+                "a fifth of the inverse of the largest curvature at the starts, is likely to do."
             ) from error
         self.positions = z
 

@@ -53,7 +53,7 @@ def quantum_numbers(max_level, dim):
     max_level = arguments.integer(max_level, "max_level", 0, MAX_LEVEL)
     dim = arguments.integer(dim, "dim", 1, MAX_LEVEL)
     # Python lists take some ten times the memory of the array.
-    arguments.memory(10 * dim * math.comb(max_level + dim, dim), "The lists of quantum numbers")
+    arguments.memory(10 * dim * math.comb(max_level + dim, dim), "The quantum numbers of this max_level and dim")
     rows = []
     for level in range(max_level + 1):
         # Bars between stars: each choice of dim − 1 positions cuts `level` into dim parts.
@@ -82,10 +82,12 @@ def eigenfunctions(points, max_level):
     InputError
         If the points are no finite (n, d) array, or the result would need more than 2 GiB.
     """
-    z = arguments.points(points, "points", rows=0)
+    z = arguments.points(points, "points")
     max_level = arguments.integer(max_level, "max_level", 0, MAX_LEVEL)
     n_states = math.comb(max_level + z.shape[1], z.shape[1])
-    arguments.memory(max((max_level + 1) * z.size, len(z) * n_states), "The eigenfunctions")
+    arguments.memory(
+        max((max_level + 1) * z.size, len(z) * n_states), "The eigenfunctions up to max_level at the points"
+    )
     one_dimensional = hermite_functions(z, max_level)
     numbers = quantum_numbers(max_level, z.shape[1])
     values = np.ones((len(z), len(numbers)))
@@ -160,7 +162,7 @@ def level_populations(mean, variance, n_levels):
     """
     mean, variance = gaussian(mean, variance)
     n_levels = arguments.integer(n_levels, "n_levels", 1, MAX_LEVEL)
-    arguments.memory(n_levels * mean.size, "The populations")
+    arguments.memory(n_levels * mean.size, "The populations of n_levels")
     numbers = _number_populations(mean, variance, n_levels)
     total = numbers[..., 0, :]
     for i in range(1, mean.shape[-1]):
@@ -195,7 +197,7 @@ def _shift(populations, n):
 
 def gaussian(mean, variance):
     """μ and σ² as float arrays of one shape (…, d)."""
-    mean = arguments.array(mean, "mean", shape=("n or 0", "…"))
+    mean = arguments.array(mean, "mean", shape=("n", "…"))
     variance = arguments.array(variance, "variance", shape=mean.shape)
     # In size as in its inverse.
     return mean, arguments.array(variance, "variance", minimum=1 / arguments.LARGEST)

@@ -32,7 +32,7 @@ from vaept.potentials import couplings
 ROUNDING = 1e-14
 MAX_ORDER = 500  # time grows with its square, and coefficients of divergent series leave float64 long before
 MAX_EXPONENT = 100
-MAX_STATES = 20_000  # of the oscillator, from which V can return to a level
+MAX_STATES, MAX_MOVES = 20_000, 5_000_000  # of the oscillator's states, from which V can return to a level, and between
 FAR = 1e10  # couplings times the growth of a series, beyond which powers of the inverse are used
 
 
@@ -171,7 +171,7 @@ def resum(coefficients, coupling):
         a value exceeds the range of float64.
     """
     c = arguments.array(coefficients, "coefficients", shape=("order + 1",), largest=np.finfo(float).max)
-    coupling = arguments.array(coupling, "coupling")
+    coupling = arguments.array(coupling, "coupling", shape=[(), ("n", "…")])
     with np.errstate(all="ignore"):
         value, degrees = _pade(c, coupling)
         terms = c * coupling[..., None] ** np.arange(c.size)
@@ -473,16 +473,22 @@ def _shifts(exponents):
 
 def _reachable(states, terms, steps):
     """The states and all that the polynomial reaches from them in a number of steps; shape (n, dim)."""
+    n_shifts = sum(math.prod(e + 1 for e in exponents) for exponents, _ in terms)
+    _check_size(len(states), n_shifts)
     shifts = np.array([(0,) * states.shape[1], *{s for exponents, _ in terms for s in _shifts(exponents)}])
     for _ in range(steps):
         moved = (states[:, None] + shifts).reshape(-1, states.shape[1])
         states = np.unique(moved[(moved >= 0).all(axis=1)], axis=0)
-        if len(states) > MAX_STATES:
-            raise InputError(
-                f"V leads to more than {MAX_STATES} states within the order; ask for a lower order, "
-                "or for fewer dimensions."
-            )
+        _check_size(len(states), n_shifts)
     return states
+
+
+def _check_size(n_states, n_shifts):
+    if n_states > MAX_STATES or n_states * n_shifts > MAX_MOVES:
+        raise InputError(
+            f"potential leads to {n_states} states on the way to the order, by {n_shifts} ways from each; at most "
+            f"{MAX_STATES} and in all {MAX_MOVES} can be followed. Lower order, level, dim or the exponents."
+        )
 
 
 def _polynomial_matrix(terms, states, omega):

@@ -124,7 +124,7 @@ def outliers_of(x):
     Distances are measured by the denser half of the rows (concentration steps: Rousseeuw & Van Driessen 1999,
     Technometrics 41, 212). A row lies apart if it is farther out than rows of a Gaussian come, has few neighbours
     nearer to it than half its distance, and is half as far again from the centre as those that do not lie apart. Tails
-    are a power law's if they reach twice as far as a Gaussian's and the index of extremes, along an axis or of the
+    are a power law's if they reach well beyond a Gaussian's and the index of extremes, along an axis or of the
     distance, is positive (moment estimator: Dekkers, Einmahl & de Haan 1989, Ann. Stat. 17, 1833), also in the outer
     quarter, where a cluster would have its edge. The edge cannot be told when the farthest rows are left out.
     """
@@ -156,7 +156,8 @@ def outliers_of(x):
     first = np.flatnonzero(distance[apart] > 1.5 * edges)
     apart = apart[first[0] :] if len(first) else apart[:0]
     rest = np.delete(np.column_stack([np.abs(y), distance]), apart, axis=0)
-    fars, edge = 2 * reach[[0] * d + [1]], -0.3 if len(apart) else 0.1
+    # The more axes are tried, the more of them look like it by chance.
+    fars, edge = 1.6 * reach[[0] * d + [1]], -0.3 if len(apart) else 0.1 * (1 + np.log(d))
     return np.sort(apart), any(
         _is_power_law(np.sort(column)[::-1], far, edge) for column, far in zip(rest.T, fars, strict=True)
     )
@@ -337,7 +338,7 @@ class SampledModes:
     mix: np.ndarray | None = None
 
     def __call__(self, points):
-        points = arguments.points(points, "points", len(self.mean), 0)
+        points = arguments.points(points, "points", len(self.mean))
         result = np.empty((len(points), self.mix.shape[1]))
         for start in range(0, len(points), ROWS):
             y = (points[start : start + ROWS] - self.mean) @ self.whitening

@@ -336,7 +336,7 @@ class _States:
 
     def __call__(self, points):
         basis = self.solution.basis
-        return basis.evaluate(self.solution.vectors, arguments.points(points, "points", len(basis.shape), 0))
+        return basis.evaluate(self.solution.vectors, arguments.points(points, "points", len(basis.shape)))
 
 
 @dataclass(frozen=True)
@@ -347,9 +347,7 @@ class _Constant:
     levels: np.ndarray
 
     def __call__(self, points):
-        return np.tile(
-            np.where(self.levels == 0, 1.0, np.nan), (len(arguments.points(points, "points", self.dim, 0)), 1)
-        )
+        return np.tile(np.where(self.levels == 0, 1.0, np.nan), (len(arguments.points(points, "points", self.dim)), 1))
 
 
 @dataclass(frozen=True)
@@ -361,7 +359,7 @@ class _Modes:
 
     def __call__(self, points):
         basis = self.solution.basis
-        points = arguments.points(points, "points", len(basis.shape), 0)
+        points = arguments.points(points, "points", len(basis.shape))
         grid = basis.grid()
         ground = np.abs(basis.evaluate(self.solution.vectors[:, :1], grid)[:, 0])
         best = ground.argmax()
