@@ -80,7 +80,7 @@ def test_saved_and_loaded(judge, digits, tmp_path):
         ({"labels": np.zeros(20, dtype=int)}, "All labels are 0"),
         ({"labels": np.arange(19)}, "labels must hold 20 integers"),
         ({"labels": np.linspace(0, 1, 20)}, "labels must hold 20 integers"),
-        ({"images": np.full((20, 64), np.nan)}, "finite numbers in"),
+        ({"images": np.full((20, 64), np.nan)}, "images must be finite"),
         ({"images": np.full((20, 64), 255)}, "divide bytes by 255"),
         ({"images": np.zeros((20, 63))}, "must have shape"),
         ({"image_shape": (8, 0)}, r"image_shape\[1\] must be"),

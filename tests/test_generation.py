@@ -109,9 +109,9 @@ def test_prior_draws_are_normal(member):
 
 
 def test_draws_from_the_aggregate_posterior_are_not_blurred(member):
-    sharp = replace(member, variance=np.full_like(member.variance, 1e-20))
+    sharp = replace(member, variance=np.full_like(member.variance, 1e-10))
     z = draw_latents(sharp, "aggregate posterior", 50)
-    assert np.abs(z[:, None] - member.mean).max(-1).min(1).max() < 1e-8
+    assert np.abs(z[:, None] - member.mean).max(-1).min(1).max() < 1e-4
     assert len(np.unique(z.round(6), axis=0)) > 40
 
 

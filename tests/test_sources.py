@@ -117,7 +117,7 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
         ("processes", "time", "time"),
         ("ensemble", "# torch fills new layers", "# Torch fills new layers"),
         ("cli", "Saved {output}", "Wrote {output}"),
-        ("archives", 'f"There is no file {path}."', 'f"No file {path}."'),
+        ("archives", 'f"There is no file {_brief(path)}."', 'f"No file {path}."'),
     ],
 )
 def test_what_only_shows_or_words_things_is_in_no_key(module, before, after, package, keys):

@@ -305,7 +305,7 @@ X = np.random.default_rng(0).random((40, 6))
         (lambda: pca_field(np.ones((40, 6)), 2), "1 different images"),
         (lambda: diffusion_field(np.repeat(X[:3], 20, axis=0), 2), "3 different images, too few for 2 components"),
         (lambda: diffusion_field(np.repeat(X[:5], 20, axis=0), 2), "as many duplicates as neighbours"),
-        (lambda: diffusion_field(X, 0), "n_components must be an integer of at least 1"),
+        (lambda: diffusion_field(X, 0), "n_components must be an integer from 1 to"),
         (lambda: diffusion_field(X, 2, n_neighbors=39), "40 images or landmarks are too few for 39 neighbours"),
         (lambda: diffusion_field(X, 2, n_neighbors=0), "n_neighbors must be an integer"),
         (lambda: diffusion_field(X, 30, landmarks=31), "31 images or landmarks are too few"),

@@ -176,7 +176,7 @@ def psnr(clean, restored):
     x, r = _images(clean, "clean"), _images(restored, "restored")
     x, r = x.reshape(len(x), -1), r.reshape(len(r), -1)
     _check_equal(x, r)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return np.array([metrics.peak_signal_noise_ratio(*pair, data_range=1) for pair in zip(x, r, strict=True)])
 
 

@@ -101,7 +101,7 @@ class Settings:
 
     def new_model(self, pixels):
         """An untrained `VAE` for images of this many pixels."""
-        # Torch fills new layers from the global generator.
+        # torch fills new layers from the global generator
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             return VAE(
                 pixels,

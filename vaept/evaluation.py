@@ -85,10 +85,11 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
         arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
     )
     x, strength = as_images(images, model.pixels), arguments.number(strength, "strength", 0, 1)
+    if field is not None:
+        field = arguments.array(field, "field", shape=(len(x), "k"), dtype=np.float32, largest=LARGEST_FIELD)
     if strength > 0 and getattr(model.potential, "needs_field", False):
         if field is None:
             raise InputError("The model's prior needs the field of these images: field=the_field.transform(images).")
-        field = arguments.array(field, "field", shape=(len(x), "k"), dtype=np.float32, largest=LARGEST_FIELD)
         if field.shape[1] < model.latent_dim:
             raise InputError(
                 f"field must have shape ({len(x)}, {model.latent_dim} or more); its shape is {field.shape}."

@@ -191,7 +191,7 @@ def _langevin(member, n, seed):
     return walk.positions[-frames:].reshape(-1, energy.dim)[-n:]
 
 
-class _Table:
+class _Table(FreeEnergy):
     """An energy in one or two dimensions for `simulate`, its gradient in cubic splines between the points of a grid."""
 
     def __init__(self, energy):
