@@ -675,7 +675,7 @@ def persistence(epochs, agreement, losses):
         left.plot(epochs, mean, color=colour, marker="o", markersize=4, label=name)
         change = losses[name] - losses[name][0].mean()
         right.plot(epochs, change.mean(axis=1), color=colour, marker="o", markersize=4, label=name)
-        lowest = min(lowest, np.nanmin(low), mean.min())
+        lowest = np.nanmin([lowest, *low, *mean])
     left.axhline(0.97, color=GREY, linewidth=0.8, linestyle=":")
     left.set(ylim=(min(0.9, lowest - 0.02), 1.005), xlabel="epochs after the field is gone")
     left.set_ylabel("coordinate agreement")
