@@ -155,10 +155,10 @@ def _main_numbers(record, d):
         "−ELBO, mean ± sd over members (nats)": f"{losses.mean():.2f} ± {spread:.2f}",
         "log p(x) − ELBO (nats)": f"{(record.log_likelihood + record.minus_elbo_of_these).mean():.2f}",
         "active units": f"{record.active_units.mean():.1f} of {d}",
-        "coordinate agreement, no alignment": f"{agreement.coordinates}",
-        "after the best signed permutation": f"{agreement.signed_permutation}",
-        "R² after the best rotation": f"{agreement.orthogonal}",
-        "R² after the best linear map": f"{agreement.linear}",
+        "coordinate agreement, no alignment": shown(agreement.coordinates, ".2f"),
+        "after the best signed permutation": shown(agreement.signed_permutation, ".2f"),
+        "R² after the best rotation": shown(agreement.orthogonal, ".2f"),
+        "R² after the best linear map": shown(agreement.linear, ".2f"),
     }
 
 

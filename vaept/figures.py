@@ -101,13 +101,8 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
     for column, angle, pair, splitting in zip(axes.T, angles, states, splittings, strict=True):
         for axis, state in zip(column, pair, strict=True):
             _plane(axis, axis_points, state)
-            axis.plot(
-                [-half * np.cos(angle), half * np.cos(angle)],
-                [-half * np.sin(angle), half * np.sin(angle)],
-                color="black",
-                linewidth=1,
-                linestyle=":",
-            )
+            ends = np.array([-half, half])
+            axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")
         column[0].set_title(f"{np.degrees(angle):.0f}°, gap {splitting:.0e}")
     axes[0, 0].set_ylabel("lower state")
     axes[1, 0].set_ylabel("upper state")
@@ -552,13 +547,7 @@ def ten_seeds_in_a_field(before, after, labels):
 
 @_figure_of_the_book
 def teaser(before, after, labels):
-    """Four latent planes without a field and four trained in one: `ten_seeds_in_a_field` in short.
-
-    Parameters
-    ----------
-    before, after : arrays, shape (members, n, 2)
-    labels : array of int, shape (n,), or None
-    """
+    """`ten_seeds_in_a_field` in short, of the same before, after and labels: four planes of each."""
     return _planes({"trained as usual": before[:4], "trained in a field that is gone at the end": after[:4]}, labels, 4)
 
 
@@ -675,7 +664,7 @@ def persistence(epochs, agreement, losses):
         left.plot(epochs, mean, color=colour, marker="o", markersize=4, label=name)
         change = losses[name] - losses[name][0].mean()
         right.plot(epochs, change.mean(axis=1), color=colour, marker="o", markersize=4, label=name)
-        lowest = min(lowest, np.nanmin(low), mean.min())
+        lowest = np.nanmin([lowest, *low, *mean])
     left.axhline(0.97, color=GREY, linewidth=0.8, linestyle=":")
     left.set(ylim=(min(0.9, lowest - 0.02), 1.005), xlabel="epochs after the field is gone")
     left.set_ylabel("coordinate agreement")
@@ -816,16 +805,8 @@ def relaxation_against_gap(panels):
         for k, (time, colour) in enumerate(zip(found.predicted, (RED, BLUE, ORANGE), strict=False)):
             decay = np.exp(-found.lags / time)
             axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: 1/level = {time:.3g}")
-            rows = decay > 0.05
-            axis.errorbar(
-                found.lags[rows],
-                found.correlation[rows, k],
-                1.96 * found.error[rows, k],
-                fmt="o",
-                markersize=3.5,
-                color=colour,
-                linewidth=0.8,
-            )
+            rows, dots = decay > 0.05, {"fmt": "o", "markersize": 3.5, "color": colour, "linewidth": 0.8}
+            axis.errorbar(found.lags[rows], found.correlation[rows, k], 1.96 * found.error[rows, k], **dots)
         axis.set(title=title, xlabel="lag (time of the dynamics)", yscale="log", ylim=(0.03, 4))
         axis.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
         axis.minorticks_off()
@@ -1016,13 +997,7 @@ def cluster(rows, names):
 
 @_figure_of_the_book
 def generate(rows):
-    """Generated images by where their latents are drawn, with the quality of each.
-
-    Parameters
-    ----------
-    rows : mapping from str to tuple of (array of shape (n, height, width), str)
-        For each model and source its images and a number in words.
-    """
+    """Generated images by where their latents are drawn, with the quality of each; rows are as for `denoise`."""
     return _gallery(rows)
 
 
