@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from vaept import datasets
-from vaept.ensemble import Seed, Settings
 from vaept.errors import VaeptError
-from vaept.training import _Trainer
+from vaept.vae.ensemble import Seed, Settings
+from vaept.vae.training import _Trainer
 
 EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 

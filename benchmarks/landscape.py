@@ -1,6 +1,6 @@
 """Landscapes of mixtures and the surface of Müller and Brown: seconds of ours beside those of general tools.
 
-Energies and gradients at 1 000 points of a plane of latents, as a mixture of n Gaussians: `vaept.freeenergy.FreeEnergy`
+Energies and gradients at 1 000 points of a plane of latents, as a mixture of n Gaussians: `vaept.landscape.energy.FreeEnergy`
 by cells, all components at once in numpy (`AggregatePosterior`), and torch's `MixtureSameFamily` with automatic
 differentiation. Then the whole landscape: minima, saddles and the lowest path between every two minima. For Müller and
 Brown, minima and saddles from 200 starts, beside SciPy's BFGS, which finds minima alone.
@@ -24,8 +24,9 @@ import torch
 from scipy.optimize import minimize
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from vaept.aggregate import AggregatePosterior
-from vaept.landscape import FreeEnergy, find_stationary_points, lowest_paths, mueller_brown
+from vaept.landscape.density import AggregatePosterior
+from vaept.landscape.energy import FreeEnergy
+from vaept.landscape.stationary import find_stationary_points, lowest_paths, mueller_brown
 
 SIZES = 1_000, 10_000, 60_000
 BLUR = 0.1**2

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vaept import datasets, topology
-from vaept.degeneracy import compare
-from vaept.evaluation import elbo
-from vaept.profiles import profile
-from vaept.training import fit
+from vaept import datasets
+from vaept.companion.profiles import profile
+from vaept.perturbation import fields
+from vaept.vae.agreement import compare
+from vaept.vae.evaluation import elbo
+from vaept.vae.training import fit
 
 TABLE = Path(__file__).parent / "results" / "recipes.json"
 WARM = {"warm_start": 0.2}
@@ -43,9 +44,9 @@ def fields(x, d):
     """All fields as arrays (n, d)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plane = topology.neighbour_field(x, d).values
-        linear = topology.pca_field(x, d).values
-        diffusion = topology.diffusion_field(x, d).values
+        plane = fields.neighbour_field(x, d).values
+        linear = fields.pca_field(x, d).values
+        diffusion = fields.diffusion_field(x, d).values
     flat = np.column_stack([plane[:, :2], np.ones(len(x))])
     rest = linear - flat @ np.linalg.lstsq(flat, linear, rcond=None)[0]
     return {

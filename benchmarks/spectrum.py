@@ -25,7 +25,7 @@ import numpy as np
 from scipy.sparse import diags_array, eye_array, kron
 from scipy.sparse.linalg import eigsh
 
-from vaept.spectrum import from_potential
+from vaept.spectrum.levels import from_potential
 
 N_LEVELS = 20
 COUPLING = 0.1

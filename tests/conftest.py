@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from vaept import checks, datasets
-from vaept.claims import ledger
-from vaept.classifier import fit_classifier
-from vaept.degeneracy import Estimate
-from vaept.member import Member
-from vaept.records import ArmRecord, Records, Series
-from vaept.training import fit
+from vaept import datasets
+from vaept.companion import checks
+from vaept.companion.claims import ledger
+from vaept.companion.records import ArmRecord, Records, Series
+from vaept.uses.classifier import fit_classifier
+from vaept.uses.member import Member
+from vaept.vae.agreement import Estimate
+from vaept.vae.training import fit
 
 LONGEST = ("test_book.py", "test_kinds.py", "test_project.py", "test_records.py")
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaept.store import provenance
+from vaept.companion.store import provenance
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")
 ROUNDS = 10
@@ -20,9 +20,9 @@ OFTEN = "from vaept import training\ntraining.CHECKPOINT_SECONDS = 0\n"
 STUDY = """
 import dataclasses, sys
 from pathlib import Path
-from vaept.profiles import profile
-from vaept.store import RunStore
-from vaept.study import Study
+from vaept.companion.profiles import profile
+from vaept.companion.store import RunStore
+from vaept.companion.study import Study
 small = dataclasses.replace(profile("quick"), dataset=sys.argv[2], latent_dims=(2,), members=3, epochs=40,
                             likelihood_images=5, importance_samples=3)
 study = Study(small, RunStore(Path(sys.argv[1])), jobs=2)
@@ -106,7 +106,16 @@ def test_kills_at_random_moments_change_nothing(start, tmp_path):
 
 
 def test_a_train_command_beside_another_is_refused_in_one_sentence(tmp_path):
-    command = [sys.executable, "-c", "from vaept.cli import main; main()", "train", "--seeds", "2", "--hidden", "8"]
+    command = [
+        sys.executable,
+        "-c",
+        "from vaept.companion.cli import main; main()",
+        "train",
+        "--seeds",
+        "2",
+        "--hidden",
+        "8",
+    ]
     command += ["--output", str(tmp_path / "e")]
     with (tmp_path / "log").open("w") as log:
         first = subprocess.Popen([*command, "--epochs", "100000"], stderr=log)

@@ -28,33 +28,19 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from vaept import (
-    aggregate,
-    clustering,
-    datasets,
-    degeneracy,
-    denoising,
-    dynamics,
-    evaluation,
-    generation,
-    landscape,
-    oscillator,
-    outliers,
-    paths,
-    perturbation,
-    potentials,
-    relaxation,
-    spectrum,
-    storage,
-    topology,
-)
-from vaept import member as members
-from vaept.classifier import Classifier, fit_classifier
-from vaept.ensemble import Ensemble, Seed
+from vaept import datasets, files, perturbation, spectrum
 from vaept.errors import VaeptError
-from vaept.freeenergy import FreeEnergy
-from vaept.model import VAE
-from vaept.training import fit
+from vaept.landscape import density, dynamics, stationary
+from vaept.landscape.energy import FreeEnergy
+from vaept.perturbation import fields, potentials
+from vaept.spectrum import oscillator
+from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation
+from vaept.uses import member as members
+from vaept.uses.classifier import Classifier, fit_classifier
+from vaept.vae import agreement, evaluation
+from vaept.vae.ensemble import Ensemble, Seed
+from vaept.vae.model import VAE
+from vaept.vae.training import fit
 
 TIMES = int(os.environ.get("VAEPT_EXAMPLES", 1))
 RNG = np.random.default_rng(0)
@@ -406,17 +392,17 @@ ENSEMBLE = fit(DATASET, seeds=[0, 1], field=coarse(RNG.standard_normal((100, 2))
 JUDGE = fit_classifier(IMAGES, LABELS, (8, 8), epochs=1, progress=False)
 MEMBER = members.Member.of(ENSEMBLE, 0, DATASET, JUDGE)
 MODEL = ENSEMBLE.members[0]
-MIXTURE = aggregate.AggregatePosterior(np.array([[-1.5, 0.0], [1.5, 0.5]]), np.full((2, 2), 0.5))
+MIXTURE = density.AggregatePosterior(np.array([[-1.5, 0.0], [1.5, 0.5]]), np.full((2, 2), 0.5))
 ENERGY = FreeEnergy(MIXTURE)
 STARTS = coarse(np.tile([[-1.5, 0.0]], (12, 1)) + 0.25 * RNG.standard_normal((12, 2)))
-STATIONARY = landscape.find_stationary_points(ENERGY, STARTS)
-LOWEST = landscape.lowest_paths(ENERGY, STATIONARY)
+STATIONARY = stationary.find_stationary_points(ENERGY, STARTS)
+LOWEST = stationary.lowest_paths(ENERGY, STATIONARY)
 WALK = dynamics.simulate(ENERGY, np.tile(STARTS, (2, 1)), step=0.1, n_steps=400, progress=False)
 MODES_OF = spectrum.from_log_density(MIXTURE.log_density, 2, 3, tol=1e-4)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    PCA = topology.pca_field(IMAGES, 2)
-    DIFFUSION = topology.diffusion_field(IMAGES, 2)
+    PCA = fields.pca_field(IMAGES, 2)
+    DIFFUSION = fields.diffusion_field(IMAGES, 2)
 
 FOLDER = tempfile.TemporaryDirectory()
 FILES = {kind: f"{FOLDER.name}/{kind}.safetensors" for kind in ("field", "ensemble", "classifier")}
@@ -472,7 +458,7 @@ CASES = [
          seed=0),
     case("Spectrum.group", MODES_OF.group, 30, tolerance=1e-07),
     case("Spectrum.eigenfunctions", MODES_OF.eigenfunctions, 40, points=POINTS, shape=rows_of("points", 3)),
-    case("AggregatePosterior", aggregate.AggregatePosterior, 50, mean=POINTS, variance=VARIANCE),
+    case("AggregatePosterior", density.AggregatePosterior, 50, mean=POINTS, variance=VARIANCE),
     *(case(f"AggregatePosterior.{name}", getattr(MIXTURE, name), 30, points=POINTS, shape=rows_of("points", *sides))
       for name, *sides in (["log_density"], ["gradient", 2], ["expansion"], ["potential"], ["perturbation"])),
     case("AggregatePosterior.blurred", MIXTURE.blurred, 30, held_out=POINTS, words=("point", "latents")),
@@ -483,11 +469,11 @@ CASES = [
          bounds=np.array([[-9.0, -9.0], [9.0, 9.0]]), words=("mixture", "variance", "energy")),
     case("FreeEnergy.gradient", ENERGY.gradient, 30, points=POINTS, shape=rows_of("points", 2)),
     case("FreeEnergy.expansion", ENERGY.expansion, 30, points=POINTS),
-    case("landscape.find_stationary_points", landscape.find_stationary_points, 50, energy=ENERGY, starts=STARTS[:3],
+    case("landscape.find_stationary_points", stationary.find_stationary_points, 50, energy=ENERGY, starts=STARTS[:3],
          max_index=1, n_steps=50),
-    case("landscape.minimum_energy_path", landscape.minimum_energy_path, 50, energy=ENERGY, a=np.array([-1.5, 0.0]),
+    case("landscape.minimum_energy_path", stationary.minimum_energy_path, 50, energy=ENERGY, a=np.array([-1.5, 0.0]),
          b=np.array([1.5, 0.5]), n_images=8),
-    case("landscape.lowest_paths", landscape.lowest_paths, 30, energy=ENERGY, stationary=STATIONARY, n_images=8,
+    case("landscape.lowest_paths", stationary.lowest_paths, 30, energy=ENERGY, stationary=STATIONARY, n_images=8,
          finite=False),
     case("LowestPaths.path", LOWEST.path, 30, i=0, j=1),
     case("MinimumEnergyPath.points", LOWEST.path(0, 1).points, 30, n=7),
@@ -505,19 +491,19 @@ CASES = [
     case("potentials.couplings of several", potentials.couplings, 40, coupling=np.array([1.0, 0.5]), latent_dim=2),
     case("potentials.Schedule", potentials.Schedule, 40, warm_start=0.125, fade=0.25, switch_off=0.5),
     case("potentials.Schedule.of", potentials.Schedule.of, 20, schedule="adiabatic"),
-    case("topology.diffusion_field", topology.diffusion_field, 60, x=IMAGES, n_components=2, n_neighbors=6,
+    case("topology.diffusion_field", fields.diffusion_field, 60, x=IMAGES, n_components=2, n_neighbors=6,
          landmarks=60, seed=0, words=("images", "duplicate", "diffusion field")),
-    case("topology.neighbour_field", topology.neighbour_field, 25, x=IMAGES, n_components=2, landmarks=30,
+    case("topology.neighbour_field", fields.neighbour_field, 25, x=IMAGES, n_components=2, landmarks=30,
          perplexity=5.0, seed=0, words=("images", "neighbour field")),
-    case("topology.pca_field", topology.pca_field, 50, x=IMAGES, n_components=2, words=("images",)),
-    case("topology.shuffled", topology.shuffled, 20, field=PCA, seed=0),
-    case("topology.held_out_agreement", topology.held_out_agreement, 50, field=DIFFUSION, x_new=DATASET.test,
+    case("topology.pca_field", fields.pca_field, 50, x=IMAGES, n_components=2, words=("images",)),
+    case("topology.shuffled", fields.shuffled, 20, field=PCA, seed=0),
+    case("topology.held_out_agreement", fields.held_out_agreement, 50, field=DIFFUSION, x_new=DATASET.test,
          n_neighbors=4, words=("images",)),
     case("Field.transform", DIFFUSION.transform, 40, x_new=DATASET.test[:8], shape=rows_of("x_new", 2)),
-    case("degeneracy.compare", degeneracy.compare, 100, latents=LATENTS, n_neighbours=5, n_bootstrap=100, seed=0,
+    case("degeneracy.compare", agreement.compare, 100, latents=LATENTS, n_neighbours=5, n_bootstrap=100, seed=0,
          finite=False),
-    case("degeneracy.shuffled_rows", degeneracy.shuffled_rows, 40, latents=LATENTS, seed=0),
-    case("degeneracy.turned_posterior", degeneracy.turned_posterior, 60, mean=POINTS, variance=VARIANCE, angle=0.5,
+    case("degeneracy.shuffled_rows", agreement.shuffled_rows, 40, latents=LATENTS, seed=0),
+    case("degeneracy.turned_posterior", agreement.turned_posterior, 60, mean=POINTS, variance=VARIANCE, angle=0.5,
          plane=(0, 1)),
     case("VAE", lambda **how: [tuple(each.shape) for each in VAE(**how).state_dict().values()], 60, pixels=6,
          latent_dim=2, hidden=(5,), likelihood="bernoulli", full_covariance=False, potential="dipole", coupling=1.0),
@@ -575,12 +561,12 @@ CASES = [
          train_labels=LABELS, test_labels=DIGITS.test_labels[:60], image_shape=(8, 8), words=("labels", "image")),
     case("datasets.from_arrays", datasets.from_arrays, 60, x=IMAGES, y=LABELS, name="mine"),
     case("datasets.load", datasets.load, 20, source="digits", words=("data", "npz")),
-    case("storage.read_tensors", lambda **how: storage.read_tensors(**how)[1], 30, path=FILES["field"], kind="field",
+    case("storage.read_tensors", lambda **how: files.read_tensors(**how)[1], 30, path=FILES["field"], kind="field",
          words=("file", "holds")),
     case("Ensemble.load", lambda path: Ensemble.load(path).members, 20, path=FILES["ensemble"], words=("file",)),
     case("Classifier.load", lambda path: Classifier.load(path).network, 20, path=FILES["classifier"],
          words=("file",)),
-    case("Field.load", topology.Field.load, 20, path=FILES["field"], words=("file",)),
+    case("Field.load", fields.Field.load, 20, path=FILES["field"], words=("file",)),
 ]
 # fmt: on
 TRIED = Counter()

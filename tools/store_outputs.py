@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from vaept.book import code_hash
+from vaept.companion.book import code_hash
 
 
 def main():

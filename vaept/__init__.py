@@ -1,16 +1,43 @@
 """vaept: degenerate latent spaces of variational autoencoders, seen as a problem of perturbation theory.
 
-The modules, in the order in which data flows: `datasets` (on `archives`), `topology` (fields from the data),
-`potentials`, `model`, `ensemble`, `training`, `evaluation`, `degeneracy`, `oscillator`, `aggregate`, `landscape` (on
-`freeenergy` and `flow`), `dynamics`, `spectrum` (with `survey`, `galerkin`, `eigensolver` and `sampled` beneath it),
-`perturbation`; `member` (one model with its images and its landscape), what a member is used for (`clustering`,
-`paths`, `relaxation`, `denoising`, `outliers`, `generation`, judged by a `classifier`) and `measures` (all of these by
-name); `records` (what a study measured), `checks` and `claims` (the ledger), `figures`, `report` (records into
-figures), `profiles`, `store`, `inspection` (what data are good for), `study`, `machines` (how far its numbers differ
-between machines), `book`, `cli`. Beneath them all: `errors`, `arguments`, `storage` (files with checksums), `processes`
-(work for several members), `progress`, and `sources` (which code decides a result).
+The rooms, from the bottom up: `spectrum` (levels), `perturbation` (what splits them), `landscape` (a latent space as an
+energy), `vae` (models and their training), `uses` (what a trained model is used for) and `companion` (the study, the
+book and the commands). Beneath them: `datasets`, `arguments`, `errors`, `files`, `processes` and `progress`. Imports
+run only downwards: companion → uses → vae → landscape, perturbation → spectrum.
 """
 
+from importlib import import_module
 from importlib.metadata import version
 
 __version__ = version("vaept")
+
+# What most people need, by the module that has it; imported at its first use, so that `import vaept` takes no time.
+_EXPORTS = {
+    "datasets": ("load",),
+    "landscape": ("AggregatePosterior", "FreeEnergy", "find_stationary_points", "lowest_paths"),
+    "perturbation": (
+        "Field",
+        "diffusion_field",
+        "neighbour_field",
+        "orient",
+        "oscillator_series",
+        "pca_field",
+        "resum",
+        "series",
+    ),
+    "spectrum": ("from_log_density", "from_potential", "from_samples"),
+    "vae": ("VAE", "Ensemble", "compare", "elbo", "evaluate", "fit"),
+}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name):
+    if name in _MODULE_OF:
+        return getattr(import_module(f"vaept.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module 'vaept' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,238 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vaept.companion import claims
+from vaept.companion.checks import Check, cost_exponent, mean_over_members, shown
+from vaept.companion.claims import (
+    CLAIMS,
+    MEMBERS,
+    MOVED,
+    SAME,
+    UNDECIDED,
+    Entry,
+    answer,
+    as_markdown,
+    as_text,
+    changes,
+    ledger,
+    outdated,
+)
+from vaept.errors import InputError
+from vaept.uses.measure import LACKING, MEASURES
+from vaept.vae.agreement import Estimate
+
+VALUE = Estimate(0.5, 0.4, 0.6)
+
+
+def entry(*held):
+    """Checks that are held or not, or, where they are said to be "undecided", held here and not elsewhere."""
+    return Entry(
+        CLAIMS[0],
+        tuple(
+            Check(
+                f"number {k}", "a quantity", VALUE, "≥ 0", bool(holds), "a control", (False,) * (holds == "undecided")
+            )
+            for k, holds in enumerate(held)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "verdict"),
+    [
+        ((), "not yet run"),
+        ((True, True), "reproduced"),
+        ((True, False), "partly"),
+        ((False, False), "not reproduced"),
+        ((True, "undecided"), "partly"),
+        (("undecided", "undecided"), "not reproduced"),
+    ],
+)
+def test_verdicts(held, verdict):
+    assert entry(*held).verdict == verdict
+
+
+def test_the_ledger_has_every_claim_once_with_controls(entries):
+    assert [each.claim.id for each in entries] == [f"C{i}" for i in range(1, 9)]
+    for each in entries:
+        assert all(check.control and check.threshold for check in each.checks)
+    assert {each.claim.id: each.verdict for each in entries}["C1"] == "reproduced"
+
+
+def by_quantity(records, claim, words):
+    checks = next(each for each in CLAIMS if each.id == claim).check(records)
+    return next(check for check in checks if words in check.quantity)
+
+
+def test_a_claim_can_fail(records):
+    words = "coordinate agreement of corrected members, d = 2"
+    assert by_quantity(records, "C4", words).holds
+    arms = records.arms | {("corrected", 2): records.arms["warm", 2]}
+    assert not by_quantity(dataclasses.replace(records, arms=arms), "C4", words).holds
+
+
+def test_a_control_that_agrees_fails_the_claim(records):
+    arms = records.arms | {("shuffled", 2): records.arms["corrected", 2]}
+    words = "coordinate agreement of corrected members, d = 2"
+    assert not by_quantity(dataclasses.replace(records, arms=arms), "C4", words).holds
+
+
+def test_equal_seeds_are_no_degeneracy(records):
+    arms = records.arms | {("cold", 2): dataclasses.replace(records.arms["corrected", 2])}
+    assert not by_quantity(dataclasses.replace(records, arms=arms), "C1", "d = 2").holds
+
+
+def test_the_gain_is_measured_against_the_warm_start(records):
+    value = by_quantity(records, "C4", "minus that of the warm-start control, nats, d = 2").value
+    assert value.mean == pytest.approx(-1, abs=0.05) and value.low <= value.mean <= value.high
+
+
+def test_cost_exponent_finds_the_power(records):
+    exponent, used = cost_exponent(records.couplings)
+    assert exponent.mean == pytest.approx(2, abs=0.1) and exponent.low <= exponent.mean <= exponent.high
+    assert not used[0] and used[2:].all()
+    series = records.couplings
+    losses = series.minus_elbo.copy()
+    losses[3] = losses[0] - 1  # no cost in the middle: what lies below does not belong to the same power
+    assert cost_exponent(dataclasses.replace(series, minus_elbo=losses))[1].tolist() == [False] * 4 + [True]
+    free = dataclasses.replace(series, minus_elbo=series.minus_elbo[::-1])
+    exponent, used = cost_exponent(free)
+    assert np.isnan(exponent.mean) and used.sum() < 3
+
+
+def test_mean_over_members_covers_the_mean():
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        found = mean_over_members(generator.standard_normal(20) + 3, n_bootstrap=200)
+        covered += found.low <= 3 <= found.high
+    assert 170 <= covered <= 198
+    assert np.isnan(mean_over_members([1.0, 2.0]).low)
+
+
+def test_a_ledger_beside_itself_has_not_moved(entries):
+    assert {change.verdict for change in changes(entries, entries)} == {SAME}
+
+
+def test_changes_are_seen():
+    published = [entry(True, True)]
+    inside = dataclasses.replace(published[0].checks[0], value=Estimate(0.55, 0.5, 0.6))
+    outside = dataclasses.replace(published[0].checks[1], value=Estimate(0.65, 0.6, 0.7))
+    fresh = [Entry(CLAIMS[0], (inside, outside))]
+    assert [change.verdict for change in changes(fresh, published)] == [MEMBERS, MOVED]
+    assert [change.verdict for change in changes([entry(True)], published)] == [SAME, MOVED]
+    assert [change.verdict for change in changes(published, [entry(True)])] == [SAME, MOVED]
+    turned = [Entry(CLAIMS[0], tuple(reversed(fresh[0].checks)))]
+    found = {change.id: change.verdict for change in changes(turned, published)}
+    assert found == {"C1 number 0": MEMBERS, "C1 number 1": MOVED}
+    alone = dataclasses.replace(inside, value=Estimate(-2.0, np.nan, np.nan))
+    for mean, verdict in ((-2.019, MEMBERS), (-1.981, MEMBERS), (-2.021, MOVED), (-1.979, MOVED)):
+        other = dataclasses.replace(alone, value=Estimate(mean, np.nan, np.nan))
+        (change,) = changes([Entry(CLAIMS[0], (other,))], [Entry(CLAIMS[0], (alone,))])
+        assert change.verdict == verdict
+    nothing = dataclasses.replace(inside, value=Estimate(np.nan, np.nan, np.nan))
+    assert changes([Entry(CLAIMS[0], (nothing,))], [entry(True)])[0].moved
+
+
+def test_the_ledger_as_text_and_as_a_page(entries):
+    page, text = as_markdown(entries), as_text(entries)
+    for each in entries:
+        assert f"## {each.claim.id}: {each.verdict}" in page and each.claim.statement in text
+        for check in each.checks:
+            assert check.quantity.replace("|", "\\|") in page and shown(check.value) in text
+
+
+def test_uses_are_judged_and_can_fail(records):
+    verdicts = {claim.id: Entry(claim, tuple(claim.check(records))).verdict for claim in CLAIMS[5:]}
+    assert verdicts == {"C6": "reproduced", "C7": "reproduced", "C8": "reproduced"}
+    arms = records.arms | {("corrected", d): dataclasses.replace(records.arms["cold", d], uses={}) for d in (2, 4)}
+    nothing = dataclasses.replace(records, arms=arms)
+    assert all(claim.check(nothing) == [] for claim in CLAIMS[5:])
+    arms = records.arms | {("corrected", d): records.arms["cold", d] for d in (2, 4)}
+    plain = dataclasses.replace(records, arms=arms)
+    held = [check.holds for claim in CLAIMS[5:] for check in claim.check(plain) if "minus plain" in check.quantity]
+    assert len(held) == 8 and not all(held)
+
+
+def test_unlabelled_data_have_no_checks_by_class(records):
+    reason = "The data have no classes."
+    object.__setattr__(records, "left_out", dict.fromkeys(("classifier", "clustering", "generation"), reason))
+    for record in records.arms.values():
+        for name in ("clustering", "generation"):
+            record.uses.pop(name, None)
+        for key in [key for key in record.uses.get("paths", {}) if key.startswith("sure")]:
+            del record.uses["paths"][key]
+    words = [check.quantity for claim in CLAIMS[5:] for check in claim.check(records)]
+    assert words and not any("Rand" in each or "sure" in each or "Fréchet" in each for each in words)
+    entries = ledger(records)[5:]
+    assert [len(entry.left_out) for entry in entries] == [1, 1, 2]
+    assert all(
+        f"Not measured for these data: clustering. {reason}" in words(entries) for words in (as_text, as_markdown)
+    )
+
+
+def test_a_claim_of_which_nothing_can_be_measured_says_so(records):
+    for record in records.arms.values():
+        for name in ("clustering", "outliers"):
+            record.uses.pop(name, None)
+    object.__setattr__(records, "left_out", {"clustering": "No classes.", "outliers": "Too few."})
+    (entry,) = (entry for entry in ledger(records) if entry.claim.id == "C6")
+    assert entry.checks == () and entry.verdict == "not measured" and "outliers. Too few." in as_text([entry])
+
+
+def test_data_that_are_no_pictures_have_no_filters(records):
+    for record in records.arms.values():
+        for key in [key for key in record.uses.get("denoising", {}) if "wavelet" in key or "median" in key]:
+            del record.uses["denoising"][key]
+    words = [check.quantity for check in CLAIMS[7].check(records)]
+    assert any("PSNR" in each for each in words) and not any("wavelets" in each for each in words)
+
+
+def test_members_without_a_number_are_left_out():
+    assert mean_over_members([1.0, np.nan, 3, 2]).mean == 2
+    assert np.isnan(mean_over_members([np.nan]).mean)
+
+
+def test_controls_and_thresholds_have_minus_signs_and_keep_their_hyphens():
+    check = Check("", "", VALUE, "≤ -2.5", True, "k-means: -0.10, -3")
+    assert check.control == "k-means: −0.10, −3" and check.threshold == "≤ −2.5"
+
+
+def test_undecided_is_shown_and_explained():
+    unclear, clear = [entry(True, "undecided", False)], [entry(True, False)]
+    assert unclear[0].count == "1 of 3 checks hold, 1 undecided" and clear[0].count == "1 of 2 checks hold"
+    assert [answer(check) for check in unclear[0].checks] == ["yes", "undecided", "no"]
+    page, text = as_markdown(unclear), as_text(unclear)
+    assert "| undecided (1 of 2) |" in page and "undecided (1 of 2)  a quantity" in text
+    assert UNDECIDED in page and UNDECIDED in text
+    assert "ndecided" not in as_markdown(clear) + as_text(clear)
+
+
+def test_records_without_a_number_are_refused(records, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", [claim for claim in CLAIMS if claim.id == "C6"])
+    del records.arms["corrected", 4].uses["outliers"]["precision energy"]
+    with pytest.raises(InputError, match="profile test lack 'precision energy', which C6 needs"):
+        ledger(records)
+
+
+def test_code_that_has_changed_is_named_with_its_claims(records):
+    def said(made_by, today):
+        return outdated(dataclasses.replace(records, provenance={"code": made_by}), today)
+
+    today = {"training": "a", "fields": "b", "evaluation": "c", "clustering": "d", "paths": "e"}
+    assert said(today, today) == ""
+    changed = said(today | {"clustering": "old", "paths": "old"}, today)
+    assert changed == (
+        "made by an earlier version of: clustering, paths; the run must be made again to vouch for C6, C7, C8."
+    )
+    assert "of: training; " in said(today | {"training": "old"}, today)
+    assert "C1, C2, C3, C4, C5, C6, C7, C8." in said(today | {"training": "old"}, today)
+    assert "of: fields; " in said({key: value for key, value in today.items() if key != "fields"}, today)
+    assert "made before code was recorded" in outdated(records, today)
+
+
+def test_claims_name_parts_that_exist():
+    named = {part for claim in CLAIMS for part in claim.parts}
+    assert named == {"training", "fields", "evaluation", *MEASURES, *LACKING} and all(claim.parts for claim in CLAIMS)

@@ -1,0 +1,197 @@
+import inspect
+
+import numpy as np
+import pytest
+from matplotlib import image as mpimg
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from vaept.companion import figures
+from vaept.uses.relaxation import Relaxation
+from vaept.vae.agreement import compare
+
+
+def draw(name, rng, labels):
+    times = np.array([5.0, 3.0])
+    latents = rng.standard_normal((3, 40, 2))
+    agreement = compare(latents)
+    plane = rng.standard_normal((21, 21))
+    arguments = {
+        "wells_and_levels": ([np.arange(9.0)], [np.arange(9.0)] * 2, [[1.0]] * 2, [np.ones((9, 1))] * 2, ["a", "b"]),
+        "oscillator_states_2d": (np.arange(21.0), [plane, plane], ["a", "b"]),
+        "tilt_chooses_axes": (np.arange(21.0), [0.0, 1.0], np.array([[plane, plane]] * 2), [1e-6, 1e-6]),
+        "posterior_as_wave_packet": (
+            rng.random((2, 8, 8)),
+            latents[0, :2],
+            np.ones((2, 2)),
+            np.ones((2, 5)),
+            [1.0, 2.0],
+        ),
+        "energy_bounds_kl": (rng.random(40) + 0.1, rng.random(40) + 2, labels),
+        "training_history": (-rng.random((3, 20)), rng.random((3, 20))),
+        "ten_seeds": (latents, -rng.random(3), labels),
+        "agreement_by_group": ({"d = 2": agreement, "d = 8": agreement}, [agreement, agreement]),
+        "elbo_against_rotation": (np.arange(0, 361, 90), rng.random((3, 5)), 0.1),
+        "series_against_exact": (np.linspace(0, 1, 5), np.arange(5.0), {"order 1": np.ones(5), "Padé": np.ones(5)}),
+        "error_slopes": (np.logspace(-3, -1, 5), rng.random((2, 5)) + 0.1, [1.0, 2.0]),
+        "levels_of_a_latent_space": (np.linspace(0, 1, 21), rng.random((21, 3)), [0.0, 1.0, 2.0], [1, 2], [0.0, 0.4]),
+        "fingerprints": ({"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))}, {"d = 2": np.arange(4)}),
+        "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),
+        "populations_by_class": (rng.random((3, 5)), [0, 1, 2], [0.5, 1.0, 2.0], 10),
+        "symmetry_breaking_toy": (rng.standard_normal((3, 10, 2)), ["a", "b", "c"], 0.5),
+        "first_components": ([latents[0], latents[1]], labels, ["a", "b"]),
+        "ten_seeds_in_a_field": (latents, latents, labels),
+        "teaser": (latents, latents, labels),
+        "agreement_with_controls": ({"d = 2": {"no field, warm start": (agreement.coordinates, rng.random(3))}},),
+        "dose_response": (np.array([0.1, 1.0]), [agreement.coordinates] * 2, rng.random((2, 3)), 2.0, np.ones(2, bool)),
+        "persistence": (np.arange(2), {"d = 2": [agreement.coordinates] * 2}, {"d = 2": rng.random((2, 3))}),
+        "arrangements": ({"cold": rng.random(3)}, {"cold": rng.random(3)}),
+        "landscape": (
+            (np.arange(21.0),) * 2,
+            plane,
+            latents[0, :4] + 9,
+            latents[1, :3] + 9,
+            [latents[2] + 9],
+            range(4),
+            None if labels is None else rng.random((4, 8, 8)),
+            (np.arange(5.0), np.arange(5.0)),
+        ),
+        "path_between_images": (
+            rng.random((2, 30)),
+            rng.random((2, 6, 8, 8)),
+            None if labels is None else [["0"] * 6, ["1"] * 6],
+        ),
+        "relaxation_against_gap": (
+            {
+                "a": Relaxation(
+                    times, times, np.stack([times, times], 1), 4.0, np.arange(1.0, 5), *rng.random((2, 4, 2))
+                )
+            },
+        ),
+        "slow_modes_decoded": (
+            rng.random((2, 5, 8, 8)),
+            np.array([3.0, 2.0]),
+            None if labels is None else rng.random((2, 2, 10)),
+            range(10),
+        ),
+        "states_against_classes": (
+            rng.integers(0, 9, (3, 10)),
+            np.arange(10),
+            {"ARI": {"cold": {"slow modes": rng.random(3), "k-means": rng.random(3)}}},
+        ),
+        "outliers_by_energy": (
+            rng.random((10, 8, 8)),
+            rng.random(10),
+            {"cold": {"energy": agreement.linear, "KL": agreement.linear}},
+            0.05,
+        ),
+        "denoise": ({"clean": (rng.random((5, 8, 8)), ""), "noisy": (rng.random((5, 8, 8)), "9 dB")},),
+        "scores_against_noise": ((0.5, 1.0), {"PSNR": {"noisy": [agreement.linear] * 2, "median": []}}),
+        "cluster": (
+            {"cold": (rng.random((3, 8, 8)), "0.5")},
+            None if labels is None else [["0 (90 %)", "1", "2"]],
+        ),
+        "generate": ({"prior": (rng.random((5, 8, 8)), "12")},),
+    }[name]
+    if name == "wells_and_levels":
+        arguments = (arguments[0][0], *arguments[1:])
+    return getattr(figures, name)(*arguments, made_by="made by a test")
+
+
+NAMES = [name for name, value in vars(figures).items() if inspect.isfunction(value) and hasattr(value, "__wrapped__")]
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(40) % 10])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_says_what_made_it_and_is_opaque(name, labels, rng, tmp_path):
+    figure = draw(name, rng, labels)
+    assert isinstance(figure, Figure)
+    assert "made by a test" in [text.get_text() for text in figure.texts]
+    assert not plt.get_fignums(), "the figure is still open in pyplot"
+    figure.savefig(tmp_path / "figure.png")
+    pixels = mpimg.imread(tmp_path / "figure.png")
+    assert pixels.shape[1] > 600 and (pixels[..., 3] == 1).all()
+    assert pixels[..., :3].std() > 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_says_what_it_needs(name):
+    function = getattr(figures, name)
+    parameters = list(inspect.signature(function).parameters)
+    documented = inspect.getdoc(function)
+    assert all(parameter in documented for parameter in parameters)
+
+
+def test_a_figure_without_its_origin_is_refused(rng):
+    with pytest.raises(TypeError, match="made_by"):
+        figures.training_history(np.zeros((2, 3)), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [
+        ((8, 8), (8, 8)),
+        ((8, 8, 1), (8, 8)),
+        ((1, 8, 8), (8, 8)),
+        ((8, 8, 3), (8, 8, 3)),
+        ((3, 8, 8), (8, 8, 3)),
+        ((12,), None),
+        ((1,), None),
+        ((3, 4, 5), (4, 5, 3)),
+        ((2, 4, 5), None),
+    ],
+)
+def test_images_of_any_shape_can_be_shown(shape, shown, rng):
+    picture = figures.as_picture(rng.random(shape))
+    assert (None if picture is None else picture.shape) == shown
+    figure = figures.posterior_as_wave_packet(
+        rng.random((2, *shape)), np.zeros((2, 2)), np.ones((2, 2)), np.ones((2, 5)), [0.0, 0.0], made_by="test"
+    )
+    assert len(figure.axes) == 6
+
+
+def test_style_does_not_leak(rng):
+    before = plt.rcParams["font.size"], plt.rcParams["figure.dpi"]
+    figures.training_history(-rng.random((3, 20)), rng.random((3, 20)), made_by="test")
+    assert before == (plt.rcParams["font.size"], plt.rcParams["figure.dpi"])
+
+
+def test_values_in_a_row_can_be_decoded_too(rng):
+    points = (np.arange(5.0),) * 2
+    for shape in ((12,), (4, 4, 3), (3, 4, 4), (1,), (2, 3, 4)):
+        images = rng.random((3, 3, *shape))
+        made = figures.eigenfunctions_decoded(points, rng.random((1, 5, 5)), [0.1], images, made_by="a test")
+        assert isinstance(made, Figure)
+        plt.close(made)
+
+
+def test_a_name_is_printed_as_it_is(tmp_path):
+    name = "a$b_{c} <b> 100 % $"
+    figure = figures.training_history(-np.ones((2, 3)), np.arange(6.0).reshape(2, 3), made_by=name)
+    figure.savefig(tmp_path / "figure.png")
+    (text,) = [text for text in figure.texts if text.get_text() == name]
+    assert not text.get_parse_math()
+
+
+def test_a_few_of_many_classes_are_named(rng):
+    classes = np.arange(150) * 10**10 - 7
+    made = figures.populations_by_class(rng.random((150, 5)), classes, rng.random(150), 10, made_by="a test")
+    names = [tick.get_text() for tick in made.axes[0].get_yticklabels()]
+    assert len(names) <= figures.NAMED_CLASSES and set(names) <= set(map(str, classes)) and names[0] == "-7"
+    scores = {"ARI": {"cold": {"slow modes": rng.random(3)}}}
+    made = figures.states_against_classes(np.ones((150, 150), int), classes, scores, made_by="a test")
+    assert (
+        len(made.axes[0].get_xticks()) <= figures.NAMED_CLASSES and made.axes[0].get_yticklabels()[0].get_text() == "1"
+    )
+    labels = classes.repeat(3)
+    made = figures.energy_bounds_kl(rng.random(450) + 0.1, rng.random(450) + 2, labels, made_by="a test")
+    assert len(made.legends[0].get_texts()) == figures.NAMED_CLASSES
+
+
+def test_what_is_absent_is_not_in_the_legend(rng):
+    plane, none = rng.random((5, 5)), np.empty((0, 2))
+    axes = (np.arange(5.0),) * 2
+    made = figures.landscape(axes, plane, np.ones((1, 2)), none, [], [0], rng.random((1, 8, 8)), made_by="a test")
+    assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["minima"]
+    made = figures.outliers_by_energy(rng.random((4, 8, 8)), rng.random(4), {}, np.nan, made_by="a test")
+    assert len(made.axes) == 4

@@ -1,0 +1,111 @@
+"""The stored notebooks: as a reader who opens them finds them."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from vaept.companion.book import code_hash
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+pytestmark = pytest.mark.files
+GLUE = "application/papermill.record/text/plain"
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    found = nbformat.read(request.param, 4)
+    nbformat.validate(found)
+    return found
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def described(notebook):
+    """Captions and alternative texts of the figures."""
+    options = [cell.metadata.get("mystnb", {}) for cell in code_cells(notebook)]
+    texts = [(each.get("figure", {}).get("caption"), each.get("image", {}).get("alt")) for each in options]
+    return [text for pair in texts for text in pair if text]
+
+
+def glued(notebook):
+    """Names and values of all numbers and words that a notebook hands to its prose."""
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    return {o.metadata["scrapbook"]["name"]: o.data[GLUE] for o in outputs if GLUE in o.get("data", {})}
+
+
+def test_there_are_chapters():
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(1, len(NOTEBOOKS) + 1)]
+
+
+def test_cells_were_run_in_order_and_without_error(notebook):
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    kinds = {output.output_type for cell in code_cells(notebook) for output in cell.outputs}
+    assert "error" not in kinds
+    assert not [o for cell in code_cells(notebook) for o in cell.outputs if o.get("name") == "stderr"]
+
+
+def test_cells_that_show_something_have_stored_outputs(notebook):
+    shows = re.compile(r"^(figures\.|print\(|    print\(|glue\()", re.MULTILINE)
+    empty = [cell.source for cell in code_cells(notebook) if shows.search(cell.source) and not cell.outputs]
+    assert not empty
+    assert sum(bool(cell.outputs) for cell in code_cells(notebook)) >= 5
+
+
+def test_parameters_cell_names_the_quick_profile(notebook):
+    tagged = [cell.source for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and 'profile = "quick"' in tagged[0] and "data = None" in tagged[0]
+
+
+def test_figures_have_caption_name_and_alternative_text(notebook):
+    names = []
+    for cell in code_cells(notebook):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            options = cell.metadata["mystnb"]
+            assert len(options["figure"]["caption"]) > 60 and len(options["image"]["alt"]) > 40
+            names.append(options["figure"]["name"])
+    assert len(names) >= 3 and len(set(names)) == len(names)
+
+
+def test_cells_are_short_and_define_little(notebook):
+    for cell in code_cells(notebook):
+        lines = cell.source.splitlines()
+        width = 100 if "hide-input" in cell.metadata.get("tags", []) else 78  # what a page shows without scrolling
+        assert len(lines) <= 25 and max(map(len, lines)) <= width, cell.source
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert node.end_lineno - node.lineno < 8, node.name
+
+
+def test_prose_takes_its_numbers_from_results(notebook):
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    prose = "\n".join(prose + described(notebook))
+    used = set(re.findall(r"\{glue:text\}`(\w+)", prose))
+    assert used <= glued(notebook).keys()
+
+
+def test_chapter_ends_with_exercises_with_hidden_solutions(notebook):
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert "What you will learn" in prose[0] and prose[-1].startswith("## Exercises")
+    assert prose[-1].count("{admonition} Exercise") == prose[-1].count("{dropdown} Solution") >= 3
+
+
+def test_outputs_were_made_by_the_present_code():
+    """Where this fails, `make notebooks` stores them anew."""
+    old = [path.name for path in NOTEBOOKS if nbformat.read(path, 4).metadata.get("vaept") != {"code": code_hash(path)}]
+    assert not old
+
+
+def test_nothing_of_the_machine_is_stored(notebook):
+    text = nbformat.writes(notebook)
+    assert not re.search(r"/(home|root|tmp|Users)/|[A-Z]:\\\\", text)
+    assert "papermill" not in notebook.metadata
+
+
+def test_some_cells_are_compared_by_nbval():
+    marked = sum("# NBVAL_CHECK_OUTPUT" in path.read_text("utf-8") for path in NOTEBOOKS)
+    assert marked >= 2

@@ -1,0 +1,264 @@
+"""Keys of results: what code decides a result, and what does not."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vaept.companion import sources, study
+from vaept.companion.profiles import profile
+from vaept.companion.sources import source_hash
+from vaept.companion.store import RunStore
+from vaept.companion.study import Study
+from vaept.perturbation import fields
+from vaept.uses import relaxation
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package's sources that keys are made from, and a function that changes a file of it."""
+    copy = tmp_path / "vaept"
+    shutil.copytree(sources.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "PACKAGE", copy)
+    sources.forget()
+
+    def change(name, before, after):
+        path = copy / f"{name}.py"
+        text = path.read_text("utf-8")
+        assert before in text, f"{name}.py no longer holds {before!r}; choose another line"
+        path.write_text(text.replace(before, after), "utf-8")
+        sources.forget()
+
+    yield change
+    monkeypatch.undo()
+    sources.forget()
+
+
+@pytest.fixture
+def keys(tmp_path, monkeypatch):
+    """A function that gives the names of all results of a study, as a dict from words, without making any."""
+
+    def obtain(self, kind, request, make):
+        folder = self.root / self.name(kind, request)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    monkeypatch.setattr(RunStore, "obtain", obtain)
+
+    def names():
+        it = Study(profile("quick"), RunStore(tmp_path / "runs"), jobs=1)
+        found = {"classifier": it.classifier_folder().name}
+        for kind in (*study.FIELDS, "shuffled"):
+            found[f"field {kind}"] = it.field_folder(kind).name
+        for arm in it.profile.arms:
+            found[f"ensemble {arm}"] = it.ensemble_folder(2, arm).name
+            found[f"evaluation {arm}"] = it.evaluation_folder(2, arm).name
+            found |= {f"{name} {arm}": folder.name for name, folder in it.measure_folders(2, arm).items()}
+        return found
+
+    return names
+
+
+MEASURES = ("paths", "relaxation", "clustering", "denoising", "outliers", "generation")
+# A line of a helper, what it becomes, and the results that come through it: the first words of their names.
+CHANGES = [
+    (
+        "topology",
+        "DENSE = 2000",
+        "DENSE = 2001",
+        ("field diffusion", *(f"{x} diffusion" for x in ("ensemble", "evaluation"))),
+    ),
+    ("topology", 'init="pca"', 'init="random"', "neighbour"),
+    ("topology", "N_COSINES = 64", "N_COSINES = 65", "fields"),
+    ("training", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
+    ("evaluation", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
+    ("member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
+    ("sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
+    ("dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "generation")),
+    ("relaxation", "WALKERS = 200", "WALKERS = 201", ("relaxation",)),
+    ("clustering", "def measure(", "UNUSED = 1\n\n\ndef measure(", ()),
+    ("denoising", "def measure(member", "def measure(member, *, unused=None", ("denoising",)),
+    ("classifier", "BATCH = 128", "BATCH = 129", ("classifier", *MEASURES)),
+]
+
+
+def expected(names, what):
+    if isinstance(what, tuple):
+        return {name for name in names if name.startswith(what)}
+    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*study.FIELDS, "shuffled"), "ensembles": ()}[what]
+    arms = {"corrected" if kind == "neighbour" else kind for kind in in_field} or {name.split()[-1] for name in names}
+    found = {f"field {kind}" for kind in in_field}
+    return found | {name for name in names if " " in name and not name.startswith("field") and name.split()[-1] in arms}
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after", "what"), CHANGES, ids=[f"{m}: {b[:20]}" for m, b, _, _ in CHANGES]
+)
+def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, before, after, what, package, keys):
+    old = keys()
+    package(module, before, after)
+    new = keys()
+    assert {name for name in old if old[name] != new[name]} == expected(old, what)
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after"),
+    [
+        ("training", "Lower the learning rate", "Use a smaller learning rate"),
+        ("training", "note((self.done, self.loss()))", "note((self.done, None))"),
+        ("arguments", "must be an integer", "has to be an integer"),
+        ("arguments", "LARGEST = 1e100", "LARGEST = 1e99"),
+        ("errors", '"""A member whose loss', '"""Some member whose loss'),
+        ("topology", "hang on little", "hang on not much"),
+        ("progress", "leave=False", "leave=True"),
+        ("dynamics", '"Langevin"', '"walkers"'),
+        ("classifier", 'unit="epoch"', 'unit="pass"'),
+        ("figures", "figsize=(7.2, 2.6)", "figsize=(7.2, 2.7)"),
+        ("report", "minus signs are set as such", "minus signs too"),
+        ("processes", "time", "time"),
+        ("ensemble", "# torch fills new layers", "# Torch fills new layers"),
+        ("cli", "Saved {output}", "Wrote {output}"),
+        ("archives", 'f"There is no file {_brief(path)}."', 'f"No file {path}."'),
+    ],
+)
+def test_what_only_shows_or_words_things_is_in_no_key(module, before, after, package, keys):
+    old = keys()
+    package(module, before, after)
+    assert keys() == old
+
+
+def test_results_are_really_made_again(package, tmp_path):
+    """Not the keys alone: a change of a measure, with everything carried out."""
+    import dataclasses
+
+    small = dataclasses.replace(
+        profile("quick"), latent_dims=(2,), members=2, epochs=1, likelihood_images=0, importance_samples=1
+    )
+    store = RunStore(tmp_path / "runs")
+
+    def made():
+        it = Study(small, store, jobs=1)
+        it.evaluation(2, "shuffled"), it.uses(2, "shuffled")
+        return {path.name for path in store.root.iterdir()}
+
+    first = made()
+    assert made() == first
+    package("clustering", "def measure(member", "def measure(member, *, unused=None")
+    new = made() - first
+    assert len(new) == 1 and next(iter(new)).startswith("measure-")
+
+
+def test_a_figure_decides_a_chapter(package):
+    chapter = "from vaept import figures\nfigures.teaser([], [], None)\n"
+    old = source_hash(chapter), source_hash("from vaept import oscillator\noscillator.levels(3)\n")
+    package("figures", "def teaser(", "def teaser(  # noqa\n        *, now=1, _")
+    new = source_hash(chapter), source_hash("from vaept import oscillator\noscillator.levels(3)\n")
+    assert old[0] != new[0] and old[1] == new[1]
+    assert source_hash(chapter) != source_hash(chapter + "x = 1\n")
+
+
+def of(text, tmp_path, monkeypatch):
+    (tmp_path / "one.py").write_text(text)
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr(sources, "PACKAGE", tmp_path)
+    sources.forget()
+    return sources._hash((("vaept.one", "f"),), True)
+
+
+def test_words_and_progress_do_not_count_and_code_does(tmp_path, monkeypatch):
+    plain = "import warnings\nfrom vaept.progress import bar\n\n\ndef f(x, progress=True):\n"
+    plain += "    for _ in bar(range(3), 'steps', show=progress):\n        x = x + 1\n"
+    plain += "    if x < 0:\n        raise ValueError(f'{x} is negative')\n    return x\n"
+    base = of(plain.replace("    for", "    x = x\n    for"), tmp_path, monkeypatch)
+    worded = plain.replace("is negative", "is below zero").replace("'steps', show=progress", "'walk', unit='s'")
+    worded = worded.replace("def f(x, progress=True):\n", 'def f(x, progress=True):\n    """Add three."""\n')
+    worded = worded.replace("x < 0", "x < 1").replace("ValueError", "KeyError")
+    worded = worded.replace("    for", "    arguments.number(x, 'x')\n    x = arguments.number(x, 'x', 0)\n    for")
+    worded = worded.replace(
+        "    return x\n", "    warnings.warn('done', stacklevel=2)\n    note(x)\n    return (x)  # at last\n"
+    )
+    assert of("'''What it is for.'''\n\n" + worded + "\n\ndef apart():\n    return 3\n", tmp_path, monkeypatch) == base
+    for before, after in [
+        ("x + 1", "x + 2"),
+        ("range(3)", "range(4)"),
+        ("in bar(range(3), 'steps', show=progress)", "in x"),
+    ]:
+        assert of(plain.replace(before, after), tmp_path, monkeypatch) != base
+    assert (
+        of(plain.replace("import warnings\n", "import warnings\n\nif True:\n    x = 3\n"), tmp_path, monkeypatch)
+        != base
+    )
+    sources.forget()
+
+
+def test_names_are_followed_through_imports_classes_and_modules(tmp_path, monkeypatch):
+    files = {
+        "__init__": "from vaept.lower import g\n",
+        "one": "from vaept import lower\nfrom vaept.kinds import Kind as K, TABLE\n\n\n"
+        "def f(x):\n    g = 1\n    return lower.h(K(x))\n",
+        "lower": "def g():\n    return 1\n\n\ndef h(x):\n    return g()\n\n\ndef unused():\n    return 2\n",
+        "kinds": "from vaept.lower import unused\n\nTABLE = {}\n\n\n"
+        "class Kind:\n    def method(self):\n        return unused()\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(sources, "PACKAGE", tmp_path)
+    sources.forget()
+    code, packages = sources.reached(("vaept.one", "f"))
+    assert set(code) == {
+        ("vaept.one", "f"),
+        ("vaept.lower", "h"),
+        ("vaept.lower", "g"),
+        ("vaept.kinds", "Kind"),
+        ("vaept.lower", "unused"),
+    }
+    assert packages == set()
+    whole, _ = sources.reached("from vaept import lower\nprint(lower)\n")
+    assert ("vaept.lower", None) in whole
+    handed_on, _ = sources.reached("from vaept import g\ng()\n")
+    assert ("vaept.lower", "g") in handed_on
+    sources.forget()
+
+
+def test_where_a_definition_stands_does_not_count(tmp_path, monkeypatch):
+    one = "import numpy as np\nfrom vaept import lower\n\n\ndef f(x):\n    return np.exp(lower.g(x))\n"
+    (tmp_path / "lower.py").write_text("def g(x):\n    return x + 1\n")
+    base = of(one, tmp_path, monkeypatch)
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").write_text("from vaept.room.inner import g\n")
+    (tmp_path / "room" / "inner.py").write_text("def g(x):\n    return x + 1\n")
+    moved = one.replace("from vaept import lower", "from vaept import room").replace("lower.g", "room.g")
+    assert of(moved, tmp_path, monkeypatch) == base
+    late = moved.replace("import numpy as np\n", "").replace("    return", "    import numpy as np\n\n    return")
+    assert of(late, tmp_path, monkeypatch) == base
+    assert of(one.replace("import numpy", "import scipy"), tmp_path, monkeypatch) != base
+    (tmp_path / "room" / "inner.py").write_text("def g(x):\n    return x + 2\n")
+    assert of(moved, tmp_path, monkeypatch) != base
+    sources.forget()
+
+
+def test_other_packages_count_by_version(monkeypatch):
+    _, packages = sources.reached((fields.neighbour_field.__module__, "neighbour_field"))
+    assert {"sklearn", "numpy", "scipy"} - {"scipy"} <= packages
+    before, without = source_hash(fields.neighbour_field), source_hash(fields.neighbour_field, versions=False)
+    sources.forget()
+    monkeypatch.setattr(sources, "_version", lambda package: "0.1")
+    assert source_hash(fields.neighbour_field) != before
+    assert source_hash(fields.neighbour_field, versions=False) == without
+    sources.forget()
+
+
+def test_a_measure_reaches_what_makes_its_member():
+    code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in study._made_by_measure("relaxation")))
+    modules = {module for module, _ in code}
+    assert {f"vaept.{name}" for name in ("relaxation", "member", "spectrum", "sampled", "dynamics")} <= modules
+    assert not {f"vaept.{name}" for name in ("figures", "progress", "processes", "storage", "cli")} & modules
+    assert relaxation.measure.__module__ == "vaept.uses.relaxation"
+
+
+def test_every_part_of_the_published_code_differs():
+    hashes = study.code_hashes()
+    assert len(set(hashes.values())) == len(hashes) == 3 + len(MEASURES)
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes.values())
+    assert Path(sources.PACKAGE).name == "vaept"

@@ -1,0 +1,88 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vaept.errors import InputError
+from vaept.landscape.energy import FreeEnergy
+from vaept.landscape.stationary import find_stationary_points, lowest_paths, mueller_brown
+from vaept.uses import paths
+
+
+@pytest.fixture(scope="module")
+def known():
+    energy = FreeEnergy(mueller_brown, dim=2, bounds=[(-2, -1), (1.6, 2.5)])
+    starts = np.random.default_rng(0).uniform([-1.5, -0.3], [1.1, 1.9], (60, 2))
+    return energy, lowest_paths(energy, find_stationary_points(energy, starts))
+
+
+def with_latents(member, centres, rng, n=300):
+    latents = centres[rng.integers(len(centres), size=(2, n))] + 0.3 * rng.standard_normal((2, n, centres.shape[1]))
+    variance = np.full(latents.shape, 0.01)
+    return dataclasses.replace(
+        member, mean=latents[0], variance=variance[0], test_mean=latents[1], test_variance=variance[1]
+    )
+
+
+def test_ways_share_their_ends_and_spacing(known):
+    _, found = known
+    ways = paths.ways_between(found, 0, 1)
+    for points in ways.values():
+        np.testing.assert_allclose(points[[0, -1]], found.minima[[0, 1]], atol=1e-9)
+        steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        assert steps.max() / steps.mean() < 1.1
+    mirrored, lowest = ways["mirrored path"], ways["lowest path"]
+    np.testing.assert_allclose(paths.ways_between(found, 1, 0)["mirrored path"], mirrored[::-1], atol=0.05)
+    middle = (mirrored + lowest) / 2
+    line = found.minima[1] - found.minima[0]
+    offset = middle - found.minima[0]
+    np.testing.assert_allclose(offset[:, 0] * line[1] - offset[:, 1] * line[0], 0, atol=1e-9)
+
+
+def test_the_lowest_path_is_low(known):
+    energy, found = known
+    ways = paths.ways_between(found, 0, 1)
+    highest = {kind: energy(points).max() for kind, points in ways.items()}
+    assert highest["lowest path"] <= found.barriers[0, 1] + found.energies[0] + 1e-9
+    assert highest["lowest path"] < highest["straight line"] and highest["lowest path"] < highest["mirrored path"]
+
+
+def test_all_pairs_of_deep_minima(known):
+    _, found = known
+    ends = [way["straight line"][[0, -1]] for way in paths.all_ways(found)]
+    np.testing.assert_allclose(ends, found.minima[[[0, 1], [0, 2], [1, 2]]], atol=1e-9)
+
+
+def test_a_missing_path_is_an_error(known):
+    with pytest.raises(InputError, match="two different minima"):
+        paths.ways_between(known[1], 0, 3)
+
+
+def test_measures_three_wells(member, rng):
+    three = with_latents(member, np.array([[-2.0, 0], [2, 0], [0, 3]]), rng)
+    found = paths.measure(three)
+    assert found["minima"] == 3
+    assert 0 < found["energy lowest path"] < found["energy straight line"]
+    assert not any(key.startswith("sure") for key in found)  # no classifier
+
+
+def test_the_classifier_is_asked_about_decoded_images(member, rng):
+    class Always:
+        def sure(self, images):
+            assert images.shape[1:] == member.image_shape
+            return np.arange(len(images)) % 2 == 0
+
+    two = with_latents(dataclasses.replace(member, judge=Always()), np.array([[-2.0, 0], [2, 0]]), rng)
+    assert paths.measure(two)["sure lowest path"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_single_minimum_has_no_ways(member, rng):
+    assert paths.measure(with_latents(member, np.zeros((1, 2)), rng, n=1000)) == {"minima": 1.0}
+
+
+def test_more_dimensions(member, rng):
+    centres = 2 * np.eye(5)[:3]
+    five = with_latents(member, centres, rng)
+    five = dataclasses.replace(five, model=None)
+    found = paths.measure(five)
+    assert found["minima"] >= 3 and found["energy lowest path"] < found["energy mirrored path"]

@@ -1,0 +1,1 @@
+"""The companion: the study behind the book, its claims and figures, the book itself, and the commands."""

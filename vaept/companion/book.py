@@ -1,0 +1,336 @@
+"""Execute the chapters that compute and build the book around them.
+
+The chapters are executed by papermill, each in a process of its own, into the run store, where a chapter is found
+again unless its text, the profile, the data or the package have changed. Jupyter Book then builds the
+executed copies, with execution off and warnings as errors. Needs a checkout and the extra `book`.
+"""
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+
+from vaept.companion import figures
+from vaept.companion.checks import shown
+from vaept.companion.claims import as_markdown
+from vaept.companion.profiles import profile
+from vaept.companion.records import Records
+from vaept.companion.sources import PACKAGE, source_hash
+from vaept.companion.store import CHECKOUT, provenance
+from vaept.companion.study import Study
+from vaept.companion.wording import escaped, given_classes, words
+from vaept.errors import InputError, VaeptError
+from vaept.processes import run_python
+
+DATA_FILES = (".toml", ".mplstyle")  # of the package, which decide what a chapter shows
+NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
+
+GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
+ROLE = re.compile(r"\{glue:text\}`(\w+)`")
+
+
+class BookError(VaeptError, RuntimeError):
+    """A chapter that failed, or a book that could not be built."""
+
+
+def checkout():
+    """The folder of the checkout that the package runs from.
+
+    Raises
+    ------
+    InputError
+        If the package was installed without the book's sources, or the extra `book` is missing.
+    """
+    if CHECKOUT is None:
+        raise InputError(
+            "The book's sources are not part of the installed package: clone the repository and run "
+            "`make book` there, or install it with `pip install -e .[book]`."
+        )
+    missing = [project for module, project in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f"Building the book needs {', '.join(missing)}: install with `pip install -e .[book]`.")
+    return CHECKOUT
+
+
+def chapters(root):
+    """Paths of the notebooks, in the order of the chapters."""
+    return sorted((root / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def execute(study: Study, jobs: int, report=lambda line: None):
+    """Execute all chapters, or find them executed in the study's store.
+
+    Parameters
+    ----------
+    study : Study
+        Its profile, data and store are handed to each chapter.
+    jobs : int
+        Chapters at once, each in a process of its own.
+    report : callable
+        Called with a line for each chapter that is executed.
+
+    Returns
+    -------
+    list of Path
+        The executed notebooks, in the order of the chapters.
+
+    Raises
+    ------
+    BookError
+        If a cell of a chapter fails; the message names the chapter and the error.
+    """
+    calls, root = [], checkout()
+    tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/*.json"))]
+    tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
+    runs = [how for _, how in study.everything()]
+    tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.glob("*.*")) if path.suffix in DATA_FILES}
+    results = [study.evaluation_folder(**how).name for how in runs]
+    results += [folder.name for how in runs for folder in study.measure_folders(**how).values()]
+    for notebook in chapters(root):
+        request = {
+            "notebook": notebook.read_text("utf-8"),
+            "profile": study.profile.name,
+            "data": study.dataset.checksum,
+            "source": code_hash(notebook, versions=True),
+            "tables": tables,
+            "results": results,
+        }
+        calls.append((study, notebook, request))
+    paths = []
+    with ThreadPoolExecutor(min(jobs, len(calls))) as pool:
+        for path, seconds in pool.map(_execute_one, *zip(*calls, strict=True)):
+            report(f"  {path.name}: " + (f"{seconds:.0f} s" if seconds else "already executed"))
+            paths.append(path)
+    return paths
+
+
+def _execute_one(study, notebook, request):
+    start, executed = time.perf_counter(), False
+
+    def run(folder):
+        nonlocal executed
+        executed = True
+        result = folder / notebook.name
+        command = [str(notebook), str(result), "--cwd", str(notebook.parent)]
+        command += ["--kernel", "python3", "--no-progress-bar", "-r", "profile", study.profile.name]
+        data = study.profile.dataset
+        if data != profile(study.profile.name).dataset:
+            command += ["-r", "data", str(Path(data).resolve()) if data.endswith(".npz") else data]
+        # Paths are made absolute, for a chapter runs in the folder of the notebooks.
+        own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}
+        # Here, because a kernel that is killed leaves its files.
+        temporary = folder / "temporary"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        own["TMPDIR"] = str(temporary.resolve())
+        if os.environ.get("VAEPT_DATA_DIR"):
+            own["VAEPT_DATA_DIR"] = str(Path(os.environ["VAEPT_DATA_DIR"]).resolve())
+        outcome = run_python("from papermill.cli import papermill; papermill()", command, env=os.environ | own)
+        if outcome.returncode:
+            raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
+        _hide_stored_parameters(result)
+        shutil.rmtree(temporary)
+
+    folder = study.store.obtain("chapter", {"name": notebook.name} | request, run)
+    return folder / notebook.name, (time.perf_counter() - start if executed else 0)
+
+
+def code_hash(notebook, *, versions=False):
+    """The `vaept.companion.sources.source_hash` of all code that the notebook at this path comes through."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return source_hash(code, versions=versions)
+
+
+def _cause(notebook, stderr):
+    """The error that stopped an executed notebook, or else the last line that papermill wrote."""
+    if notebook.is_file():
+        for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if output["output_type"] == "error":
+                    return f"{output['ename']}: {output['evalue']}"
+    return (stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _hide_stored_parameters(path):
+    """Keep from the reader the stored parameters, which papermill's injected cell has overridden."""
+    notebook = json.loads(path.read_text("utf-8"))
+    for cell in notebook["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"].append("remove-cell")
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def build(study: Study, records: Records, entries: list, executed: list, output: Path):
+    """Build the book from executed chapters.
+
+    Parameters
+    ----------
+    study : Study
+    records : Records
+        Of that study; fill the numbers of the pages that do not compute, as {{ names }}, and draw the teaser.
+    entries : list of vaept.companion.claims.Entry
+        The ledger, which becomes a page.
+    executed : list of Path
+        As `execute` returns them.
+    output : Path
+        The folder that receives `html`; an older book there is replaced once the new one is complete.
+    Returns
+    -------
+    Path
+        The book's first page.
+
+    Raises
+    ------
+    BookError
+        If Jupyter Book reports an error or a warning; the message holds the last of its lines.
+    """
+    import yaml
+
+    root = checkout()
+    source = output / "source"
+    shutil.rmtree(output / "_build", ignore_errors=True)  # stale pages and doctrees would hide errors
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(root / "book", source / "book")
+    (source / "notebooks").mkdir()
+    for path in executed:
+        (source / "notebooks" / path.name).write_text(_described(path), "utf-8")
+    (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
+    (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
+    _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
+    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    config["parse"]["myst_substitutions"] = _substitutions(study, records, entries)
+    if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
+        config["sphinx"]["config"]["html_theme_options"] |= {
+            "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
+            "repository_branch": "main",
+            "path_to_docs": "",
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
+        }
+    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    command = ["build", str(source), "--path-output", str(output)]
+    command += ["--toc", str(source / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "--quiet"]
+    run = run_python("from jupyter_book.cli.main import main; main()", command, env=os.environ | {"NO_COLOR": "1"})
+    log, printed = output / "build.log", re.sub(r"\x1b\[[0-9;]*m", "", run.stdout + run.stderr)
+    log.write_text(printed, "utf-8")
+    built = output / "_build" / "html"
+    if run.returncode or not (built / "index.html").exists():
+        causes = [line.strip() for line in printed.splitlines() if re.search("warning:|error:", line, re.IGNORECASE)]
+        raise BookError(f"Jupyter Book failed: {' '.join(causes[:3]) or 'no message'} (the whole log: {log})")
+    html = output / "html"
+    shutil.rmtree(html, ignore_errors=True)
+    built.rename(html)
+    shutil.rmtree(output / "_build", ignore_errors=True)
+    return html / "index.html"
+
+
+def _described(path):
+    """An executed notebook whose captions and alternative texts have what was glued, and no caption without figure."""
+    notebook = json.loads(path.read_text("utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    glued = {o["metadata"]["scrapbook"]["name"]: o["data"][GLUE] for o in outputs if GLUE in o.get("data", {})}
+    values = {name: str(ast.literal_eval("".join(text))) for name, text in glued.items()}
+    for cell in cells:
+        options = cell["metadata"].get("mystnb", {})
+        if not any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+            options.pop("figure", None)
+        for part, key in (("figure", "caption"), ("image", "alt")):
+            if key in options.get(part, {}):
+                options[part][key] = ROLE.sub(lambda found: values[found[1]], options[part][key])
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _ledger_page(records, entries):
+    """The ledger as a page, in MyST Markdown."""
+    head = [
+        "# The ledger",
+        "",
+        "Every statement of the paper's abstract, in our words, with what was measured, the threshold that was written "
+        "down before the run, and a control. A claim is *reproduced* if every check holds, *partly* if some do, *not "
+        "reproduced* if none does. Values are means with 95 % intervals over members. Where the study was run "
+        "as on other machines, a check in which these runs differ is *undecided*, and does not count as holding.",
+        "",
+        f"This copy: profile **{records.profile}**, {records.n_train:,} training images of {escaped(records.data)}. "
+        f"`vaept verify --profile {records.profile}` prints this page.",
+        "",
+    ]
+    return "\n".join(head) + "\n" + as_markdown(entries)
+
+
+def _draw_teaser(study, records, path):
+    d = records.latent_dims[0]
+    arms = [records.arms[name, d] for name in ("cold", "corrected")]
+    made_by = "; ".join((study.label(d), study.label(d, "corrected").rpartition(", ")[2]))
+    planes = [record.mean[:, :, :2] for record in arms]
+    path.parent.mkdir(exist_ok=True)
+    figures.teaser(*planes, given_classes(records), made_by=made_by).savefig(path)
+
+
+def _substitutions(study, records, entries):
+    """Numbers for the pages that do not compute."""
+    d = records.latent_dims[0]
+    arms, of_data = {name: records.arms[name, d] for name in ("cold", "warm", "corrected")}, words(study)
+    values = {
+        "profile": records.profile,
+        "data": escaped(records.data),
+        "what": of_data["what"],
+        "in_classes": of_data["in_classes"],
+        "n_train": f"{records.n_train:,}",
+        "members": len(arms["cold"].mean),
+        "d": d,
+    }
+    for name, record in arms.items():
+        values[f"{name}_loss"] = f"{record.minus_elbo.mean():.2f} ± {record.minus_elbo.std(ddof=1):.2f}"
+        values[f"{name}_agreement"] = shown(record.agreement.coordinates, ".2f")
+        values[f"{name}_rotation"] = shown(record.agreement.orthogonal, ".2f")
+    for entry in entries:
+        values[entry.claim.id] = entry.verdict + (f" ({entry.count})" if entry.checks else "")
+    return {name: str(value) for name, value in values.items()}
+
+
+def _status_page(study, executed):
+    """A page on how this copy of the book was made, in MyST Markdown."""
+    profile = study.profile
+    lines = [
+        "# How this copy was made",
+        "",
+        f"Every figure and number in these pages comes from one run with the profile **{profile.name}**: "
+        f"{profile.members} members for each arm and each of d = {', '.join(map(str, profile.latent_dims))}, "
+        f"{profile.epochs} epochs on {len(study.dataset.train):,} images of {escaped(study.dataset.name)}, "
+        f"tested on {len(study.dataset.test):,} others.",
+        "",
+        "| result | run | seconds | made (UTC) |",
+        "|---|---|---|---|",
+    ]
+    runs = study.everything()
+    folders = [folder(**how) for _, how in runs for folder in (study.ensemble_folder, study.evaluation_folder)]
+    names = [f"{what}: {name}" for name, _ in runs for what in ("training", "evaluation")]
+    measured = [(f"{what}: {name}", path) for name, how in runs for what, path in study.measure_folders(**how).items()]
+    names += [name for name, _ in measured]
+    folders += [path for _, path in measured]
+    names += [path.stem.replace("_", " ") for path in executed]
+    for name, folder in zip(names, folders + [path.parent for path in executed], strict=True):
+        record = provenance(folder)
+        made = record["created"][:16].replace("T", " ")
+        lines.append(f"| {name} | {record['key'][:8]} | {record['seconds']:.0f} | {made} |")
+    record = provenance(folders[0])
+    tools = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "myst-nb", "sphinx", "papermill")]
+    versions = [f"{name} {version}" for name, version in record["versions"].items()]
+    lines += [
+        "",
+        f"Trained on {record['machine']}, with {', '.join(versions)}; built with {', '.join(tools)}.",
+        "",
+        f"The checksum of the data is `{study.dataset.checksum}`. A run is named by a hash of everything that made it: "
+        "parameters, data, the code that it came through and the versions of the packages which that uses.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,298 @@
+"""The same study under several code paths of one's libraries, so that one machine can stand in for several.
+
+The libraries choose their kernels by the processor; kernels round differently, and training amplifies that. Environment
+variables, which the libraries read when they are loaded, choose kernels of other processors; training in the other
+precision is one more path. Each path is carried out in a process and a store of its own. A path that would round as
+another one does gives the same numbers, says nothing new, and is left out.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+import scipy.linalg
+import torch
+from threadpoolctl import threadpool_info
+
+from vaept.companion import machines as published
+from vaept.companion.claims import ledger
+from vaept.companion.machines import FILE, Machines, Run
+from vaept.companion.study import open_study
+from vaept.errors import InputError, VaeptError
+from vaept.processes import GUARD, ONE_THREAD, ProcessError, one_thread
+
+# Name: (environment, what it sets in the profile). NumPy and SciPy calculate with OpenBLAS, torch with its own kernels
+# (ATen), MKL and oneDNN (DNNL). MKL takes paths for AVX only on Intel's processors, COMPATIBLE on every one.
+CODE_PATHS = {
+    "this machine": ({}, {}),
+    "skylake": (
+        {"OPENBLAS_CORETYPE": "SkylakeX", "DNNL_MAX_CPU_ISA": "AVX512_CORE", "MKL_CBWR": "AVX512"},
+        {},
+    ),
+    "haswell": (
+        {
+            "OPENBLAS_CORETYPE": "Haswell",
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "DNNL_MAX_CPU_ISA": "AVX2",
+            "MKL_CBWR": "AVX2",
+        },
+        {},
+    ),
+    "zen": ({"OPENBLAS_CORETYPE": "Zen", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE"}, {}),
+    "sandybridge": (
+        {
+            "OPENBLAS_CORETYPE": "Sandybridge",
+            "ATEN_CPU_CAPABILITY": "default",
+            "DNNL_MAX_CPU_ISA": "AVX",
+            "MKL_CBWR": "AVX",
+        },
+        {},
+    ),
+    "oldest": (
+        {
+            "OPENBLAS_CORETYPE": "Prescott",
+            "ATEN_CPU_CAPABILITY": "default",
+            "DNNL_MAX_CPU_ISA": "SSE41",
+            "MKL_CBWR": "COMPATIBLE",
+        },
+        {},
+    ),
+    "float32": ({}, {"precision": "float32"}),
+    "bfloat16": ({}, {"precision": "bfloat16"}),
+}
+CHILD = "import sys; sys.path[:] = {path!r}; from vaept.companion.codepaths import _serve; _serve()"
+
+
+def kernels(precision="float32"):
+    """What the libraries of this process calculate with.
+
+    Parameters
+    ----------
+    precision : str
+        That of the training to come; in float32 kernels for bfloat16 do not matter.
+
+    Returns
+    -------
+    names : list of str
+        Each linear algebra library with its kernels, and the capability that torch found or was told.
+    rounding : str
+        A hash of products, decompositions and functions of fixed numbers: equal if no kernel rounds differently.
+    """
+    with one_thread():
+        rounding = _rounding(precision)
+    libraries = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    names = sorted(f"{each['internal_api']} {each['version']} {each.get('architecture', '')}" for each in libraries)
+    return [*names, f"torch {torch.backends.cpu.get_cpu_capability()}"], rounding
+
+
+def _rounding(precision):
+    generator = np.random.default_rng(0)
+    a, b, square = (generator.standard_normal(shape) for shape in ((257, 300), (300, 129), (64, 64)))
+    found = [a @ b, a.astype(np.float32) @ b.astype(np.float32), np.exp(a), a.sum(axis=1), np.linalg.svd(square)[0]]
+    found += [scipy.linalg.eigh(square + square.T)[1], scipy.linalg.solve(square, b[:64])]
+    x, y, small = (torch.tensor(each, dtype=torch.float32) for each in (a, b, square))
+    functional, images = torch.nn.functional, small.reshape(4, 16, 8, 8)
+    found += [
+        x @ y,
+        functional.linear(x, y.T.contiguous(), y[0]),
+        x.exp(),
+        functional.softplus(x),
+        x.sum(1),
+        small @ small,
+    ]
+    found += [
+        functional.conv2d(images, x[:8, :144].reshape(8, 16, 3, 3)),
+        x.double() @ y.double(),
+        torch.log_softmax(x, 1),
+    ]
+    if precision == "bfloat16":
+        found += [(x.bfloat16() @ y.bfloat16()).float(), functional.linear(x.bfloat16(), y.T.bfloat16()).float()]
+    return hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in found)).hexdigest()[:16]
+
+
+def measure(profile, names, *, store, results, jobs=None, report=lambda line: None):
+    """Carry a profile out under code paths; each that ends is written to `machines.json` at once.
+
+    Parameters
+    ----------
+    profile : vaept.companion.profiles.Profile
+    names : sequence of str
+        Keys of `CODE_PATHS`.
+    store : Path
+        Every path keeps its results in a folder below; what is there is found again.
+    results : Path
+        The folder of the profile with what is published.
+    jobs : int, optional
+        Processes; one per core if not given.
+    report : callable
+        Called with a line for each path.
+
+    Returns
+    -------
+    Machines, or None
+        Also with the runs that were there already, from the same code; None if there is no run at all.
+
+    Raises
+    ------
+    InputError
+        If a path is unknown, or if the study cannot be carried out, as without its data.
+    DamagedFileError
+        If `machines.json` is damaged.
+    ProcessError
+        If a process ends with an error.
+    """
+    unknown = [name for name in names if name not in CODE_PATHS]
+    if unknown or not names:
+        raise InputError(f"Unknown code path {', '.join(unknown) or '(none)'}: choose of {', '.join(CODE_PATHS)}.")
+    path, code, ways = results / FILE, published.today(), {}
+    machines = Machines.load(path) if path.is_file() else None
+    for run in machines.runs if machines else ():
+        ways[run.way] = f"{path} has it, by the path {run.path!r}"
+    for name in names:
+        environment, changed = CODE_PATHS[name]
+        asked = {"profile": profile.name, "precision": changed.get("precision", profile.precision), "jobs": jobs}
+        try:
+            found = ask({"do": "probe"} | asked, environment)
+            way = (found["rounding"], asked["precision"], code)
+            if way in ways:
+                report(f"{name}: left out, it gives the numbers of a run that is there ({ways[way]}).")
+                continue
+            report(f"{name}: {', '.join(found['kernels'])}; {asked['precision']}")
+            folder = store / f"spread-{name.replace(' ', '-')}-{found['rounding']}"
+            given = ask({"do": "study", "name": name, "store": str(folder)} | asked, environment)
+        except Unusable as error:
+            report(f"{name}: left out, this processor cannot run it ({error})")
+            continue
+        run = msgspec.convert(given["run"] | {"path": name, "environment": environment, "code": code}, Run)
+        machines = _merged(machines, Machines(profile.name, *given["data"]), run, report)
+        results.mkdir(parents=True, exist_ok=True)
+        machines.save(path)
+        ways[run.way] = f"by the path {name!r}"
+    return machines
+
+
+def _merged(old, new, run, report):
+    """The runs of an older file, if they had the same code and data, with one more."""
+    if old is not None and replace(old, runs=()) != new:
+        report("The runs in machines.json had other data and are replaced.")
+        old = None
+    merged = (old or new).with_run(run)
+    dropped = [other.path for other in (old.runs if old else ()) if other.code != run.code]
+    if dropped:
+        report(f"Runs of an earlier version of the code are replaced: {', '.join(dropped)}.")
+    return merged
+
+
+class Unusable(ProcessError):
+    """A code path whose process was ended by a signal, as one is that uses instructions the processor lacks."""
+
+
+def ask(task, environment):
+    """Have a process with these environment variables do something, with what it says passed through to the terminal.
+
+    Parameters
+    ----------
+    task : dict
+        JSON values: "do" is "probe" (then nothing is trained) or "study", "precision" is that of the training; for a
+        study also "name", which begins its lines, "profile", "store" and "jobs".
+    environment : dict from str to str
+        Variables that the process gets, and of those in `CODE_PATHS` no other.
+
+    Returns
+    -------
+    dict
+        "kernels" and "rounding" as of `kernels`; or "run", which is a `Run` as JSON has it, and "data".
+
+    Raises
+    ------
+    Unusable
+        If the process is ended by a signal.
+    ProcessError
+        If it ends with an error that is not one of the package's own; these are raised as InputError.
+    """
+    foreign = {name for variables, _ in CODE_PATHS.values() for name in variables}
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    command = [sys.executable, "-c", GUARD + CHILD.format(path=sys.path), json.dumps(task)]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=kept | ONE_THREAD | environment,
+        text=True,
+        encoding="utf-8",
+    )
+    try:
+        answer = process.stdout.read()
+        status = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    if status < 0:
+        raise Unusable(f"its process was ended by signal {signal.Signals(-status).name}")
+    if status:
+        raise ProcessError(f"A process that carried out a study ended with status {status}; its last lines say why.")
+    found = json.loads(answer)
+    if "error" in found:
+        raise InputError(found["error"])
+    return found
+
+
+def _serve():
+    """What such a process does: the task in its argument, the answer to its output, which nothing else may use."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's business, which then ends this process
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    task = json.loads(sys.argv[1])
+    names, rounding = kernels(task["precision"])
+    answer = {"kernels": names, "rounding": rounding}
+    if task["do"] == "study":
+        try:
+            answer = carry_out(task, answer)
+        except VaeptError as error:
+            answer = {"error": str(error)}
+    with out:
+        json.dump(answer, out)
+
+
+def carry_out(task, found):
+    """Carry out a study in this process.
+
+    Parameters
+    ----------
+    task : dict
+        As for `ask`.
+    found : dict
+        "kernels" and "rounding" of this process.
+
+    Returns
+    -------
+    dict
+        "run" and "data", as `ask` returns them.
+    """
+    study = open_study(task["profile"], store=task["store"], jobs=task["jobs"])
+    study = replace(study, profile=replace(study.profile, precision=task["precision"]))
+    study.check()
+    runs = study.everything()
+    for number, (words, how) in enumerate(runs, start=1):
+        print(f"{task['name']}: {number} of {len(runs)}, {words}", file=sys.stderr, flush=True)
+        study.evaluation_folder(**how)
+        study.measure_folders(**how)
+    records = study.records()
+    checks = {
+        id: {"quantity": check.quantity, "value": asdict(check.value), "threshold": check.threshold, "met": check.met}
+        for each in ledger(records)
+        for id, check in each.ids()
+    }
+    run = found | {"precision": task["precision"], "checks": checks}
+    run |= {key: records.provenance[key] for key in ("machine", "versions")}
+    run["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"run": run, "data": [records.data, records.provenance["data_checksum"]]}

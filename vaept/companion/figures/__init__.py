@@ -1,0 +1,72 @@
+"""Every figure of the book: results in, a matplotlib Figure out; nothing is computed or read here.
+
+Each function also takes the keyword `made_by`, a few words on what made the results, which are printed in the
+figure's corner. Classes are colours (the ten of `vaept.mplstyle`) with the class number written beside them.
+"""
+
+from vaept.companion.figures.fields import (
+    agreement_with_controls,
+    arrangements,
+    dose_response,
+    first_components,
+    persistence,
+    symmetry_breaking_toy,
+    teaser,
+    ten_seeds_in_a_field,
+)
+from vaept.companion.figures.landscapes import (
+    landscape,
+    path_between_images,
+    relaxation_against_gap,
+    slow_modes_decoded,
+    states_against_classes,
+)
+from vaept.companion.figures.models import energy_bounds_kl, posterior_as_wave_packet, training_history
+from vaept.companion.figures.quantum import oscillator_states_2d, tilt_chooses_axes, wells_and_levels
+from vaept.companion.figures.seeds import MEASURES, agreement_by_group, elbo_against_rotation, ten_seeds
+from vaept.companion.figures.spectra import (
+    eigenfunctions_decoded,
+    error_slopes,
+    fingerprints,
+    levels_of_a_latent_space,
+    populations_by_class,
+    series_against_exact,
+)
+from vaept.companion.figures.uses import cluster, denoise, generate, outliers_by_energy, scores_against_noise
+
+__all__ = [
+    "MEASURES",
+    "agreement_by_group",
+    "agreement_with_controls",
+    "arrangements",
+    "cluster",
+    "denoise",
+    "dose_response",
+    "eigenfunctions_decoded",
+    "elbo_against_rotation",
+    "energy_bounds_kl",
+    "error_slopes",
+    "fingerprints",
+    "first_components",
+    "generate",
+    "landscape",
+    "levels_of_a_latent_space",
+    "oscillator_states_2d",
+    "outliers_by_energy",
+    "path_between_images",
+    "persistence",
+    "populations_by_class",
+    "posterior_as_wave_packet",
+    "relaxation_against_gap",
+    "scores_against_noise",
+    "series_against_exact",
+    "slow_modes_decoded",
+    "states_against_classes",
+    "symmetry_breaking_toy",
+    "teaser",
+    "ten_seeds",
+    "ten_seeds_in_a_field",
+    "tilt_chooses_axes",
+    "training_history",
+    "wells_and_levels",
+]

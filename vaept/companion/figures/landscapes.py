@@ -1,0 +1,212 @@
+"""Figures of chapter 6: landscapes and dynamics."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from vaept.companion.figures.style import BLUE, GREY, NAMED_CLASSES, ORANGE, RED, book_figure, draw_image, name_classes
+
+
+@book_figure
+def landscape(axes_points, energy, minima, saddles, ways, numbers, images=None, profile=None, unit="kT"):
+    """A free energy over a plane with its minima, saddles and lowest paths; beside it what the minima stand for.
+
+    Parameters
+    ----------
+    axes_points : pair of arrays, shapes (a,) and (b,)
+        Points along both axes of the plane.
+    energy : array, shape (b, a)
+        Values at (second axis, first axis), NaN where nothing is to be shown.
+    minima : array, shape (n, 2)
+        Labelled with `numbers`.
+    saddles : array, shape (s, 2)
+    ways : sequence of arrays, shape (k, 2)
+        Paths, drawn as lines.
+    numbers : sequence of int, length n
+        Of the minima.
+    images : array, shape (n, height, width), optional
+        Decoded at the minima; the first twelve are shown.
+    profile : pair of arrays, shape (k,), optional
+        Instead of images: length along a path and the energy there.
+    unit : str
+        Of the energy.
+    """
+    beside = images is not None or profile is not None
+    figure = plt.figure(figsize=(7.2, 3.7))
+    parts = figure.subfigures(1, 2, width_ratios=[1.5, 1]) if beside else [figure]
+    axis = parts[0].subplots()
+    levels = np.linspace(np.nanmin(energy), np.nanmax(energy), 16)
+    filled = axis.contourf(*axes_points, energy, levels=levels, cmap="Blues_r")
+    axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.3)
+    lines = [axis.plot(*way.T, color=ORANGE, linewidth=1.6)[0] for way in ways]
+    passes = axis.plot(*saddles.T, "X", color=RED, markeredgecolor="white", markersize=7, linestyle="none")
+    bottoms = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
+    shown = {"minima": bottoms, "saddles": passes[: len(saddles)], "lowest paths": lines[:1]}
+    handles = {name: own[0] for name, own in shown.items() if own}
+    axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    for number, point in zip(numbers, minima, strict=True):
+        axis.text(*point, str(number), ha="center", va="center_baseline", fontsize=7.5, weight="bold")
+    axis.set(xlabel="z₁", ylabel="z₂")
+    for coordinate, line in zip("xy", axes_points, strict=True):
+        axis.set(**{f"{coordinate}lim": (line[0], line[-1])})
+    parts[0].colorbar(filled, ax=axis, label=f"energy F ({unit})", ticks=MaxNLocator(5))
+    if images is not None:
+        count = min(12, len(images))
+        columns = 1 if count < 3 else 2 if count < 9 else 3
+        panels = parts[1].subplots(-(-count // columns), columns, squeeze=False).flat
+        for place, panel in enumerate(panels):
+            if place < count:
+                draw_image(panel, images[place])
+                panel.set_title(str(numbers[place]), weight="bold")
+            else:
+                panel.set_axis_off()
+    elif profile is not None:
+        panel = parts[1].subplots()
+        panel.plot(*profile, color=ORANGE, linewidth=2)
+        panel.set(xlabel="length along a lowest path", ylabel=f"energy F ({unit})", title="seen from the side")
+    return figure
+
+
+@book_figure
+def path_between_images(energies, frames, names=None):
+    """Decoded frames along the lowest path above its energy profile, and along the straight line below it.
+
+    Parameters
+    ----------
+    energies : pair of arrays, shape (n,)
+        Free energy along the lowest path and along the straight line, at equal parts of each.
+    frames : pair of arrays, shape (k, height, width)
+        Images at equal parts of each, from end to end.
+    names : pair of sequences of str, optional
+        What a classifier takes each frame for.
+    """
+    k = len(frames[0])
+    figure, axes = plt.subplot_mosaic(
+        [[f"a{i}" for i in range(k)], ["profile"] * k, [f"b{i}" for i in range(k)]],
+        figsize=(7.2, 4.0),
+        height_ratios=[1, 2.2, 1],
+    )
+    for row, colour, images, words in zip("ab", (ORANGE, GREY), frames, names or ([""] * k,) * 2, strict=True):
+        for i, (image, word) in enumerate(zip(images, words, strict=True)):
+            axis = axes[f"{row}{i}"]
+            draw_image(axis, image)
+            axis.set_axis_on()
+            axis.set(xticks=[], yticks=[], title=word)
+            for spine in axis.spines.values():
+                spine.set(visible=True, color=colour, linewidth=2)
+    profile = axes["profile"]
+    # Frames stand over their places: the first and last in the middle of the outer columns.
+    along = np.linspace(0, 1, len(energies[0]))
+    profile.plot(along, energies[1], color=GREY, linewidth=2, label="straight line (frames below)")
+    profile.plot(along, energies[0], color=ORANGE, linewidth=2, label="lowest path (frames above)")
+    margin = 0.5 / max(k - 1, 1)
+    profile.set(xlim=(-margin, 1 + margin), xlabel="part of the way", ylabel="free energy F (kT)")
+    profile.legend(loc="best")
+    return figure
+
+
+@book_figure
+def relaxation_against_gap(panels):
+    """Autocorrelation of slow modes along Langevin trajectories, and the decay that their levels predict.
+
+    Parameters
+    ----------
+    panels : mapping from str to vaept.uses.relaxation.Relaxation
+        For each landscape.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.0), sharey=True, squeeze=False)
+    for axis, (title, found) in zip(axes[0], panels.items(), strict=True):
+        for k, (time, colour) in enumerate(zip(found.predicted, (RED, BLUE, ORANGE), strict=False)):
+            decay = np.exp(-found.lags / time)
+            axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: 1/level = {time:.3g}")
+            rows, dots = decay > 0.05, {"fmt": "o", "markersize": 3.5, "color": colour, "linewidth": 0.8}
+            axis.errorbar(found.lags[rows], found.correlation[rows, k], 1.96 * found.error[rows, k], **dots)
+        axis.set(title=title, xlabel="lag (time of the dynamics)", yscale="log", ylim=(0.03, 4))
+        axis.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
+        axis.minorticks_off()
+        axis.legend(loc="upper right")
+    axes[0, 0].set_ylabel("autocorrelation\n(dots: walkers, lines: predicted)")
+    return figure
+
+
+@book_figure
+def slow_modes_decoded(frames, times, ends=None, classes=None):
+    """Decoded walks from one end of each slow mode to the other, with the classes of the images at both ends.
+
+    Parameters
+    ----------
+    frames : array, shape (modes, k, height, width)
+        Images from the mode's lowest values to its highest.
+    times : array, shape (modes,)
+        Relaxation times.
+    ends : array, shape (modes, 2, classes), optional
+        Shares of the classes among the images at the low and at the high end.
+    classes : sequence, optional
+        Names of the classes.
+    """
+    modes, k = frames.shape[:2]
+    figure = plt.figure(figsize=(7.2, 1.0 * modes + 0.35))
+    beside = 0 if ends is None else 2.6
+    widths = [beside, *[1] * k, beside] if beside else [1] * k
+    grid = figure.add_gridspec(modes, len(widths), width_ratios=widths)
+    for row in range(modes):
+        for column in range(k):
+            axis = figure.add_subplot(grid[row, column + bool(beside)])
+            draw_image(axis, frames[row, column])
+            if column == k // 2:
+                axis.set_title(f"mode {row + 1}, relaxation time {times[row]:.3g}")
+        for side in range(2 if beside else 0):
+            axis = figure.add_subplot(grid[row, -side])
+            axis.bar(range(len(classes)), ends[row][side], color=(BLUE, RED)[side])
+            axis.set(ylim=(0, 1), yticks=[0, 1], yticklabels=["0", "1"])
+            name_classes(axis.xaxis, classes, 6)
+            axis.tick_params(axis="y", labelsize=6)
+            if row == 0:
+                axis.set_title(("at the left end", "at the right end")[side], fontsize=7.5)
+    return figure
+
+
+@book_figure
+def states_against_classes(table, classes, scores):
+    """Which classes lie in which metastable state, and how well groups found in several ways agree with the classes.
+
+    Parameters
+    ----------
+    table : array, shape (states, classes)
+        Images of each class in each state.
+    classes : sequence
+        Their names.
+    scores : mapping from str to dict from str to mapping from str to array of shape (members,)
+        For each score, such as the adjusted Rand index, the title of each arm and each method: the members' values.
+    """
+    figure = plt.figure(figsize=(7.2, 3.4))
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.45])
+    axis = left.subplots()
+    share = table / np.maximum(table.sum(axis=0), 1)
+    # States in the order of the class that is their largest part, so that agreement is a diagonal.
+    order = np.argsort(share.argmax(axis=1), kind="stable")
+    axis.imshow(share[order], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, values in enumerate(share[order]):
+        for column, value in enumerate(values):
+            if value >= 0.1 and len(classes) <= NAMED_CLASSES:
+                colour = "white" if value > 0.6 else "black"
+                axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=colour)
+    letters = [chr(ord("A") + row) if len(order) <= 26 else row + 1 for row in range(len(order))]
+    axis.set(xlabel="class", ylabel="state")
+    name_classes(axis.xaxis, classes)
+    name_classes(axis.yaxis, letters)
+    axis.set_title("% of a class in each state", fontsize=8.5)
+    panels = right.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for panel, (score, arms) in zip(panels, scores.items(), strict=True):
+        for place, methods in enumerate(arms.values()):
+            for i, ((method, values), colour) in enumerate(zip(methods.items(), (RED, BLUE, GREY), strict=False)):
+                y = np.full(len(values), place + 0.22 * (i - (len(methods) - 1) / 2))
+                panel.plot(values, y, "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
+                panel.plot(np.mean(values), y[0], "|", color=colour, markersize=12, markeredgewidth=2, label=method)
+        panel.set(title=score, yticks=range(len(arms)), yticklabels=list(arms), xlim=(0, None))
+        panel.xaxis.set_major_locator(MaxNLocator(3))
+        panel.set_ylim(len(arms) - 0.5, -0.5)
+    handles, names = panels[0].get_legend_handles_labels()
+    known = dict(zip(names, handles, strict=True))  # a method has one entry, whatever the number of arms
+    right.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
+    return figure

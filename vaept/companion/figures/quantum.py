@@ -1,0 +1,80 @@
+"""Figures of chapter 1: wells, levels and what tilts them."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from vaept.companion.figures.style import BLUE, GREY, ORANGE, book_figure, draw_plane
+
+
+@book_figure
+def wells_and_levels(grid, potentials, energies, states, titles):
+    """Wells with their levels as lines and their eigenfunctions on them.
+
+    Parameters
+    ----------
+    grid : array, shape (n,)
+    potentials : sequence of arrays, shape (n,)
+        One panel each.
+    energies : sequence of arrays, shape (levels,)
+    states : sequence of arrays, shape (n, levels)
+        Normalised eigenfunctions.
+    titles : sequence of str
+    """
+    figure, axes = plt.subplots(1, len(potentials), sharey=True)
+    for axis, potential, own_energies, own_states, title in zip(
+        axes, potentials, energies, states, titles, strict=True
+    ):
+        axis.plot(grid, potential, color="black")
+        for level, (energy, state) in enumerate(zip(own_energies, own_states.T, strict=True)):
+            colour = (BLUE, ORANGE)[level % 2]
+            axis.plot(grid, np.where(potential < energy, energy, np.nan), color=GREY, linewidth=0.8)
+            axis.plot(grid, np.where(np.abs(state) > 0.01, energy + 0.3 * state, np.nan), color=colour)
+        axis.set(title=title, xlabel="position z", ylim=(-0.1, own_energies[-1] + 0.75))
+    axes[0].set_ylabel("energy above the bottom")
+    return figure
+
+
+@book_figure
+def oscillator_states_2d(axis_points, states, titles):
+    """Eigenfunctions of the round oscillator over the plane.
+
+    Parameters
+    ----------
+    axis_points : array, shape (n,)
+        The same points along both axes.
+    states : array, shape (k, n, n)
+        Values at (second axis, first axis).
+    titles : sequence of str
+    """
+    figure, axes = plt.subplots(1, len(states), figsize=(7.2, 1.6), sharey=True)
+    for axis, state, title in zip(axes, states, titles, strict=True):
+        draw_plane(axis, axis_points, state)
+        axis.set_title(title)
+    return figure
+
+
+@book_figure
+def tilt_chooses_axes(axis_points, angles, states, splittings):
+    """The two states of the first level under a tiny perturbation that points in several directions.
+
+    Parameters
+    ----------
+    axis_points : array, shape (n,)
+    angles : array, shape (k,)
+        Direction of the perturbation, radians.
+    states : array, shape (k, 2, n, n)
+        Lower and upper state of the split level.
+    splittings : array, shape (k,)
+        Energy between the two.
+    """
+    figure, axes = plt.subplots(2, len(angles), figsize=(7.2, 2.95), sharex=True, sharey=True)
+    half = 0.85 * axis_points[-1]
+    for column, angle, pair, splitting in zip(axes.T, angles, states, splittings, strict=True):
+        for axis, state in zip(column, pair, strict=True):
+            draw_plane(axis, axis_points, state)
+            ends = np.array([-half, half])
+            axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")
+        column[0].set_title(f"{np.degrees(angle):.0f}°, gap {splitting:.0e}")
+    axes[0, 0].set_ylabel("lower state")
+    axes[1, 0].set_ylabel("upper state")
+    return figure

@@ -1,0 +1,144 @@
+"""What all figures of the book share: style, colours, panels of latent planes and of images."""
+
+import functools
+from importlib import resources
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import patheffects
+
+STYLE = str(resources.files("vaept.companion.figures").joinpath("vaept.mplstyle"))
+BLUE, ORANGE, RED, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2"
+DIVERGING = "PuOr"
+MAX_DOTS = 2500
+NAMED_CLASSES = 20  # of more, not all are named
+
+
+def book_figure(draw):
+    @functools.wraps(draw)
+    def styled(*args, made_by, **kwargs):
+        with plt.style.context(STYLE):
+            figure = draw(*args, **kwargs)
+            figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
+            where = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "#666666"}
+            figure.text(0.995, 0.004, made_by, parse_math=False, **where)
+            plt.close(figure)  # the caller has it; pyplot need not show it a second time
+        return figure
+
+    return styled
+
+
+def draw_plane(axis, points, values):
+    limit = np.abs(values).max()
+    axis.pcolormesh(points, points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="gouraud")
+    axis.set(aspect="equal", xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def as_picture(image):
+    """An image as matplotlib shows it, grey (rows, columns) or in colour (rows, columns, 3); None if it is no picture.
+
+    Colours come last or first; sides of 1 do not count.
+    """
+    image = np.squeeze(image)
+    if image.ndim == 3 and image.shape[0] == 3 != image.shape[2]:
+        image = np.moveaxis(image, 0, 2)
+    return image if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3) else None
+
+
+def draw_image(axis, image):
+    picture = as_picture(image)
+    if picture is None:  # show the values in their order
+        axis.plot(np.ravel(image), color="black", linewidth=0.8)
+        axis.set(xticks=[], yticks=[])
+    else:
+        axis.imshow(picture if picture.ndim == 2 else picture.clip(0, 1))
+        axis.set_axis_off()
+
+
+def draw_cloud(axis, points, labels):
+    """Points (n, 2) as dots, coloured by class, with the names of the classes amid them."""
+    colours = class_colours(labels, len(points))[:MAX_DOTS]
+    axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0, alpha=0.7)
+    if labels is None:
+        return
+    outline = [patheffects.withStroke(linewidth=2, foreground="white")]
+    for label in np.unique(labels)[:NAMED_CLASSES]:
+        x, y = np.median(points[labels == label], axis=0)
+        axis.text(x, y, str(label), ha="center", va="center", fontsize=8, weight="bold", path_effects=outline)
+
+
+def draw_planes(groups, labels, columns):
+    """Latent planes in rows, each group of rows under its title."""
+    members = min(len(latents) for latents in groups.values())
+    columns = min(columns, members)
+    rows = -(-members // columns)
+    side = 7.2 / columns
+    figure = plt.figure(figsize=(7.2, len(groups) * (rows * side + 0.3)))
+    for part, (title, latents) in zip(figure.subfigures(len(groups), 1), groups.items(), strict=True):
+        part.suptitle(title, fontsize=10)
+        axes = part.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        reach = 1.05 * np.quantile(np.abs(latents), 0.998)
+        for axis in axes.flat[members:]:
+            axis.set_axis_off()
+        for axis, points in zip(axes.flat, latents[:members], strict=False):
+            draw_cloud(axis, points, labels)
+            axis.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
+    return figure
+
+
+def draw_intervals(axis, values, places, colour, label):
+    """Estimates as dots with their intervals, from left to right."""
+    means = np.array([value.mean for value in values])
+    ends = np.array([[value.low, value.high] for value in values])
+    reach = np.nan_to_num(np.abs(ends - means[:, None])).T
+    axis.errorbar(means, places, xerr=reach, fmt="o", color=colour, markersize=4, linewidth=1, label=label)
+
+
+def draw_gallery(rows, names=None):
+    """Rows of images, with what they are at the left and a number at the right."""
+    n = max(len(images) for images, _ in rows.values())
+    height = 0.47 + (0.16 if names else 0)
+    figure, axes = plt.subplots(
+        len(rows), n + 2, figsize=(7.2, height * len(rows) + 0.2), squeeze=False, width_ratios=[3.2, *[1] * n, 3.6]
+    )
+    for row, (own, (title, (images, number))) in enumerate(zip(axes, rows.items(), strict=True)):
+        for axis in own:
+            axis.set_axis_off()
+        for axis, image in zip(own[1:-1], images, strict=False):
+            draw_image(axis, image)
+        for axis, name in zip(own[1:-1], names[row] if names else (), strict=False):
+            axis.set_title(name, fontsize=7)
+        own[0].text(1, 0.5, title, ha="right", va="center", fontsize=8, transform=own[0].transAxes)
+        own[-1].text(0, 0.5, number, ha="left", va="center", fontsize=8, transform=own[-1].transAxes)
+    return figure
+
+
+def class_colours(labels, n):
+    if labels is None:
+        return np.full(n, BLUE)
+    palette = np.array(plt.rcParams["axes.prop_cycle"].by_key()["color"])
+    return palette[np.unique(labels, return_inverse=True)[1] % len(palette)]
+
+
+def add_class_legend(figure, labels):
+    if labels is None:
+        return
+    classes = np.unique(labels)[:NAMED_CLASSES]
+    handles = [
+        plt.Line2D([], [], marker="o", linestyle="none", color=colour, markersize=4)
+        for colour in class_colours(classes, len(classes))
+    ]
+    figure.legend(handles, [str(label) for label in classes], loc="outside right center", title="class")
+
+
+def name_classes(axis, classes, size=None):
+    """Ticks with the names of classes, of every few where they are many; their places."""
+    places = range(0, len(classes), -(-len(classes) // NAMED_CLASSES))
+    names = [str(classes[place]) for place in places]
+    upright = axis.axis_name == "x" and len(names) * max(map(len, names)) > 25
+    axis.set_ticks(places, names, rotation=90 if upright else 0)
+    if size:
+        axis.set_tick_params(labelsize=size)
+    return places

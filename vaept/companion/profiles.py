@@ -1,0 +1,132 @@
+"""What is trained and how it is measured, as data: profiles (profiles.toml) and the arms that a study compares."""
+
+import functools
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+
+from vaept.errors import InputError
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is done to one ensemble of a study.
+
+    Attributes
+    ----------
+    name, title : str
+        The title is what figures and tables call it.
+    field : {"diffusion", "neighbour", "principal", "shuffled"}, optional
+        The field that it is trained in.
+    potential : str, optional
+        As for `vaept.vae.training.fit`; "dipole" where there is a field.
+    coupling : float, optional
+        λ; the profile's if not given.
+    warm_start, switch_off : bool
+        Whether these parts of the profile's schedule are followed.
+    full_covariance : bool
+        As for `vaept.vae.training.fit`.
+    """
+
+    name: str
+    title: str
+    field: str | None = None
+    potential: str | None = None
+    coupling: float | None = None
+    warm_start: bool = True
+    switch_off: bool = True
+    full_covariance: bool = False
+
+    @property
+    def perturbed(self):
+        """Whether it is trained with a potential."""
+        return self.field is not None or self.potential is not None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a study trains and how it measures it.
+
+    Attributes
+    ----------
+    name : str
+    dataset : str
+        As for `vaept.datasets.load`.
+    latent_dims : tuple of int
+        Every arm is trained for each latent dimension d.
+    members : int
+        Seeds 0 … members − 1.
+    epochs, hidden, batch_size, learning_rate, precision
+        As for `vaept.vae.training.fit`.
+    coupling : float
+        λ of the arms that are trained in a field.
+    schedule : dict
+        Of these arms, as for `vaept.perturbation.potentials.Schedule`.
+    likelihood_images, importance_samples : int
+        As for `vaept.vae.evaluation.evaluate`.
+    couplings : tuple of float
+        λ of the dose-response.
+    couplings_dim, couplings_members, couplings_epochs : int
+        Latent dimension, members and epochs of the dose-response.
+    aftermath_members : int
+        How many corrected members are trained on without the field.
+    aftermath : tuple of int
+        For how many epochs, in stretches; each begins anew with the first learning rate.
+    arms, further_arms : tuple of str
+        The arms of every latent dimension, of which the first is the plain model, and those of the last one only.
+    """
+
+    name: str
+    dataset: str
+    latent_dims: tuple
+    members: int
+    epochs: int
+    hidden: tuple
+    batch_size: int
+    learning_rate: float
+    precision: str
+    coupling: float
+    schedule: dict
+    likelihood_images: int
+    importance_samples: int
+    couplings: tuple
+    couplings_dim: int
+    couplings_members: int
+    couplings_epochs: int
+    aftermath_members: int
+    aftermath: tuple
+    arms: tuple
+    further_arms: tuple
+
+    def arms_of(self, latent_dim):
+        """Names of the arms that are trained with this latent dimension."""
+        return self.arms + (self.further_arms if latent_dim == self.latent_dims[-1] else ())
+
+
+@functools.cache
+def _tables():
+    return tomllib.loads(resources.files("vaept.companion").joinpath("profiles.toml").read_text("utf-8"))
+
+
+def profiles():
+    """All named profiles, as a dict from name to `Profile`."""
+    return {
+        name: Profile(name, **{key: tuple(v) if isinstance(v, list) else v for key, v in table.items()})
+        for name, table in _tables()["profiles"].items()
+    }
+
+
+def profile(name):
+    """The profile of this name; raises InputError, with the known names, if there is none."""
+    known = profiles()
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f'Unknown profile "{name}": choose one of {", ".join(known)}.')
+    return known[name]
+
+
+def arm(name):
+    """The arm of this name; raises InputError, with the known names, if there is none."""
+    known = _tables()["arms"]
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f'Unknown arm "{name}": choose one of {", ".join(known)}.')
+    return Arm(name, **known[name])

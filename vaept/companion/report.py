@@ -1,0 +1,219 @@
+"""The analysis figures of a study's records: which numbers go into which figure.
+
+Everything here works from `vaept.companion.records` alone, so the published figures can be drawn again without images and without
+training.
+"""
+
+import re
+
+import numpy as np
+from scipy.linalg import orthogonal_procrustes
+from scipy.stats import pearsonr
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from vaept.companion import figures
+from vaept.companion.checks import cost_exponent, mean_over_members, shown
+from vaept.companion.profiles import arm
+from vaept.companion.records import Records
+from vaept.companion.store import CHECKOUT
+from vaept.companion.wording import given_classes
+from vaept.errors import InputError
+from vaept.spectrum.oscillator import kl_bound
+from vaept.vae.agreement import Estimate, compare, shuffled_rows
+
+
+def analysis_figures(records):
+    """Every figure of this module, as a dict from name to Figure; those of d = 2 only if the study has it."""
+    made = {draw.__name__: draw(records) for draw in (agreement_by_group, energy_bounds_kl, agreement_with_controls)}
+    made |= {draw.__name__: draw(records) for draw in (dose_response, persistence)}
+    if 2 in records.latent_dims:
+        made |= {draw.__name__: draw(records) for draw in (ten_seeds, ten_seeds_in_a_field, arrangements)}
+    return made
+
+
+def published(profile):
+    """The `Records` that the repository publishes for a profile.
+
+    Raises
+    ------
+    InputError
+        If the package does not run from a checkout, or nothing is published for the profile.
+    """
+    if CHECKOUT is None:
+        raise InputError("Published records come with the repository; run from a checkout of it.")
+    return Records.load(CHECKOUT / "results" / profile)
+
+
+def with_arm(records, name):
+    """These records if they have this arm in the largest d, else those published for the profile "digits"."""
+    return records if (name, records.latent_dims[-1]) in records.arms else published("digits")
+
+
+def ten_seeds(records):
+    """`figures.ten_seeds` of the plain members, d = 2."""
+    record = records.arms["cold", 2]
+    made_by = _made_by(records, ["cold"], [2])
+    return figures.ten_seeds(record.mean, -record.minus_elbo, given_classes(records), made_by=made_by)
+
+
+def agreement_by_group(records):
+    """`figures.agreement_by_group` of the plain members."""
+    arms = {f"d = {d}": records.arms["cold", d] for d in records.latent_dims}
+    agreement = {name: record.agreement for name, record in arms.items()}
+    chance = [compare(shuffled_rows(record.mean), n_bootstrap=1) for record in arms.values()]
+    return figures.agreement_by_group(agreement, chance, made_by=_made_by(records, ["cold"], records.latent_dims))
+
+
+def energy_bounds_kl(records):
+    """`figures.energy_bounds_kl` of the first plain member, d the smallest."""
+    d = records.latent_dims[0]
+    record = records.arms["cold", d]
+    mean, variance = record.mean[0].astype(float), record.deviation[0].astype(float) ** 2
+    kl = 0.5 * (mean**2 + variance - 1 - np.log(variance)).sum(-1)
+    return figures.energy_bounds_kl(
+        kl, kl_bound(mean, variance), given_classes(records), made_by=_made_by(records, ["cold"], [d])
+    )
+
+
+def ten_seeds_in_a_field(records):
+    """`figures.ten_seeds_in_a_field`: plain and corrected members, d = 2."""
+    before, after = (records.arms[name, 2].mean for name in ("cold", "corrected"))
+    made_by = _made_by(records, ["cold", "corrected"], [2])
+    return figures.ten_seeds_in_a_field(before, after, given_classes(records), made_by=made_by)
+
+
+def agreement_with_controls(records, names=None):
+    """`figures.agreement_with_controls` of the arms of these names, of all that follow the whole schedule if none."""
+    names = names or ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")
+    arms = {
+        f"d = {d}": {
+            arm(name).title: (records.arms[name, d].agreement.coordinates, records.arms[name, d].minus_elbo)
+            for name in names
+        }
+        for d in records.latent_dims
+    }
+    return figures.agreement_with_controls(arms, made_by=_made_by(records, ["corrected"], records.latent_dims))
+
+
+def dose_response(records):
+    """`figures.dose_response`, with the power law of `vaept.companion.claims.cost_exponent`."""
+    series = records.couplings
+    exponent, used = cost_exponent(series)
+    costs = series.minus_elbo - series.minus_elbo[0]
+    made_by = (
+        f"{_study(records)}, d = {records.couplings_dim}, {costs.shape[1]} members, run {series.runs[1][-16:-8]} …"
+    )
+    return figures.dose_response(
+        series.values[1:], series.coordinates[1:], costs[1:], exponent.mean, used[1:], made_by=made_by
+    )
+
+
+def persistence(records):
+    """`figures.persistence` for every latent dimension."""
+    first = next(iter(records.aftermath.values()))
+    made_by = f"{_study(records)}, {first.minus_elbo.shape[1]} members, last run {first.runs[-1][-16:-8]}"
+    agreement = {f"d = {d}": series.coordinates for d, series in records.aftermath.items()}
+    losses = {f"d = {d}": series.minus_elbo for d, series in records.aftermath.items()}
+    return figures.persistence(first.values, agreement, losses, made_by=made_by)
+
+
+def likeness(records, d=2):
+    """How much each member of the arms without a field resembles the corrected ones.
+
+    Parameters
+    ----------
+    records : Records
+    d : int
+
+    Returns
+    -------
+    dict from str to ndarray of shape (members,)
+        For the title of each arm: R² of the mean corrected map, after the best rotation of the member.
+    """
+    target = records.arms["corrected", d].mean.mean(axis=0, dtype=float)
+    target = target - target.mean(axis=0)
+    found = {}
+    for name in ("cold", "warm", "corrected"):
+        values = []
+        for points in records.arms[name, d].mean.astype(float):
+            centred = points - points.mean(axis=0)
+            turn, _ = orthogonal_procrustes(centred, target)
+            values.append(1 - ((centred @ turn - target) ** 2).sum() / (target**2).sum())
+        found[arm(name).title] = np.array(values)
+    return found
+
+
+def arrangements(records):
+    """`figures.arrangements`, d = 2."""
+    names = ("cold", "warm", "corrected")
+    losses = {arm(name).title: records.arms[name, 2].minus_elbo for name in names}
+    return figures.arrangements(likeness(records), losses, made_by=_made_by(records, names, [2]))
+
+
+def class_accuracy(latents, labels, n_neighbors=10, folds=5):
+    """How well the nearest neighbours of latents predict their classes, by cross-validation.
+
+    Parameters
+    ----------
+    latents : array, shape (n, d)
+    labels : array of int, shape (n,), or None
+
+    Returns
+    -------
+    float
+        A share; NaN where there are fewer than two classes, or too few latents of one for every fold.
+    """
+    counts = [] if labels is None else np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or min(counts) < folds or len(labels) - -(-len(labels) // folds) < n_neighbors:
+        return np.nan
+    return float(cross_val_score(KNeighborsClassifier(n_neighbors), latents, labels, cv=folds).mean())
+
+
+def correlation(x, y):
+    """Pearson's correlation of two numbers of each member: an `Estimate` with its 95 % interval.
+
+    NaN if one is constant. Of three members the interval is from −1 to 1.
+    """
+    if min(np.ptp(x), np.ptp(y)) == 0 or len(x) < 3:
+        return Estimate(np.nan, np.nan, np.nan)
+    found = pearsonr(x, y)
+    return Estimate(found.statistic, *(found.confidence_interval() if len(x) > 3 else (-1, 1)))
+
+
+def table(header, rows):
+    """A table in Markdown, from a sequence of str and sequences of values.
+
+    Minus signs are set as such, and a dash stands for what could not be measured.
+    """
+    texts = [[shown(each, ".2f") if isinstance(each, Estimate) else f"{each}" for each in row] for row in rows]
+    texts = [["–" if text == "none" else text.replace("|", "\\|") for text in row] for row in (header, *texts)]
+    lines = ["| " + " | ".join(row) + " |" for row in texts]
+    lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def cell(numbers, key, spec=".2f"):
+    """A number of members in use for a table: its mean and interval over them, or a dash where there is none.
+
+    Parameters
+    ----------
+    numbers : dict from str to array of shape (members,)
+        One measure of `vaept.companion.records.ArmRecord.uses`.
+    key, spec : str
+        Its name, and the format of a number.
+
+    Returns
+    -------
+    str
+    """
+    return shown(mean_over_members(numbers[key]), spec) if key in numbers else "–"
+
+
+def _study(records):
+    return f"profile {records.profile}, data {records.data}"
+
+
+def _made_by(records, names, dims):
+    runs = "; ".join(f"{name} d = {d} {records.arms[name, d].run[-16:-8]}" for d in dims for name in names)
+    return f"{_study(records)}, runs {runs}"

@@ -1,0 +1,150 @@
+"""The store in which results are kept, each in a folder that is named by what made it.
+
+The name holds a hash of everything that made the result: the parameters, the checksum of the data, and the code that it
+came through (`vaept.companion.sources`). The same request finds it again; a change of any of these makes a new one. A folder
+appears under its name only when it is complete, so a run that was killed leaves no half result, and continues from its
+last checkpoint. Beside the result lies provenance.json, which says how it was made and holds a checksum of every file;
+a result that fails this check is made again, never used.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import pooch
+
+from vaept.companion.sources import PACKAGE
+from vaept.errors import DamagedFileError, InputError
+from vaept.files import ensure_writable, file_checksum, read_json, remove_partials, write_json
+from vaept.processes import lock
+
+PROVENANCE = "provenance.json"
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else None
+
+
+def default_store():
+    """Where results are kept: $VAEPT_STORE, else _build/runs in a checkout, else the user's cache folder."""
+    if os.environ.get("VAEPT_STORE"):
+        return Path(os.environ["VAEPT_STORE"])
+    return CHECKOUT / "_build" / "runs" if CHECKOUT else Path(pooch.os_cache("vaept")) / "runs"
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """Results in folders named by what made them.
+
+    Attributes
+    ----------
+    root : Path
+        The folder that holds them; it is made if needed.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+
+    root: Path
+    _checked: set = field(default_factory=set, repr=False, compare=False)
+
+    def __post_init__(self):
+        ensure_writable(self.root)
+
+    def obtain(self, kind: str, request: dict, make: Callable[[Path], None]) -> Path:
+        """The folder of a result, made now if it is not there.
+
+        Parameters
+        ----------
+        kind : str
+            What it is, such as "ensemble"; begins the folder's name.
+        request : dict
+            Everything that decides the result, as JSON values.
+        make : callable
+            Called with an empty folder, or the one that an interrupted call left, to write the files there.
+
+        Returns
+        -------
+        Path
+
+        Warns
+        -----
+        UserWarning
+            If a file of the result was damaged; the message names it, and the result is made again.
+        """
+        folder, request = self.root / self.name(kind, request), json.loads(json.dumps(request))
+        partial = self.root / f".{folder.name}.partial"
+        # Two chapters, or two commands, may ask for one result at the same time: the second waits for the first.
+        with lock(self.root / f".{folder.name}.lock", wait=True):
+            if folder.is_dir():
+                try:
+                    self._check(folder)
+                    return folder
+                except DamagedFileError as error:
+                    warnings.warn(f"{error} The result is made again.", stacklevel=3)
+                    shutil.rmtree(folder)
+            partial.mkdir(exist_ok=True)
+            remove_partials(partial)
+            start = time.perf_counter()
+            make(partial)
+            record = {"kind": kind, "key": folder.name.rpartition("-")[2], "request": request}
+            record |= _circumstances(time.perf_counter() - start) | {"checksums": _checksums(partial)}
+            write_json(partial / PROVENANCE, "provenance", record)
+            partial.rename(folder)
+            self._checked.add(folder)
+        return folder
+
+    def name(self, kind, request):
+        """The name of the folder of a result, there or not."""
+        text = json.dumps([kind, json.loads(json.dumps(request))], sort_keys=True)
+        return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def _check(self, folder):
+        """Raise DamagedFileError if a file of a result is not what was written; once for each result."""
+        if folder in self._checked:
+            return
+        kept, found = provenance(folder)["checksums"], _checksums(folder)
+        for name in sorted(kept.keys() | found.keys()):
+            if kept.get(name) != found.get(name):
+                what = "is missing" if name not in found else "was added" if name not in kept else "is damaged"
+                raise DamagedFileError(f"{folder / name} {what}: its checksum is not the one in {PROVENANCE}.")
+        self._checked.add(folder)
+
+
+def provenance(folder):
+    """The record of how a result was made, as a dict; see `RunStore`.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is missing or was altered.
+    """
+    try:
+        return read_json(folder / PROVENANCE, "provenance")
+    except InputError as error:
+        raise DamagedFileError(str(error)) from error
+
+
+def _checksums(folder):
+    """SHA-256 of every file of a result but its provenance, as a dict from its path in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != PROVENANCE)
+    return {path.relative_to(folder).as_posix(): file_checksum(path) for path in files}
+
+
+def _circumstances(seconds):
+    """When, where, with what and how fast a result was made, for its provenance."""
+    return {
+        "seconds": round(seconds, 3),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in ("vaept", "torch", "numpy", "scipy", "scikit-learn")},
+    }

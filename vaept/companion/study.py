@@ -1,0 +1,398 @@
+"""A study: a profile carried out on demand, every result kept in the store."""
+
+import json
+import shutil
+import warnings
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
+
+import numpy as np
+
+from vaept import arguments
+from vaept.companion import profiles
+from vaept.companion.inspection import require
+from vaept.companion.profiles import Profile
+from vaept.companion.records import IMAGES, ArmRecord, Records, Series
+from vaept.companion.sources import source_hash
+from vaept.companion.store import RunStore, default_store, provenance
+from vaept.datasets import NAMED, load
+from vaept.files import read_json, write_json
+from vaept.perturbation.fields import Field, diffusion_field, neighbour_field, pca_field, shuffled
+from vaept.uses import measure
+from vaept.uses.classifier import Classifier, fit_classifier
+from vaept.uses.member import Member
+from vaept.vae.agreement import compare
+from vaept.vae.ensemble import Ensemble, Seed
+from vaept.vae.evaluation import Evaluation, evaluate
+from vaept.vae.training import fit
+
+FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
+EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
+FIELD_PAIRS = 2
+# What makes these results; the objects that they are made from bring their methods.
+TRAINING = (fit, Ensemble, Field)
+EVALUATION = (evaluate, Evaluation, Ensemble, Field)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A profile carried out: its data, its fields, and for each arm and dimension an ensemble with its evaluation.
+
+    The methods take, where they name a result: `latent_dim`, d; `arm`, the name of an arm; and optionally `coupling`,
+    `members` and `epochs`, to be used instead of the profile's, and `after`, the number of stretches of the profile's
+    aftermath for which the members were trained on without a field.
+
+    Attributes
+    ----------
+    profile : Profile
+    store : RunStore
+    jobs : int or None
+        Processes; one per core if None.
+    device : str
+        Where members are trained.
+    """
+
+    profile: Profile
+    store: RunStore
+    jobs: int | None = None
+    device: str = "cpu"
+    _loaded: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def dataset(self):
+        """The images; loaded once."""
+        if "dataset" not in self._loaded:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the data's notes say the same
+                self._loaded["dataset"] = load(self.profile.dataset)
+        return self._loaded["dataset"]
+
+    def check(self):
+        """Look at the data before anything is trained; raises InputError if they cannot go through the whole study."""
+        require(self.dataset, self.profile)
+
+    @property
+    def left_out(self):
+        """What cannot be measured of the data, as `vaept.uses.measure.left_out`."""
+        if "left out" not in self._loaded:
+            self._loaded["left out"] = measure.left_out(self.dataset)
+        return self._loaded["left out"]
+
+    def field(self, kind):
+        """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
+        return Field.load(self.field_folder(kind) / "field.safetensors")
+
+    def ensemble(self, latent_dim, arm="cold", **how):
+        """The trained `Ensemble`; trained now if the store does not have it."""
+        return Ensemble.load(self.ensemble_folder(latent_dim, arm, **how) / "ensemble.safetensors")
+
+    def evaluation(self, latent_dim, arm="cold", **how):
+        """The `Evaluation` of that ensemble on the test images; computed now if the store does not have it."""
+        return Evaluation.load(self.evaluation_folder(latent_dim, arm, **how) / "evaluation.safetensors")
+
+    @property
+    def classifier(self):
+        """The `Classifier` of images, trained now if the store does not have it; None if it is left out."""
+        if "classifier" in self.left_out:
+            return None
+        return Classifier.load(self.classifier_folder() / "classifier.safetensors")
+
+    def member(self, latent_dim, arm="cold", number=0):
+        """A `Member` of an ensemble, with its images and the classifier."""
+        return Member.of(self.ensemble(latent_dim, arm), number, self.dataset, self.classifier)
+
+    def uses(self, latent_dim, arm="cold"):
+        """What is measured of an arm's members in use: for each of `vaept.uses.measure.MEASURES` not left out, arrays."""
+        found = {}
+        for name, folder in self.measure_folders(latent_dim, arm).items():
+            numbers = read_json(folder / "numbers.json", name)
+            found[name] = {key: np.array(values) for key, values in numbers.items()}
+        return found
+
+    def label(self, latent_dim, arm="cold", **how):
+        """What made the results of an ensemble, in a few words, for figures."""
+        run = self.ensemble_folder(latent_dim, arm, **how).name.rpartition("-")[2][:8]
+        return f"profile {self.profile.name}, data {self.dataset.name}, d = {latent_dim}, run {run}"
+
+    def everything(self):
+        """All ensembles of the study, as a list of (words that name it, arguments for the methods as a dict)."""
+        p = self.profile
+        runs = [(f"{name}, d = {d}", {"latent_dim": d, "arm": name}) for d in p.latent_dims for name in p.arms_of(d)]
+        dose = {"latent_dim": p.couplings_dim, "members": p.couplings_members, "epochs": p.couplings_epochs}
+        runs.append(("λ = 0", dose | {"arm": "warm"}))
+        runs += [(f"λ = {c:g}", dose | {"arm": "throughout", "coupling": c}) for c in p.couplings]
+        for d in p.latent_dims:
+            for after, total in enumerate(accumulate(p.aftermath), start=1):
+                runs.append((f"{total} epochs after, d = {d}", {"latent_dim": d, "arm": "corrected", "after": after}))
+        return runs
+
+    def records(self):
+        """The `Records` of the whole study; what is missing is made now."""
+        p, dataset = self.profile, self.dataset
+        arms = {}
+        for d in p.latent_dims:
+            for name in p.arms_of(d):
+                run = self.ensemble_folder(d, name).name
+                arms[name, d] = ArmRecord.of(
+                    self.evaluation(d, name), run, deviations=name in EXACT_ARMS, uses=self.uses(d, name)
+                )
+        doses = [
+            (how.get("coupling", 0.0), self.evaluation(**how), self.ensemble_folder(**how).name)
+            for _, how in self.everything()
+            if "members" in how
+        ]
+        aftermath = {}
+        for d in p.latent_dims:
+            start = self.evaluation(d, "corrected")
+            start = Evaluation(**{key: value[: p.aftermath_members] for key, value in vars(start).items()})
+            points = [(0, start, arms["corrected", d].run)]
+            for after, total in enumerate(accumulate(p.aftermath), start=1):
+                how = {"arm": "corrected", "after": after}
+                points.append((total, self.evaluation(d, **how), self.ensemble_folder(d, **how).name))
+            aftermath[d] = Series.of(points)
+        first = provenance(self.ensemble_folder(p.latent_dims[0]))
+        labels = dataset.test_labels
+        return Records(
+            profile=p.name,
+            data=dataset.name,
+            n_train=len(dataset.train),
+            labels=None if labels is None else labels[:IMAGES],
+            classes=dataset.classes,
+            left_out=self.left_out,
+            arms=arms,
+            couplings=Series.of(doses),
+            couplings_dim=p.couplings_dim,
+            aftermath=aftermath,
+            fields={kind: self.field_reproducibility(kind) for kind in FIELDS},
+            provenance={key: first[key] for key in ("created", "machine", "versions")}
+            | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": code_hashes()},
+        )
+
+    def field_reproducibility(self, kind):
+        """How well two fields of a kind agree on the test images, as a dict of lists, one value for each pair.
+
+        "halves": coordinate agreement of fields made from disjoint random halves of the training images; "halves,
+        permuted" and "halves, rotated": the same after the best signed permutation, and R² after the best rotation;
+        "seeds": coordinate agreement between seeds, where the field has one, each with landmarks of its own.
+        """
+        request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
+        request |= {"pairs": FIELD_PAIRS, "source": source_hash(agreement_of_fields, Field, FIELDS[kind])}
+
+        def measure(folder):
+            k, seeded = request["components"], kind == "neighbour"
+            found = agreement_of_fields(FIELDS[kind], k, self.dataset, FIELD_PAIRS, seeded=seeded)
+            write_json(folder / "agreement.json", "agreement", found)
+
+        return read_json(self._obtain("fields", request, measure) / "agreement.json", "agreement")
+
+    def field_folder(self, kind):
+        """The folder of the store with a field."""
+        request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
+        request |= {"source": source_hash(*_made_by_field(kind))}
+
+        def compute(folder):
+            if kind == "shuffled":
+                made = shuffled(self.field("neighbour"))
+            else:
+                made = FIELDS[kind](self.dataset.train, request["components"])
+            made.save(folder / "field.safetensors")
+
+        return self._obtain("field", request, compute)
+
+    def ensemble_folder(self, latent_dim, arm="cold", *, coupling=None, members=None, epochs=None, after=0):
+        """The folder of the store with a trained ensemble."""
+        chosen, p = profiles.arm(arm), self.profile
+        shared = ("hidden", "batch_size", "learning_rate", "precision")
+        how = {key: getattr(p, key) for key in shared} | {"latent_dim": latent_dim}
+        how["full_covariance"] = chosen.full_covariance
+        origin = None
+        if after:
+            origin = self.ensemble_folder(latent_dim, arm, after=after - 1)
+            how |= {"epochs": p.aftermath[after - 1]}
+            seeds = [Seed(s, s + 1000 * after, s + 1000 * after) for s in range(p.aftermath_members)]
+        else:
+            seeds = [Seed(s, s, s) for s in range(members or p.members)]
+            how |= {"epochs": epochs or p.epochs, "schedule": self._schedule(chosen)}
+            if chosen.perturbed:
+                how["potential"] = chosen.potential or "dipole"
+                how["coupling"] = next(c for c in (coupling, chosen.coupling, p.coupling) if c is not None)
+        kind = None if after else chosen.field
+        request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": self.dataset.checksum}
+        request |= {"field": kind and self.field_folder(kind).name, "start": origin and origin.name}
+        request |= {"source": source_hash(*TRAINING)}
+
+        def train(folder):
+            start = None
+            if origin is not None:
+                start = Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
+            ensemble = fit(
+                self.dataset,
+                **how,
+                seeds=seeds,
+                field=self.field(kind) if kind else None,
+                start=start,
+                jobs=self.jobs,
+                device=self.device,
+                checkpoint=folder / "members",
+            )
+            ensemble.save(folder / "ensemble.safetensors")
+            shutil.rmtree(folder / "members")
+
+        return self._obtain("ensemble", request, train)
+
+    def evaluation_folder(self, latent_dim, arm="cold", **how):
+        """The folder of the store with an evaluation; only the arms in `EXACT_ARMS` get their likelihoods."""
+        ensemble = self.ensemble_folder(latent_dim, arm, **how)
+        settings = {
+            "n_likelihood_images": self.profile.likelihood_images if arm in EXACT_ARMS and not how else 0,
+            "n_importance_samples": self.profile.importance_samples,
+            "exact": arm in EXACT_ARMS and not how,
+        }
+        request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash(*EVALUATION)}
+
+        def measure(folder):
+            kind, trained = profiles.arm(arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
+            values = self.field(kind).transform(self.dataset.test) if kind and trained.settings.final_strength else None
+            result = evaluate(trained, self.dataset.test, field=values, **settings, jobs=self.jobs)
+            result.save(folder / "evaluation.safetensors")
+
+        return self._obtain("evaluation", request, measure)
+
+    def classifier_folder(self):
+        """The folder of the store with the classifier of images, which never sees a latent."""
+        request = {"data": self.dataset.checksum, "source": source_hash(fit_classifier, Classifier)}
+
+        def train(folder):
+            x = self.dataset
+            fit_classifier(x.train, x.train_labels, x.image_shape).save(folder / "classifier.safetensors")
+
+        return self._obtain("classifier", request, train)
+
+    def measure_folders(self, latent_dim, arm="cold", **how):
+        """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path."""
+        names = measure.measures_of(arm) if not how else []
+        return {name: self._measure_folder(name, latent_dim, arm) for name in names if name not in self.left_out}
+
+    def _measure_folder(self, name, latent_dim, arm):
+        ensemble = self.ensemble_folder(latent_dim, arm)
+        request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(*_made_by_measure(name))}
+        request |= {"classifier": None if "classifier" in self.left_out else self.classifier_folder().name}
+
+        def take(folder):
+            found = measure.measure(
+                name,
+                Ensemble.load(ensemble / "ensemble.safetensors"),
+                self.dataset,
+                self.classifier,
+                jobs=self.jobs,
+                checkpoint=folder / "members",
+            )
+            write_json(folder / "numbers.json", name, found)
+            shutil.rmtree(folder / "members")
+
+        return self._obtain("measure", request, take)
+
+    def _schedule(self, chosen):
+        """The parts of the profile's schedule that an arm follows, as a dict."""
+        schedule = self.profile.schedule
+        kept = ["warm_start"] if chosen.warm_start else []
+        if chosen.perturbed and chosen.switch_off:
+            kept += ["fade", "switch_off"]
+        return {key: value for key, value in schedule.items() if key in kept}
+
+    def _obtain(self, kind, request, make):
+        key = (kind, json.dumps(request, sort_keys=True))
+        if key not in self._loaded:
+            self._loaded[key] = self.store.obtain(kind, request, make)
+        return self._loaded[key]
+
+
+def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
+    """What `Study.field_reproducibility` returns, for one function that makes fields.
+
+    Parameters
+    ----------
+    make : callable
+        One of `FIELDS`.
+    n_components : int
+    dataset : Dataset
+    pairs : int
+        Pairs of halves, and of seeds.
+    seeded : bool
+        Whether the field has a seed.
+
+    Returns
+    -------
+    dict from str to list of float
+    """
+    x, found = dataset.train, defaultdict(list)
+
+    def compared(first, second):
+        return compare(np.stack([field.transform(dataset.test) for field in (first, second)]), n_bootstrap=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the warnings say is what is measured here
+        for pair in range(pairs):
+            order = np.random.default_rng(pair).permutation(len(x))
+            halves = compared(*(make(x[rows], n_components) for rows in np.array_split(order, 2)))
+            found["halves"].append(halves.coordinates.mean)
+            found["halves, permuted"].append(halves.signed_permutation.mean)
+            found["halves, rotated"].append(halves.orthogonal.mean)
+            if seeded:
+                seeds = compared(*(make(x, n_components, seed=seed) for seed in (2 * pair, 2 * pair + 1)))
+                found["seeds"].append(seeds.coordinates.mean)
+    return dict(found)
+
+
+def code_hashes():
+    """Which code makes the numbers of a study: a dict from part to `vaept.companion.sources.source_hash`.
+
+    Parts are "training", "fields", "evaluation" and the names of `vaept.uses.measure.MEASURES`.
+    """
+    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *FIELDS.values())}
+    parts |= {"evaluation": EVALUATION} | {name: _made_by_measure(name) for name in measure.MEASURES}
+    return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
+
+
+def _made_by_field(kind):
+    return Field, *((neighbour_field, shuffled) if kind == "shuffled" else (FIELDS[kind],))
+
+
+def _made_by_measure(name):
+    """A measure gets its member as an argument, so what makes the member counts too."""
+    return measure.MEASURES[name][0], measure.measure_member, measure.gathered
+
+
+def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
+    """A study of a named profile.
+
+    Parameters
+    ----------
+    name : str
+        The profile.
+    data : str or path, optional
+        Another data set than the profile's: a name or an .npz file, as for `vaept.datasets.load`.
+    store : path, optional
+        Where results are kept; `default_store()` if not given.
+    jobs : int, optional
+        Processes; one per core if not given.
+    device : str
+        Where members are trained.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InputError
+        If the profile is unknown, the store cannot be written, or another argument is of no use.
+    """
+    chosen = profiles.profile(name)
+    if data is not None:
+        path = arguments.path(data, "data")
+        chosen = replace(chosen, dataset=str(path) if str(path) in NAMED else str(path.absolute()))
+    jobs = None if jobs is None else arguments.integer(jobs, "jobs", 1)
+    root = arguments.path(store, "store") if store else default_store()
+    return Study(chosen, RunStore(root), jobs, str(arguments.device(device)))

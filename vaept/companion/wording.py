@@ -1,0 +1,75 @@
+"""What the book says of its data, in words that are true of them: of digits, of other pictures, of values in a row.
+
+An *image* is one example of the data and its *pixels* are its values, whatever they show.
+"""
+
+import re
+
+import numpy as np
+
+from vaept.companion.figures.style import NAMED_CLASSES, as_picture
+from vaept.datasets import Dataset
+
+KNOWN = {"digits": "handwritten digits, ", "mnist": "handwritten digits, "}
+MAY_LACK = ("classifier", "clustering", "filters", "generation", "outliers")
+
+
+def words(study):
+    """Words and sentences about a study's data, by name.
+
+    Parameters
+    ----------
+    study : vaept.companion.study.Study
+
+    Returns
+    -------
+    dict from str to str
+        "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", whether all are 0 or 1;
+        "in_classes"; "classes_shown", how many of many classes are named; and for each of `MAY_LACK` why it is left
+        out. Sentences that are not needed are "".
+    """
+    dataset, n_classes = study.dataset, len(study.dataset.classes)
+    binary = all(np.isin(part, (0, 1)).all() for part in (dataset.train, dataset.test))
+    found = {
+        "data_name": dataset.name,
+        "what": KNOWN.get(dataset.name, "") + _kind(dataset, "black-and-white" if binary else "grey"),
+        "pixel_values": f"Here {'all are 0 or 1' if binary else 'some lie between'}.",
+        "in_classes": "without classes" if n_classes == 0 else _count(n_classes, "class", "classes"),
+        "classes_shown": f"(The names of {NAMED_CLASSES} are shown.)" if n_classes > NAMED_CLASSES else "",
+    }
+    for what in MAY_LACK:
+        reason, verb = study.left_out.get(what), "they are" if what == "filters" else "this is"
+        found[what] = f"({reason} So {verb} left out here.)" if reason else ""
+    return found
+
+
+def _kind(dataset, colours):
+    picture = as_picture(np.zeros(dataset.image_shape))
+    if picture is None:
+        return f"rows of {_count(dataset.pixels, 'value', 'values')}"
+    rows, columns = picture.shape[:2]
+    return f"{'colour' if picture.ndim == 3 else colours} pictures of {rows} × {columns} pixels"
+
+
+def _count(n, one, many):
+    return f"{n} {one if n == 1 else many}"
+
+
+def given_classes(found):
+    """The classes of test images as they were given, of a `Dataset` or of `Records`: ndarray of int, shape (n,).
+
+    None where there are none.
+    """
+    labels = found.test_labels if isinstance(found, Dataset) else found.labels
+    return None if labels is None else np.asarray(found.classes)[labels]
+
+
+def judged(member, labels):
+    """What the classifier of a `Member` says of the test images, whose labels are rows of its classes: a sentence."""
+    accuracy, sure = member.judge.accuracy(member.test, labels), member.judge.sure(member.test).mean()
+    return f"Of test images it names {accuracy:.1%} rightly and is sure about {sure:.0%}."
+
+
+def escaped(text):
+    """Text in which Markdown finds no markup."""
+    return re.sub(r"([\\`*_\[\]<>$|~{}])", r"\\\1", text)

@@ -1,0 +1,27 @@
+"""A latent space as a landscape: its density, its free energy, minima and saddles, and motion on it."""
+
+from vaept.landscape.density import AggregatePosterior
+from vaept.landscape.dynamics import first_passage_times, kramers_time, metastable_states, relaxation_times, simulate
+from vaept.landscape.energy import FreeEnergy
+from vaept.landscape.stationary import (
+    double_well,
+    find_stationary_points,
+    lowest_paths,
+    minimum_energy_path,
+    mueller_brown,
+)
+
+__all__ = [
+    "AggregatePosterior",
+    "FreeEnergy",
+    "double_well",
+    "find_stationary_points",
+    "first_passage_times",
+    "kramers_time",
+    "lowest_paths",
+    "metastable_states",
+    "minimum_energy_path",
+    "mueller_brown",
+    "relaxation_times",
+    "simulate",
+]

@@ -1,0 +1,22 @@
+"""What splits degenerate levels: perturbation series, fields of the data, potentials, and the axes that they choose."""
+
+from vaept.perturbation.fields import Field, diffusion_field, held_out_agreement, neighbour_field, pca_field, shuffled
+from vaept.perturbation.orientation import Orientation, orient
+from vaept.perturbation.potentials import Schedule
+from vaept.perturbation.series import Resummation, oscillator_series, resum, series
+
+__all__ = [
+    "Field",
+    "Orientation",
+    "Resummation",
+    "Schedule",
+    "diffusion_field",
+    "held_out_agreement",
+    "neighbour_field",
+    "orient",
+    "oscillator_series",
+    "pca_field",
+    "resum",
+    "series",
+    "shuffled",
+]

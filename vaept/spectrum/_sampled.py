@@ -1,0 +1,524 @@
+r"""The generator of a reversible diffusion from samples of its equilibrium alone, in polynomials and soft cells.
+
+Levels are those of ½(Δ + ∇log ρ·∇) with the sign changed, ħ = m = 1: stationary values of ½E[|∇f|²]/E[f²] over f
+orthogonal to the constant. Samples are whitened; functions are products of Hermite polynomials up to a total
+degree and, where held-out samples favour them, smooth indicators of the cells around the means of clusters, a
+partition of unity (`Space`); its slowest modes complete it (`SampledModes`). No rotation changes the space. Sources:
+Zhang, Hartmann & Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); Shepard 1968 (partition
+of unity), Weber 2006 (for conformations of molecules); McGibbon & Pande 2015 (held-out score); Weyl 1912
+(eigenvalues of a perturbed matrix).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from scipy.stats import chi2
+from sklearn.cluster import KMeans
+
+from vaept import arguments
+from vaept.errors import InputError
+from vaept.spectrum.oscillator import quantum_numbers
+
+SAMPLES_PER_FUNCTION = 10
+MAX_FUNCTIONS = 500  # of the degrees that are tried; a degree that is given may have more
+MASS_CUTOFF = 1e-10
+N_BLOCKS = 250
+N_BENT, BENT_DEGREE = 3, 7
+N_CELLS = 100, 400
+WIDTHS = 0.5, 0.7, 1.0, 1.4  # of cells, in distances between neighbouring centres
+DEGREE_WITH_CELLS = 2
+CLUSTERED_SAMPLES = 20_000
+POINTS_AT_BORDER, SEEN_CELLS = 30, 0.8  # points that a cell's border needs; share of cells that must have them
+ROWS = 2048  # points at a time
+MAX_DEGREE, MOST_FUNCTIONS = 100, 5000  # of a degree that is given
+VALUES_PER_POWER = 5  # distinct values that a coordinate needs for each of its powers
+NEIGHBOURS = 10  # with fewer, a far point lies apart
+SMALLEST = 1e-50  # standard deviation of a coordinate; levels go with its inverse square
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which rows of the samples are copies of one another.
+
+    Attributes
+    ----------
+    group : array of int, shape (n,), or None
+        The number of the distinct row; None if there are no copies.
+    all_rows : int
+        n.
+    rows, values : int
+        Effective numbers n²/Σ count² of distinct rows and, of the worst coordinate, of distinct values (Kish 1965,
+        Survey Sampling, ch. 11).
+    coordinate : int
+        The worst one.
+    """
+
+    group: np.ndarray | None
+    all_rows: int
+    rows: int
+    values: int
+    coordinate: int
+
+    @classmethod
+    def of(cls, x):
+        _, group, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
+        values = [_effective(np.unique(column, return_counts=True)[1]) for column in x.T]
+        group = None if len(counts) == len(x) else group.ravel()
+        return cls(group, len(x), _effective(counts), min(values), int(np.argmin(values)))
+
+    def shuffled(self, generator):
+        """The rows in random order, copies side by side."""
+        if self.group is None:
+            return generator.permutation(self.all_rows)
+        return np.argsort(generator.permutation(self.group.max() + 1)[self.group], kind="stable")
+
+
+def _effective(counts):
+    return round(int(counts.sum()) ** 2 / float((counts.astype(float) ** 2).sum()))
+
+
+def degrees_to_try(copies, dim, n_levels, degree):
+    """The degrees to be tried, one if it is given; checks that there are samples enough."""
+
+    def needed(p):
+        return SAMPLES_PER_FUNCTION * math.comb(dim + p, p)
+
+    n, most_powers = copies.rows, copies.values // VALUES_PER_POWER - 1
+    least = 1 if degree is None else arguments.integer(degree, "degree", 1, MAX_DEGREE)
+    while degree is None and math.comb(dim + least, least) < n_levels:
+        least += 1
+    if math.comb(dim + least, least) < n_levels:
+        raise InputError(
+            f"degree {least} in {dim} dimensions has {math.comb(dim + least, least)} functions, too few for "
+            f"{n_levels} levels."
+        )
+    if copies.values == 1 < copies.all_rows:
+        raise InputError(f"Coordinate {copies.coordinate} of the samples is constant; leave it out.")
+    if copies.values < copies.all_rows and least > most_powers:
+        raise InputError(
+            f"Coordinate {copies.coordinate} of the samples has in effect {copies.values} distinct values, too few for "
+            f"degree {least}, which needs {VALUES_PER_POWER * (least + 1)}: values on a coarse grid, or copies of a "
+            "few, have no density. Give them as they were before rounding, or leave the coordinate out."
+        )
+    if n < needed(least):
+        distinct = f" In effect {n} of the {copies.all_rows} rows are distinct." if n < copies.all_rows else ""
+        raise InputError(
+            f"{n} samples are too few for degree {least} in {dim} dimensions: at least {needed(least)} are needed. "
+            "Give more samples, or ask for a lower degree or fewer levels." + distinct
+        )
+    if math.comb(dim + least, least) > MOST_FUNCTIONS:
+        raise InputError(f"degree {least} in {dim} dimensions has more than {MOST_FUNCTIONS} functions; lower it.")
+    if degree is not None:
+        return [least]
+    most = [p for p in range(least, 13) if 2 * needed(p) <= n and needed(p) <= SAMPLES_PER_FUNCTION * MAX_FUNCTIONS]
+    return [p for p in most if p <= most_powers] or [least]
+
+
+def outliers_of(x):
+    """Rows that lie apart from all others, ndarray of int, and whether the others' tails are those of a power law.
+
+    Distances are measured by the denser half of the rows (concentration steps: Rousseeuw & Van Driessen 1999,
+    Technometrics 41, 212). A row lies apart if it is farther out than rows of a Gaussian come, has few neighbours
+    nearer to it than half its distance, and is half as far again from the centre as those that do not lie apart. Tails
+    are a power law's if they reach well beyond a Gaussian's and the index of extremes, along an axis or of the
+    distance, is positive (moment estimator: Dekkers, Einmahl & de Haan 1989, Ann. Stat. 17, 1833), also in the outer
+    quarter, where a cluster would have its edge. The edge cannot be told when the farthest rows are left out.
+    """
+    n, d = x.shape
+    nothing = np.zeros(0, dtype=int), False
+    centre = np.median(x, axis=0)
+    width = np.median(np.abs(x - centre), axis=0)
+    if not (width > 0).all():
+        return nothing
+    y = (x - centre) / width
+    distance = np.linalg.norm(y, axis=1)
+    for _ in range(4):
+        half = y[np.argsort(distance, kind="stable")[: n // 2]]
+        values, axes = np.linalg.eigh(np.cov(half, rowvar=False, bias=True).reshape(d, d))
+        if values[0] <= 1e-9 * values[-1]:
+            return nothing
+        distance = np.linalg.norm((y - half.mean(axis=0)) @ axes / np.sqrt(values), axis=1)
+    y = (y - half.mean(axis=0)) @ axes / np.sqrt(values) * np.sqrt(chi2.median(d)) / np.median(distance)
+    distance, reach = np.linalg.norm(y, axis=1), np.sqrt(chi2.isf(0.01 / n, [1, d]))
+    rows = np.flatnonzero(distance > 1.05 * reach[1])
+    if not len(rows):
+        return nothing
+    near = cKDTree(y).query_ball_point(y[rows], distance[rows] / 2, return_length=True)
+    apart = rows[near <= NEIGHBOURS]
+    others = np.delete(distance, apart)
+    apart = apart[np.argsort(distance[apart], kind="stable")]
+    edges = np.maximum.accumulate(np.append(others.max(), distance[apart]))[:-1]
+    # Rows that follow one another outwards without a gap are a tail.
+    first = np.flatnonzero(distance[apart] > 1.5 * edges)
+    apart = apart[first[0] :] if len(first) else apart[:0]
+    rest = np.delete(np.column_stack([np.abs(y), distance]), apart, axis=0)
+    # The more axes are tried, the more of them look like it by chance.
+    fars, edge = 1.6 * reach[[0] * d + [1]], -0.3 if len(apart) else 0.1 * (1 + np.log(d))
+    return np.sort(apart), any(
+        _is_power_law(np.sort(column)[::-1], far, edge) for column, far in zip(rest.T, fars, strict=True)
+    )
+
+
+def lone_rows(modes, x, y):
+    """Rows, few and far out, that make up a quarter or more of the variance of the slowest mode; ndarray of int."""
+    rows = np.argsort(-(y**2).sum(axis=1), kind="stable")[:32]
+    return rows[modes(x[rows])[:, -1] ** 2 > max(len(x) / 4, 25)]
+
+
+def _is_power_law(distance, far, edge):
+    """Whether descending distances reach as far and fall off as a power of the distance, with an edge of this index."""
+    most = min(len(distance) // 3, max(30, len(distance) // 10))
+    if distance[0] <= far or most < 10:
+        return False
+    for k, least in ((most, 0.05), (max(most // 4, 10), edge)):
+        logs = np.log(distance[: k + 1] / distance[k])
+        # No tail has a wide gap within: these are independent draws from one exponential distribution (Rényi 1953).
+        gaps = -np.diff(logs) * np.arange(1, k + 1)
+        first, second = logs.sum() / k, (logs**2).sum() / k
+        if first < 0.15 or gaps.max() > 16 * first or first + 1 - 0.5 / max(1 - first**2 / second, 1e-9) <= least:
+            return False
+    return True
+
+
+def whitening_of(x):
+    """Mean and the matrix W for which (x − mean) W has covariance 1; columns along the principal axes."""
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    constant = np.flatnonzero((deviation <= 1e-12 * np.abs(x).max(axis=0)) | (deviation < SMALLEST))
+    if len(constant):
+        raise InputError(
+            f"Coordinates {constant.tolist()} of the samples are constant, or vary by less than {SMALLEST:g}; leave "
+            "them out, or rescale them."
+        )
+    correlation = np.corrcoef(x, rowvar=False).reshape(x.shape[1], -1)
+    values, vectors = np.linalg.eigh(correlation)
+    if values[0] < 1e-9:
+        involved = np.flatnonzero(np.abs(vectors[:, 0]) > 0.1).tolist()
+        raise InputError(f"Coordinates {involved} of the samples are linearly dependent, or duplicates; leave one out.")
+    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False, bias=True).reshape(x.shape[1], -1))
+    return mean, vectors / np.sqrt(values)
+
+
+class Polynomials:
+    """∏ He_{n_i}(y_i)/√n_i! of total degree ≤ p. Arrays over functions have shape (functions, …)."""
+
+    def __init__(self, degree, dim):
+        self.degree = degree
+        self.numbers = quantum_numbers(degree, dim)
+        index = {tuple(n): k for k, n in enumerate(self.numbers.tolist())}
+        size = len(self.numbers)
+        # lower[i][k] is the function with n_i one less, whose multiple √n_i is the derivative of function k.
+        self.lower = np.zeros((dim, size), dtype=int)
+        self._build = []
+        for k, n in enumerate(self.numbers.tolist()):
+            for i in np.flatnonzero(n):
+                self.lower[i, k] = index[(*n[:i], n[i] - 1, *n[i + 1 :])]
+            first = next((i for i in range(dim) if n[i]), 0)
+            self._build.append((index[(*n[:first], 0, *n[first + 1 :])], first, n[first]))
+
+    def up_to(self, degree):
+        return self if degree == self.degree else Polynomials(degree, self.numbers.shape[1])
+
+    def values(self, y):
+        """Values at points (n, d): ndarray of shape (functions, n)."""
+        one = np.empty((self.degree + 1, y.shape[1], len(y)))
+        one[0] = 1
+        for n in range(self.degree):
+            one[n + 1] = (y.T * one[n] - math.sqrt(n) * one[n - 1] if n else y.T) / math.sqrt(n + 1)
+        result = np.ones((len(self.numbers), len(y)))
+        for k, (parent, axis, n) in enumerate(self._build[1:], start=1):
+            np.multiply(result[parent], one[n, axis], out=result[k])
+        return result
+
+    def mass(self, y):
+        """Mean of φφᵀ over points."""
+        total = np.zeros((len(self.numbers), len(self.numbers)))
+        rows = max(256, 4_000_000 // len(self.numbers))
+        for start in range(0, len(y), rows):
+            values = self.values(y[start : start + rows])
+            total += values @ values.T
+        return total / len(y)
+
+    def slopes(self, vectors):
+        """Coefficients (d, functions, k) of the derivatives of the functions whose coefficients are (functions, k)."""
+        result = np.zeros((len(self.lower), *vectors.shape))
+        for slope, lower, n in zip(result, self.lower, self.numbers.T, strict=True):
+            np.add.at(slope, lower, np.sqrt(n)[:, None] * vectors)
+        return result
+
+    def stiffness(self, mass, inverse_variance):
+        """½E[∇φ·∇φᵀ] in the metric of the samples: derivatives are lower polynomials, so it is made of the mass."""
+        total = np.zeros_like(mass)
+        for lower, n, factor in zip(self.lower, self.numbers.T, inverse_variance, strict=True):
+            root = np.sqrt(n)
+            total += 0.5 * factor * np.outer(root, root) * mass[np.ix_(lower, lower)]
+        return total
+
+
+@dataclass(frozen=True)
+class Space:
+    """Polynomials and soft cells of whitened points y: w_j ∝ exp(−|y − c_j|²/2h²), which add up to 1.
+
+    Attributes
+    ----------
+    polynomials : Polynomials
+    centres : array, shape (cells, d)
+        c_j; no rows for polynomials alone.
+    width : float
+        h.
+    """
+
+    polynomials: Polynomials
+    centres: np.ndarray
+    width: float = 1.0
+
+    def values(self, y):
+        """Values at points (n, d): ndarray of shape (functions, n), polynomials first."""
+        return np.concatenate([self.polynomials.values(y), self.cells(y)])
+
+    def cells(self, y):
+        """Values of the cells alone."""
+        cells = (self.centres @ y.T - (self.centres**2).sum(axis=1)[:, None] / 2) / self.width**2
+        cells = np.exp(cells - cells.max(axis=0, initial=-np.inf))
+        return cells / cells.sum(axis=0)
+
+    def gradients(self, vectors, values):
+        """∂/∂y_i of combinations (the columns of `vectors`) of functions of these values: (combinations, n), each i."""
+        size = len(self.polynomials.numbers)
+        raw, cells, mix = values[:size], values[size:], vectors[size:]
+        # ∇w_j = w_j (c_j − c̄)/h², c̄ = Σ w_j c_j.
+        mean, smooth = self.centres.T @ cells, mix.T @ cells
+        for i, slope in enumerate(self.polynomials.slopes(vectors[:size])):
+            yield slope.T @ raw + ((mix * self.centres[:, [i]]).T @ cells - mean[i] * smooth) / self.width**2
+
+    def moments(self, y, inverse_variance):
+        """Means of φφᵀ and of ½∇φ·∇φᵀ, in the metric of the samples, over points."""
+        numbers, lower, size = self.polynomials.numbers, self.polynomials.lower, len(self.polynomials.numbers)
+        mass, own, mixed = 0.0, 0.0, 0.0
+        for part in np.array_split(y, -(-len(y) // ROWS)):
+            values = self.values(part)
+            cells = values[size:]
+            mean = self.centres.T @ cells
+            scaled = inverse_variance[:, None] * mean
+            along = sum(np.sqrt(n)[:, None] * values[k] * s for k, n, s in zip(lower, numbers.T, scaled, strict=True))
+            # Expanding (c_j − c̄)·(c_k − c̄) leaves one product of matrices, whatever d.
+            own = own + (cells * (self.centres @ scaled - (mean * scaled).sum(axis=0) / 2)) @ cells.T
+            mixed = mixed + along @ cells.T
+            mass = mass + values @ values.T
+        mass, own, mixed = mass / len(y), own / len(y), mixed / len(y)
+        centres = self.centres * inverse_variance
+        steep = sum(
+            np.sqrt(n)[:, None] * mass[k, size:] * c for k, n, c in zip(lower, numbers.T, centres.T, strict=True)
+        )
+        stiffness = np.empty_like(mass)
+        stiffness[:size, :size] = self.polynomials.stiffness(mass[:size, :size], inverse_variance)
+        stiffness[:size, size:] = (steep - mixed) / (2 * self.width**2)
+        stiffness[size:, :size] = stiffness[:size, size:].T
+        square = centres @ self.centres.T * mass[size:, size:]
+        stiffness[size:, size:] = (square - own - own.T) / (2 * self.width**4)
+        return mass, stiffness
+
+
+@dataclass(frozen=True)
+class SampledModes:
+    """Modes in a space (the columns of `vectors`), and the first few of them bent, mixed by a matrix.
+
+    Where slow modes level off inside wells, polynomials do not, and in many dimensions cells are too coarse. So
+    Legendre polynomials of f/√(1 + f²), for the slowest modes f, complete the space.
+    """
+
+    space: Space
+    vectors: np.ndarray
+    mean: np.ndarray
+    whitening: np.ndarray
+    n_bent: int
+    mix: np.ndarray | None = None
+
+    def __call__(self, points):
+        points = arguments.points(points, "points", len(self.mean))
+        result = np.empty((len(points), self.mix.shape[1]))
+        for start in range(0, len(points), ROWS):
+            y = (points[start : start + ROWS] - self.mean) @ self.whitening
+            with np.errstate(over="ignore", invalid="ignore"):
+                result[start : start + ROWS] = self._bend(self.vectors.T @ self.space.values(y))[0].T @ self.mix
+        check_modes(result, points)
+        return result
+
+    def mixed(self, mix):
+        """The same modes combined by the columns of `mix`, shape (modes, levels)."""
+        return replace(self, mix=mix)
+
+    def blocks(self, y):
+        """½∇f·∇fᵀ and ffᵀ of all functions, summed over blocks of whitened points, and the sizes of the blocks."""
+        metric = np.sqrt((self.whitening**2).sum(axis=0) / 2)
+        parts = np.array_split(y, min(N_BLOCKS, len(y)))
+        stiffness, mass = [], []
+        for part in parts:
+            raw = self.space.values(part)
+            values, rates = self._bend(self.vectors.T @ raw)
+            mass.append(values @ values.T)
+            total = 0
+            for slope, factor in zip(self.space.gradients(self.vectors, raw), metric, strict=True):
+                gradient = factor * slope
+                bent = [rate * gradient[k + 1] for k, rate in enumerate(rates)]
+                gradient = np.concatenate([gradient, *bent])
+                total = total + gradient @ gradient.T
+            stiffness.append(total)
+        return np.array(stiffness), np.array(mass), np.array([len(part) for part in parts])
+
+    def _bend(self, values):
+        """Values with those of bent modes appended, and d(bent)/d(mode), (degrees, points) for each such mode."""
+        bent, rates = [values], []
+        for f in values[1 : self.n_bent + 1]:
+            root = np.sqrt(1 + f**2)
+            legendre, slopes = np.ones((2, BENT_DEGREE + 1, len(f)))
+            legendre[1], slopes[0] = f / root, 0
+            for m in range(1, BENT_DEGREE):
+                legendre[m + 1] = ((2 * m + 1) * legendre[1] * legendre[m] - m * legendre[m - 1]) / (m + 1)
+                slopes[m + 1] = slopes[m - 1] + (2 * m + 1) * legendre[m]
+            bent.append(legendre[1:])
+            rates.append(slopes[1:] / root**3)
+        return np.concatenate(bent), rates
+
+
+def check_modes(values, points):
+    """Refuse values of modes, shape (n, levels), that are not finite."""
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"The modes have no finite value at {points[bad][0].tolist()}, too far from where the density is large. "
+            "Give points nearer to it."
+        )
+
+
+def pencil(mass, stiffness, n_levels):
+    """Lowest levels, coefficients (functions, levels) and residuals of stiffness f = level · mass f.
+
+    Function 0 is the constant, the ground state. It is kept apart and stays at exactly 0.
+    """
+    mean = mass[0, 1:]
+    values, basis = np.linalg.eigh(mass[1:, 1:] - np.outer(mean, mean))
+    keep = values > MASS_CUTOFF * values[-1:]
+    basis = basis[:, keep] / np.sqrt(values[keep])
+    reduced = basis.T @ stiffness[1:, 1:] @ basis
+    reduced = (reduced + reduced.T) / 2
+    count = min(n_levels - 1, len(reduced))
+    levels, vectors = (
+        eigh(reduced, subset_by_index=[0, count - 1]) if count else (np.zeros(0), np.zeros((len(reduced), 0)))
+    )
+    residuals = np.linalg.norm(reduced @ vectors - vectors * levels, axis=0)
+    coefficients = np.zeros((len(mass), count + 1))
+    coefficients[0, 0] = 1
+    coefficients[1:, 1:] = basis @ vectors
+    coefficients[0, 1:] = -mean @ coefficients[1:, 1:]
+    return np.append(0.0, levels), coefficients, np.append(0.0, residuals)
+
+
+def best_space(y, degrees, inverse_variance, n_levels, *, with_cells, copies=1.0):
+    """The space that does best on held-out halves of whitened points, its mass and its stiffness."""
+    halves = np.array_split(y, 2)
+    polynomials = Polynomials(degrees[-1], y.shape[1])
+    masses = [polynomials.mass(half) for half in halves]
+
+    def moments(degree):
+        part = polynomials.up_to(degree)
+        cut = [mass[: len(part.numbers), : len(part.numbers)] for mass in masses]
+        return [(mass, part.stiffness(mass, inverse_variance)) for mass in cut]
+
+    scores = [held_out(moments(p), n_levels) for p in degrees] if len(degrees) > 1 else [0]
+    # A larger space has to earn its variance.
+    degree = next(p for p, score in zip(degrees, scores, strict=True) if score >= 0.999 * max(scores))
+    best = (Space(polynomials.up_to(degree), np.empty((0, y.shape[1]))), moments(degree))
+    if with_cells:
+        low, factors = polynomials.up_to(min(degree, DEGREE_WITH_CELLS)), WIDTHS
+        for centres, spacing in cell_centres(y):
+            trials, scores = [], []
+            for factor in factors:
+                space = seen_cells(Space(low, centres, factor * spacing), y, inverse_variance, copies)
+                if space:
+                    trials.append((space, [space.moments(half, inverse_variance) for half in halves]))
+                    scores.append((held_out(trials[-1][1], n_levels), factor))
+            if not trials or max(scores)[0] <= 1.001 * held_out(best[1], n_levels):
+                break
+            score, factor = max(scores)
+            best = trials[scores.index((score, factor))]
+            # More cells are smaller, and the same width is more of their distances.
+            factors = WIDTHS[WIDTHS.index(factor) :][:2]
+    weights = np.array([len(half) for half in halves]) / len(y)
+    return best[0], *(
+        sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in zip(*best[1], strict=True)
+    )
+
+
+def cell_centres(y):
+    """Means of clusters of the points, ever more of them, and the median distance from one to the next."""
+    rows = y[:CLUSTERED_SAMPLES]
+    most = len(np.unique(rows, axis=0)) / (2 * SAMPLES_PER_FUNCTION)
+    for n_cells in N_CELLS:
+        if n_cells <= most:
+            centres = KMeans(n_cells, n_init=1, max_iter=10, random_state=0).fit(rows).cluster_centers_
+            yield centres, np.median(cKDTree(centres).query(centres, k=2)[0][:, 1])
+
+
+def seen_cells(space, y, inverse_variance, copies):
+    """The space without cells at whose borders there are too few points; None if these cells are many.
+
+    A cell of outliers has a steep border in a gap without samples, and would pass for a state that is never left.
+    A point stands for a number of `copies`, 1 if it is the only one.
+    """
+    least, rows = SEEN_CELLS * len(space.centres), y[:CLUSTERED_SAMPLES]
+    points = POINTS_AT_BORDER * copies
+    while len(space.centres) >= least:
+        # The points that share in the sum of |∇w_j|²: (Σ |∇w_j|²)²/Σ |∇w_j|⁴.
+        first, second = 0.0, 0.0
+        for part in np.array_split(rows, -(-len(rows) // ROWS)):
+            cells, centres = space.cells(part), space.centres * inverse_variance
+            mean = space.centres.T @ cells
+            distance = (centres * space.centres).sum(axis=1)[:, None] - 2 * centres @ mean + inverse_variance @ mean**2
+            slope = cells**2 * np.maximum(distance, 0)
+            first, second = first + slope.sum(axis=1), second + (slope**2).sum(axis=1)
+        seen = first**2 >= points * second
+        seen &= second > 0
+        if seen.all():
+            return space
+        space = replace(space, centres=space.centres[seen])
+    return None
+
+
+def held_out(halves, n_levels):
+    """Σ 1/level of the modes of one half of the samples on the other half; larger is better, both ways averaged.
+
+    A half is its mass and its stiffness.
+    """
+    total = 0.0
+    for train, test in (halves, halves[::-1]):
+        modes = pencil(*train, max(n_levels, 2))[1][:, 1:]
+        mean = modes.T @ test[0][0]
+        variance = modes.T @ test[0] @ modes - np.outer(mean, mean)
+        total += np.trace(np.linalg.solve(modes.T @ test[1] @ modes, variance)) / 2
+    return total
+
+
+def intervals_of(levels, stiffness, mass, sizes, bootstrap, generator):
+    """95 % intervals, shape (levels, 2); see `from_samples`."""
+    counts = generator.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=bootstrap)
+    weights = counts / (counts @ sizes)[:, None] - 1 / sizes.sum()
+    stiffness, mass = (np.einsum("rb,bij->rij", weights, part, optimize=True) for part in (stiffness, mass))
+
+    def shifts(members):
+        rows = np.ix_(range(bootstrap), members, members)
+        return stiffness[rows] - levels[1:][members].mean() * mass[rows]
+
+    # Levels belong to one multiplet if chains of them mix: if they are as close as the elements that couple them.
+    size = len(levels) - 1
+    coupling = np.quantile(np.abs(shifts(np.arange(size))), 0.95, axis=0) if size else np.zeros((0, 0))
+    mixed = np.abs(levels[1:, None] - levels[None, 1:]) <= 2 * coupling
+    label = connected_components(mixed)[1]
+    half = np.zeros(size + 1)
+    for group in range(label.max(initial=-1) + 1):
+        members = np.flatnonzero(label == group)
+        half[1 + members] = np.quantile(np.linalg.norm(shifts(members), ord=2, axis=(1, 2)), 0.95)
+    return np.column_stack([np.maximum(levels - half, 0), levels + half])

@@ -1,0 +1,400 @@
+r"""Energy spectra of latent spaces: from a potential, from a density, or from nothing but samples.
+
+Units ħ = m = 1; H = −½Δ + U on ℝᵈ. A density ρ stands for the Hamiltonian whose ground state is √ρ at energy 0,
+U = ¼Δ log ρ + ⅛|∇log ρ|²; its levels are also the relaxation rates of ½(Δ + ∇log ρ·∇), the Langevin dynamics
+dz = ½∇log ρ dt + dW. Potentials and densities are looked over for where their states live (`vaept.spectrum._survey`) and solved
+by a Galerkin method in an oscillator basis that grows until two sizes agree (`vaept.spectrum._galerkin`), samples by the
+generator Galerkin method in polynomials and soft cells (`vaept.spectrum._sampled`). Source: Risken 1989, ch. 5 (density and
+Hamiltonian).
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vaept import arguments
+from vaept.errors import InputError
+from vaept.spectrum import _galerkin, _sampled, _survey
+from vaept.spectrum._eigensolver import ConvergenceError
+
+MAX_DIM = 10  # the grids of a potential or a density grow as 4^d at least
+MAX_LEVELS = 500  # the solvers' time grows with their square
+MAX_BOOTSTRAP = 10_000
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Levels of a Hamiltonian and its eigenfunctions.
+
+    Attributes
+    ----------
+    levels : ndarray, shape (n_levels,)
+        Ascending, every member of a multiplet listed. From densities and samples they are energies above the ground
+        state, `levels[0]` is 0, and NaN stands for a level that a continuum has swallowed.
+    residuals : ndarray, shape (n_levels,)
+        ‖(H − E)ψ‖ of the normalised states: an exact level lies no farther than this from each level, and as a
+        rule no farther than its square. From samples, within the chosen functions: the solver's rounding alone.
+    intervals : ndarray of shape (n_levels, 2), or None
+        95 % intervals of sampled levels; NaN where the level is.
+    """
+
+    levels: np.ndarray
+    residuals: np.ndarray
+    intervals: np.ndarray | None = None
+    _functions: Callable = field(default=None, repr=False, compare=False)
+
+    @property
+    def multiplicities(self):
+        """Multiplicity of each distinct level, in the tolerance 1e-7 of `group`; ndarray of int."""
+        return self.group()
+
+    def group(self, tolerance=1e-7):
+        """Sizes of the groups of numerically equal levels.
+
+        Parameters
+        ----------
+        tolerance : float
+            Neighbours join one group if they differ by at most `tolerance` times the energy above the ground level,
+            or, where the levels were sampled, if their intervals overlap. Levels are equal if a chain of neighbours
+            connects them. The ground level is never degenerate: a tiny gap above it stays a gap.
+
+        Returns
+        -------
+        ndarray of int, shape (distinct levels,)
+            The last group may go on above the last level that was asked for.
+        """
+        tolerance, known = arguments.number(tolerance, "tolerance", 0), np.isfinite(self.levels)
+        finite = self.levels[known]
+        if self.intervals is None:
+            apart = np.diff(finite) > tolerance * (finite[1:] - finite[0])
+        else:
+            intervals = self.intervals[known]
+            apart = intervals[1:, 0] > np.maximum.accumulate(intervals[:, 1])[:-1]
+        starts = np.flatnonzero(np.concatenate([[True], apart, [True]]))
+        return np.diff(starts)
+
+    def eigenfunctions(self, points):
+        """Eigenfunctions at points.
+
+        Parameters
+        ----------
+        points : array, shape (n, d)
+
+        Returns
+        -------
+        ndarray, shape (n, n_levels)
+            From a potential the states ψ_k, with ∫ψ² = 1. From a density or samples the relaxation modes
+            f_k = ψ_k/ψ₀, with f₀ = 1 and ⟨f_k²⟩ = 1 under the density. Signs, and rotations
+            within a multiplet, are arbitrary.
+
+        Raises
+        ------
+        InputError
+            If the points are no finite (n, d) array, or so far out that no mode has a finite value there.
+        """
+        return self._functions(points)
+
+
+def from_potential(potential, dim, n_levels, *, tol=1e-10):
+    """Lowest levels of H = −½Δ + U on ℝᵈ.
+
+    Parameters
+    ----------
+    potential : callable
+        U: maps an array (n, d) of points to (n,) energies. Points reach 10⁴ from the origin; +inf is allowed far out.
+    dim : int
+        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one; at most 10.
+    n_levels : int
+        How many levels, every member of a multiplet counted; at most 500, in one dimension 206.
+    tol : float
+        Two sizes of the basis agree to a tenth of tol · max(1, |E|). Rounding allows no less than some 10⁻¹⁵ times the
+        largest U where the states live.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or if the potential has the wrong shape, is not finite, is unbounded below or
+        does not rise above the wanted levels (a continuum).
+    ConvergenceError
+        If the levels do not agree to `tol` in the largest basis: a singular, very wide or high-dimensional potential.
+    """
+    dim, n_levels, tol = _arguments(dim, n_levels, tol)
+    energy = _survey.checked(potential, dim, "potential")
+    frame, far = _survey.potential_frame(energy, dim, n_levels, tol)
+
+    def make_operator(basis):
+        return _galerkin.PotentialOperator(
+            basis, _survey.finite(energy, basis.grid(), "potential").reshape(basis.shape)
+        )
+
+    def allowed(levels):
+        return 0.1 * tol * np.maximum(1, np.abs(levels))
+
+    solution, ratio = _galerkin.converge(make_operator, frame, n_levels, allowed)
+    if solution.levels[-1] >= far:
+        raise InputError(
+            f"The potential falls to {far:.6g} at distance {_survey.FAR:g}, which is not above level {n_levels - 1} "
+            f"near {solution.levels[-1]:.6g}: a continuum begins below it. Ask for fewer levels, or confine the "
+            "potential."
+        )
+    _require(ratio, tol, solution)
+    return Spectrum(solution.levels, solution.residuals, None, _States(solution))
+
+
+def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
+    """Levels of a density's Hamiltonian above its ground state: the relaxation rates of ½(Δ + ∇log ρ·∇).
+
+    Parameters
+    ----------
+    log_density : callable
+        log ρ up to a constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf is
+        allowed far out.
+    dim : int
+        d, at most 10.
+    n_levels : int
+        How many levels, the zero of the ground state and every member of a multiplet counted; at most 500, in one
+        dimension 206.
+    tol : float
+        Relative: two sizes of the basis agree to a tenth of tol · level, for small gaps too. Below a level of about
+        10⁻¹² rounding takes over.
+    gradient : callable, optional
+        ∇log ρ: maps (n, d) to (n, d). Without it differences of the eighth order are taken. It is compared with them
+        at some points where ρ is large.
+
+    Returns
+    -------
+    Spectrum
+        Of a density with tails too heavy for a discrete spectrum, levels in the continuum are NaN.
+
+    Warns
+    -----
+    UserWarning
+        If the tails are exponential or heavier: the spectrum is then continuous above a threshold.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, if the density has the wrong shape, is not finite or is not normalisable, or if
+        `gradient` is not its gradient.
+    ConvergenceError
+        If the levels do not agree to `tol` in the largest basis.
+    """
+    dim, n_levels, tol = _arguments(dim, n_levels, tol)
+    log_density = _survey.checked(log_density, dim, "log_density")
+
+    def energy(points):
+        return -log_density(points)
+
+    frame, threshold = _survey.density_frame(energy, dim, tol)
+    if gradient is not None:
+        arguments.function(gradient, "gradient", f"an array (n, {dim})")
+        _survey.check_gradient(log_density, gradient, frame)
+    if threshold == 0:
+        return _only_ground_state(n_levels, dim)
+
+    def make_operator(basis):
+        return _galerkin.DensityOperator(
+            basis, _survey.log_gradient(log_density, gradient, basis).T.reshape(dim, *basis.shape)
+        )
+
+    def allowed(levels):
+        errors = 0.1 * tol * levels + 1e-30
+        # Level 0 is known; what is computed for it tells how well the ground state fits in the basis.
+        errors[0] = 10 * errors[1:].min(initial=1.0)
+        return errors
+
+    solution, ratio = _galerkin.converge(make_operator, frame, n_levels, allowed)
+    levels = np.append(0.0, solution.levels[1:])
+    if math.isinf(threshold):
+        _require(ratio, tol, solution)
+    else:
+        levels[1:][(ratio[1:] > 1) | (levels[1:] >= threshold)] = np.nan
+    return Spectrum(levels, solution.residuals, None, _Modes(solution, log_density))
+
+
+def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
+    """Levels of the density that samples were drawn from, above its ground state, without the density.
+
+    The Dirichlet form ½E[∇f·∇g] over E[fg] in polynomials and soft cells, the same space after any linear map of the
+    samples. A finite space moves levels up, sampling moves them down: they are estimates, not bounds.
+
+    Parameters
+    ----------
+    samples : array, shape (n, d)
+        Independent draws. Copies of a row count as weights: all of them are on one side wherever the samples are
+        divided, and only distinct rows count as samples. Values may be rounded, but not to a coarse grid.
+    n_levels : int
+        How many levels, the zero of the ground state and every member of a multiplet counted; at most 500.
+    degree : int, optional
+        Of the polynomials, which are then all; at most 100. Without it, the degree whose slowest modes, found on one
+        half of the samples, are slowest on the other half; where that half prefers them, low polynomials and smooth
+        indicators of cells around the means of clusters, whose number and width it decides; and bounded functions of
+        the slowest three modes besides.
+    bootstrap : int
+        Resamples for the intervals, at most 10 000; 0 for none.
+    seed : int
+        Of the halves and the resamples.
+
+    Returns
+    -------
+    Spectrum
+        A level's interval holds the whole multiplet to which it may belong: half its width is the 95 % quantile
+        of the norm of the matrix by which resampling perturbs that multiplet, a bound on any level's shift. What the
+        choice of the space does to levels is not in it. Of samples whose tails fall off as a power of the distance, all
+        levels above 0 are NaN.
+
+    Warns
+    -----
+    UserWarning
+        If the tails are so heavy, for the spectrum is then continuous above 0; or if a few rows lie far from all
+        others: these are left out.
+
+    Raises
+    ------
+    InputError
+        If the samples are no finite (n, d) array, are too few, lie on a coarse grid, or have constant or dependent
+        coordinates.
+    """
+    x, n_levels = arguments.points(samples, "samples"), arguments.integer(n_levels, "n_levels", 1, MAX_LEVELS)
+    bootstrap = arguments.integer(bootstrap, "bootstrap", 0, MAX_BOOTSTRAP)
+    generator = np.random.default_rng(arguments.seed(seed))
+    _sampled.degrees_to_try(_sampled.Copies.of(x), x.shape[1], n_levels, degree)
+    apart, heavy = _sampled.outliers_of(x)
+    if heavy:
+        warnings.warn(
+            "The samples' tails fall off as a power of the distance, too slowly for a discrete spectrum: it is "
+            "continuous above 0. Levels are NaN.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return _only_ground_state(n_levels, x.shape[1], with_intervals=bootstrap > 0)
+    kept = np.delete(np.arange(len(x)), apart)
+    while True:
+        parts, modes, lone = _from_kept(x[kept], n_levels, degree, generator)
+        if not len(lone):
+            break
+        # A row may look like a state that is never left without being far out.
+        kept = np.delete(kept, lone)
+    if len(kept) < len(x):
+        left_out = arguments.brief(np.delete(np.arange(len(x)), kept).tolist())
+        warnings.warn(
+            f"Rows {left_out} of the samples (from 0) lie far from all others and are left out.",
+            UserWarning,
+            stacklevel=2,
+        )
+    levels, mix, residuals, stiffness, mass, sizes = parts
+    intervals = None
+    arguments.memory(bootstrap * len(levels) ** 2, f"{bootstrap} resamples of {len(levels)} levels")
+    if bootstrap:
+        blocks = [mix[:, 1:].T @ part @ mix[:, 1:] for part in (stiffness, mass)]
+        intervals = _sampled.intervals_of(levels, *blocks, sizes, bootstrap, generator)[:n_levels]
+    return Spectrum(levels[:n_levels], residuals[:n_levels], intervals, modes.mixed(mix[:, :n_levels]))
+
+
+def _from_kept(x, n_levels, degree, generator):
+    """What `from_samples` makes of samples without outliers: the solution, its modes, and rows that are lone states."""
+    copies = _sampled.Copies.of(x)
+    degrees = _sampled.degrees_to_try(copies, x.shape[1], n_levels, degree)
+    mean, whitening = _sampled.whitening_of(x)
+    order = copies.shuffled(generator)
+    y = (x[order] - mean) @ whitening
+    inverse_variance = (whitening**2).sum(axis=0)
+    adaptive = degree is None
+    try:
+        space, mass, stiffness = _sampled.best_space(
+            y, degrees, inverse_variance, n_levels, with_cells=adaptive, copies=len(x) / copies.rows
+        )
+        # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
+        n_solved = min(n_levels + 2 * x.shape[1] + 8, len(mass))
+        vectors = _sampled.pencil(mass, stiffness, n_solved)[1]
+        n_bent = min(_sampled.N_BENT, n_levels - 1) if adaptive else 0
+        modes = _sampled.SampledModes(space, vectors, mean, whitening, n_bent)
+        stiffness, mass, sizes = modes.blocks(y)
+        levels, mix, residuals = _sampled.pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
+    except np.linalg.LinAlgError as error:
+        raise InputError(
+            "The samples carry too few independent functions for these levels: a few rows outweigh all others, or most "
+            "are alike. Look for outliers, or give more samples."
+        ) from error
+    if len(levels) < n_levels:
+        raise InputError(
+            f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
+        )
+    lone = order[_sampled.lone_rows(modes.mixed(mix[:, :2]), x[order], y)]
+    return (levels, mix, residuals, stiffness, mass, sizes), modes, lone
+
+
+@dataclass(frozen=True)
+class _States:
+    """ψ_k of a solution."""
+
+    solution: _galerkin.Solution
+
+    def __call__(self, points):
+        basis = self.solution.basis
+        return basis.evaluate(self.solution.vectors, arguments.points(points, "points", len(basis.shape)))
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """The ground state's f₀ = 1 where it is all there is."""
+
+    dim: int
+    levels: np.ndarray
+
+    def __call__(self, points):
+        return np.tile(np.where(self.levels == 0, 1.0, np.nan), (len(arguments.points(points, "points", self.dim)), 1))
+
+
+@dataclass(frozen=True)
+class _Modes:
+    """f_k = ψ_k/√ρ of a solution, ρ normalised on the solution's grid."""
+
+    solution: _galerkin.Solution
+    log_density: Callable
+
+    def __call__(self, points):
+        basis = self.solution.basis
+        points = arguments.points(points, "points", len(basis.shape))
+        grid = basis.grid()
+        ground = np.abs(basis.evaluate(self.solution.vectors[:, :1], grid)[:, 0])
+        best = ground.argmax()
+        # √ρ = ψ₀ fixes the constant that log ρ lacks, best where ψ₀ is largest.
+        shift = 2 * np.log(ground[best]) - self.log_density(grid[[best]])[0]
+        half = 0.5 * (self.log_density(points) + shift)
+        with np.errstate(over="ignore", invalid="ignore"):
+            modes = basis.evaluate(self.solution.vectors, points) * np.exp(-half)[:, None]
+        modes[:, 0] = 1
+        _sampled.check_modes(modes, points)
+        return modes
+
+
+def _only_ground_state(n_levels, dim, *, with_intervals=False):
+    """The spectrum of a density whose continuum begins at 0."""
+    levels = np.where(np.arange(n_levels) == 0, 0.0, np.nan)
+    intervals = np.column_stack([levels, levels]) if with_intervals else None
+    return Spectrum(levels, np.full(n_levels, np.nan), intervals, _Constant(dim, levels))
+
+
+def _arguments(dim, n_levels, tol):
+    return (
+        arguments.integer(dim, "dim", 1, MAX_DIM),
+        arguments.integer(n_levels, "n_levels", 1, MAX_LEVELS),
+        arguments.number(tol, "tol", above=0, below=1),
+    )
+
+
+def _require(ratio, tol, solution):
+    if (ratio > 1).any():
+        worst = int(np.argmax(ratio))
+        raise ConvergenceError(
+            f"Level {worst} still moves by about {ratio[worst]:.1g} times what tol = {tol:g} allows, in a basis of "
+            f"{len(solution.basis)} functions, the largest that is tried. Ask for fewer levels or a larger tol."
+        )

@@ -1,0 +1,126 @@
+"""A trained member in use: its model, the images that it is used on, their latents, and the landscape of these.
+
+What a member is used for is measured by functions that take a `Member` and return numbers by name, so that a study can
+ask the same of every member of every arm.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from vaept import arguments, spectrum
+from vaept.datasets import Dataset
+from vaept.landscape.density import AggregatePosterior
+from vaept.landscape.energy import FreeEnergy
+from vaept.vae.ensemble import Ensemble, as_images, as_latents
+from vaept.vae.model import VAE
+
+COMPONENTS = 10_000  # of the aggregate posterior, at most
+HELD_OUT = 2_000  # points that choose the blur
+SAMPLES = 50_000  # of the blurred density, from which its levels are found
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One member of an ensemble with its images.
+
+    Attributes
+    ----------
+    model : VAE
+    image_shape : tuple of int
+    train, test : ndarray of float32, shape (n, pixels)
+    mean, variance : ndarray of float64, shape (n_train, d)
+        Of the posteriors of the training images.
+    test_mean, test_variance : ndarray of float64, shape (n_test, d)
+        Of the posteriors of the test images.
+    labels : ndarray of int, shape (n_test,), or None
+        Classes of the test images, which training never saw.
+    judge : Classifier or None
+        Trained on images and classes, without this model; None where there are no classes.
+    seed : int
+        Of everything random that the member is used for.
+    """
+
+    model: object
+    image_shape: tuple
+    train: np.ndarray
+    test: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    test_mean: np.ndarray
+    test_variance: np.ndarray
+    labels: np.ndarray | None
+    judge: object | None
+    seed: int
+
+    @classmethod
+    def of(cls, ensemble: Ensemble, number, dataset, judge=None):
+        """A member of an ensemble.
+
+        Parameters
+        ----------
+        ensemble : Ensemble
+        number : int
+            Its place in the ensemble, from 0, which is also the seed.
+        dataset : vaept.datasets.Dataset
+        judge : Classifier, optional
+
+        Raises
+        ------
+        InputError
+            If the ensemble has no such member or does not fit the images.
+        """
+        ensemble = arguments.instance(ensemble, "ensemble", Ensemble)
+        number = arguments.integer(number, "number", 0, len(ensemble.members) - 1)
+        model, dataset = ensemble.members[number], arguments.instance(dataset, "dataset", Dataset)
+        images = [as_images(x, model.pixels) for x in (dataset.train, dataset.test)]
+        latents = [part for x in images for part in encode(model, x)]
+        images = [x.numpy() for x in images]
+        return cls(model, ensemble.image_shape, *images, *latents, dataset.test_labels, judge, number)
+
+    def decode(self, latents):
+        """Mean images of latents (m, d), shape (m, *image_shape); raises InputError if they are anything else."""
+        z = as_latents(latents, [("n", self.model.latent_dim)])
+        with torch.no_grad():
+            return self.model.decode(z).numpy().reshape(-1, *self.image_shape)
+
+    @cached_property
+    def held_out(self):
+        """Draws from the posteriors of the test images, which choose the blur; shape (HELD_OUT, d)."""
+        return AggregatePosterior(self.test_mean, self.test_variance).sample(HELD_OUT, seed=self.seed)
+
+    @cached_property
+    def aggregate(self):
+        """The aggregate posterior of at most `COMPONENTS` training images, blurred as the test images ask for."""
+        return AggregatePosterior(self.mean[:COMPONENTS], self.variance[:COMPONENTS]).blurred(self.held_out)
+
+    @cached_property
+    def energy(self):
+        """The `FreeEnergy` of the aggregate posterior."""
+        return FreeEnergy(self.aggregate)
+
+    def modes(self, n_levels):
+        """The `Spectrum` of the blurred aggregate posterior with so many levels, from `SAMPLES` draws."""
+        return spectrum.from_samples(self.aggregate.sample(SAMPLES, seed=self.seed), n_levels)
+
+
+def encode(model, images):
+    """Posterior means and variances of images: two ndarrays of float64, shape (n, d).
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+        Values in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model or are not in [0, 1].
+    """
+    model = arguments.instance(model, "model", VAE)
+    with torch.no_grad():
+        posterior = model.posterior(as_images(images, model.pixels))
+    return posterior.mean.double().numpy(), posterior.log_variance.double().exp().numpy()

@@ -1,0 +1,109 @@
+r"""Ways between images: the lowest path through the landscape, the straight line, and what is decoded along them.
+
+As a control each lowest path is mirrored in its straight line: a detour of the same length and shape on the other side,
+chosen without the landscape.
+"""
+
+import numpy as np
+
+from vaept import arguments
+from vaept.landscape.density import AggregatePosterior
+from vaept.landscape.energy import MAX_CELL_DIM, FreeEnergy
+from vaept.landscape.stationary import LowestPaths, find_stationary_points, lowest_paths
+
+N_POINTS, MAX_POINTS = 61, 100_000
+SHALLOW = 0.1  # kT; minima that a lower barrier holds are not used as ends
+MAX_ENDS = 8
+STARTS = 200
+MANY_DIM_COMPONENTS, MANY_DIM_STARTS = 4_000, 10  # where every point needs all components
+
+
+def landscape_of(member):
+    """The landscape of a member with its minima, saddles and lowest paths.
+
+    Above three dimensions it is made of fewer components and searched from fewer starts: there are more minima than can
+    be listed, and those that are found are connected all the same.
+
+    Parameters
+    ----------
+    member : Member
+
+    Returns
+    -------
+    energy : FreeEnergy
+    paths : LowestPaths
+    """
+    energy, starts = member.energy, STARTS
+    if energy.dim > MAX_CELL_DIM:
+        few = slice(MANY_DIM_COMPONENTS)
+        coarse = AggregatePosterior(member.mean[few], member.variance[few])
+        energy, starts = FreeEnergy(coarse.blurred(member.held_out)), MANY_DIM_STARTS
+    inside = AggregatePosterior(member.mean, member.variance).sample(starts, seed=member.seed)
+    return energy, lowest_paths(energy, find_stationary_points(energy, inside))
+
+
+def deep_minima(paths: LowestPaths):
+    """Numbers of the lowest minima that a barrier of at least `SHALLOW` holds, at most `MAX_ENDS`."""
+    return np.flatnonzero(paths.persistence >= SHALLOW)[:MAX_ENDS]
+
+
+def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
+    """The ways from minimum i to minimum j.
+
+    Parameters
+    ----------
+    paths : LowestPaths
+    i, j : int
+        Numbers of the minima.
+    n : int
+        Points of each way, with equal distances between them; from 2 to 100 000.
+
+    Returns
+    -------
+    dict from str to ndarray of shape (n, d)
+        "lowest path", "straight line" and "mirrored path".
+
+    Raises
+    ------
+    InputError
+        As `LowestPaths.path` raises it, or if n is out of range.
+    """
+    n = arguments.integer(n, "n", 2, MAX_POINTS)
+    lowest = arguments.instance(paths, "paths", LowestPaths).path(i, j).points(n)
+    a, b = lowest[[0, -1]]
+    straight = np.linspace(a, b, n)
+    along = (b - a) / np.linalg.norm(b - a)
+    foot = a + np.outer((lowest - a) @ along, along)
+    return {"lowest path": lowest, "straight line": straight, "mirrored path": 2 * foot - lowest}
+
+
+def all_ways(paths: LowestPaths):
+    """The ways between every two of the deep minima that are connected, as a list of dicts of `ways_between`."""
+    ends = deep_minima(arguments.instance(paths, "paths", LowestPaths))
+    pairs = [(i, j) for k, i in enumerate(ends) for j in ends[k + 1 :] if np.isfinite(paths.barriers[i, j])]
+    return [ways_between(paths, int(i), int(j)) for i, j in pairs]
+
+
+def measure(member):
+    """What lies along the ways between the deep minima of a member's landscape.
+
+    Parameters
+    ----------
+    member : Member
+
+    Returns
+    -------
+    dict from str to float
+        "minima", those that a barrier holds; for each kind of way "energy *kind*", the mean free energy of its points
+        above the lowest minimum, in kT, and, where there is a classifier, "sure *kind*", the share of decoded
+        images that it is sure about. With a single minimum "minima" alone.
+    """
+    energy, paths = landscape_of(member)
+    found = {"minima": float(len(deep_minima(paths)))}
+    ways = all_ways(paths)
+    for kind in ways[0] if ways else ():
+        points = np.concatenate([way[kind] for way in ways])
+        found[f"energy {kind}"] = float(energy(points).mean() - paths.energies[0])
+        if member.judge is not None:
+            found[f"sure {kind}"] = float(member.judge.sure(member.decode(points)).mean())
+    return found

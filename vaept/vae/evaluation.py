@@ -1,0 +1,430 @@
+"""How good a trained model is: its bounds, its likelihood, and which latent coordinates it uses.
+
+All values are in nats, one per example, summed over pixels; take means over examples yourself, and intervals
+with them. Sources: Burda, Grosse & Salakhutdinov 2016 for the importance-weighted likelihood and the active units.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from vaept import arguments
+from vaept.errors import InputError
+from vaept.files import read_tensors, reading, write_tensors
+from vaept.processes import cores, in_processes, plain_torch
+from vaept.vae.ensemble import Ensemble, as_images
+from vaept.vae.model import VAE
+
+MAX_SAMPLES, MAX_POINTS = 1_000_000, 5_000  # of latents of an image, and of a grid along each axis
+LARGEST_FIELD = 1e12  # its square, times the number of coordinates, is finite in single precision
+CHUNK_VALUES = 2**24  # pixels decoded at once: 64 MB in float32
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """The terms of the ELBO of each example.
+
+    Attributes
+    ----------
+    reconstruction : ndarray of float64, shape (n,)
+        Mean of log p(x|z) over the samples of z; nats.
+    kl, perturbed_kl : ndarray of float64, shape (n,)
+        KL(q(z|x) ‖ p(z)) from the plain prior, and from the prior that the model's potential perturbs; nats.
+    """
+
+    reconstruction: np.ndarray
+    kl: np.ndarray
+    perturbed_kl: np.ndarray
+
+    @property
+    def elbo(self):
+        """The ELBO under the plain prior, reconstruction − kl, shape (n,), nats."""
+        return self.reconstruction - self.kl
+
+    @property
+    def perturbed_elbo(self):
+        """The ELBO under the perturbed prior, reconstruction − perturbed_kl, shape (n,), nats."""
+        return self.reconstruction - self.perturbed_kl
+
+
+@plain_torch()
+@torch.no_grad()
+def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
+    """The ELBO of each image, with z sampled from the posterior as in training.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+        Values in [0, 1].
+    field : array, shape (n, k ≥ d), optional
+        u(x) of the images, as from `vaept.perturbation.fields.Field.transform`; needed at a strength above 0 by a model that was
+        trained in a field.
+    strength : float
+        Of the model's potential, for `perturbed_kl`; 0 is the plain prior.
+    n_samples : int
+        Latent samples of each image; at most a million.
+    seed : int
+        Seed of the samples; equal seeds give equal noise, which makes models comparable.
+
+    Returns
+    -------
+    Bound
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model, the field does not fit the images or is missing, or a number is out of
+        range.
+    """
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
+    x, strength = as_images(images, model.pixels), arguments.number(strength, "strength", 0, 1)
+    if field is not None:
+        field = arguments.array(field, "field", shape=(len(x), "k"), dtype=np.float32, largest=LARGEST_FIELD)
+    if strength > 0 and getattr(model.potential, "needs_field", False):
+        if field is None:
+            raise InputError("The model's prior needs the field of these images: field=the_field.transform(images).")
+        if field.shape[1] < model.latent_dim:
+            raise InputError(
+                f"field must have shape ({len(x)}, {model.latent_dim} or more); its shape is {field.shape}."
+            )
+        field = torch.tensor(field[:, : model.latent_dim])
+    generator = torch.Generator().manual_seed(arguments.seed(seed))
+    reconstruction, perturbed_kl = torch.zeros(2, len(x), dtype=torch.float64)
+    for _ in range(n_samples):
+        noise = torch.randn(len(x), model.latent_dim, generator=generator)
+        sampled, kl, perturbed = model.perturbed_elbo_terms(x, noise, field, strength)
+        reconstruction += sampled / n_samples
+        perturbed_kl += perturbed / n_samples
+    return Bound(reconstruction.numpy(), kl.double().numpy(), perturbed_kl.numpy())
+
+
+@plain_torch()
+@torch.no_grad()
+def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0):
+    """The mean ELBO of a model whose latent space was turned, with the given diagonal posterior.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels)
+    mean, variance : array, shape (n, d)
+        Posterior in the turned space, as from `vaept.vae.agreement.turned_posterior`.
+    rotation : array, shape (d, d)
+        R; the turned model decodes z as `model` decodes Rᵀz.
+    n_samples, seed : int
+        As for `elbo`.
+
+    Returns
+    -------
+    float
+        In nats per example.
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model, the posterior not the images, or the matrix is no rotation.
+    """
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
+    x, d, how = as_images(images, model.pixels), model.latent_dim, {"dtype": np.float32, "largest": LARGEST_FIELD}
+    mean = torch.tensor(arguments.array(mean, "mean", shape=(len(x), d), **how))
+    variance = torch.tensor(arguments.array(variance, "variance", shape=(len(x), d), minimum=1e-30, **how))
+    rotation = torch.tensor(arguments.array(rotation, "rotation", shape=(d, d), **how))
+    if not torch.allclose(rotation @ rotation.T, torch.eye(d), atol=1e-4):
+        raise InputError("rotation must be orthogonal: its inverse is its transpose. It is not.")
+    generator = torch.Generator().manual_seed(arguments.seed(seed))
+    total = -0.5 * (mean**2 + variance - 1 - variance.log()).sum(1).double()
+    for _ in range(n_samples):
+        # The noise is turned too, so that a rotation without squeezing reuses the same points exactly.
+        noise = torch.randn(mean.shape, generator=generator) @ rotation.T
+        z = mean + variance.sqrt() * noise
+        total += model.log_likelihood(x, z @ rotation) / n_samples
+    return float(total.mean())
+
+
+@plain_torch()
+@torch.no_grad()
+def log_likelihood(model, images, *, n_samples=1000, seed=0):
+    """Importance-weighted estimate of log p(x), a lower bound on average that tightens with more samples.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+    n_samples : int
+        K, the samples of z of each image, at most a million; memory does not grow with it.
+    seed : int
+        Seed of the samples.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        log of the mean over K of p(x, z)/q(z|x), in nats.
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model or `n_samples` is no positive integer.
+    """
+    model, n_samples = (
+        arguments.instance(model, "model", VAE),
+        arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
+    )
+    x, generator = as_images(images, model.pixels), torch.Generator().manual_seed(arguments.seed(seed))
+    mean, log_variance = model.encode(x)
+    result = np.empty(len(x))
+    for rows in torch.arange(len(x)).split(128):
+        own, done = x[rows], 0
+        total = torch.full((len(rows),), -math.inf, dtype=torch.float64)
+        while done < n_samples:
+            size = min(n_samples - done, max(1, CHUNK_VALUES // (len(rows) * model.pixels)))
+            noise = torch.randn(size, len(rows), model.latent_dim, generator=generator)
+            z = mean[rows] + (0.5 * log_variance[rows]).exp() * noise
+            # log p(z) − log q(z|x); the factors (2π)^(−d/2) cancel.
+            prior_ratio = 0.5 * (noise**2 - z**2 + log_variance[rows]).sum(-1)
+            weights = model.log_likelihood(own, z).double() + prior_ratio.double()
+            total = torch.logaddexp(total, weights.logsumexp(0))
+            done += size
+        result[rows.numpy()] = total.numpy() - math.log(n_samples)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class ExactLikelihood:
+    """log p(x) by quadrature.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (n,)
+        log p(x) in nats.
+    error : float
+        Estimated error of the worst value, nats. The rule is that of an equally spaced grid, whose error for a
+        Gaussian is 2 exp(−2π²σ²/step²): if leaving out every second point changes a value by c, the value's
+        own error is about 2 (c/2)⁴.
+    """
+
+    values: np.ndarray
+    error: float
+
+
+@plain_torch()
+@torch.no_grad()
+def exact_log_likelihood(model, images, *, n_points=None, tolerance=0.01):
+    """log p(x) = log ∫ p(x|z) p(z) dz on a grid of latents that all images share, for d ≤ 2.
+
+    Parameters
+    ----------
+    model : VAE
+        With one or two latent coordinates.
+    images : array, shape (n, pixels) or (n, *image_shape)
+    n_points : int, optional
+        Grid points along each axis, at most 5 000. Default: a spacing of the smallest posterior standard deviation.
+    tolerance : float
+        A warning is given if the result's `error` is larger, in nats.
+
+    Returns
+    -------
+    ExactLikelihood
+
+    Raises
+    ------
+    InputError
+        If the model has more than two latent coordinates or the images do not fit it.
+    """
+    model = arguments.instance(model, "model", VAE)
+    tolerance = arguments.number(tolerance, "tolerance", 0)
+    if model.latent_dim > 2:
+        raise InputError(
+            f"The exact likelihood needs latent_dim 1 or 2; this model has {model.latent_dim}. Use log_likelihood."
+        )
+    x = as_images(images, model.pixels)
+    axes = _quadrature_axes(model, x, n_points)
+    points = torch.cartesian_prod(*axes).reshape(-1, model.latent_dim)
+    steps = [float(axis[1] - axis[0]) for axis in axes]
+    log_weight = sum(math.log(step) for step in steps) - 0.5 * model.latent_dim * math.log(2 * math.pi)
+    coarse = torch.stack(torch.meshgrid(*(torch.arange(len(a)) % 2 == 0 for a in axes), indexing="ij")).all(0).ravel()
+    fine_sum = torch.full((len(x),), -math.inf, dtype=torch.float64)
+    coarse_sum = fine_sum.clone()
+    size = max(1, CHUNK_VALUES // max(len(x), model.pixels))
+    for z, kept in zip(points.split(size), coarse.split(size), strict=True):
+        terms = _log_likelihood_table(model, x, z.float()) - 0.5 * (z**2).sum(1)
+        fine_sum = torch.logaddexp(fine_sum, terms.logsumexp(1))
+        coarse_sum = torch.logaddexp(coarse_sum, terms[:, kept].logsumexp(1))
+    values = fine_sum + log_weight
+    change = float((coarse_sum + log_weight + model.latent_dim * math.log(2) - values).abs().max())
+    error = 2 * (change / 2) ** 4
+    if error > tolerance:
+        warnings.warn(
+            f"The exact likelihood has converged only to {error:.2g} nats on a grid of {len(points)} points; "
+            "give a larger n_points.",
+            stacklevel=3,
+        )
+    return ExactLikelihood(values.numpy(), error)
+
+
+def _quadrature_axes(model, x, n_points):
+    mean, log_variance = model.encode(x)
+    deviation = (0.5 * log_variance).exp()
+    axes = []
+    for mu, sigma in zip(mean.T, deviation.T, strict=True):
+        low = min(-6.0, float((mu - 6 * sigma).min()))
+        high = max(6.0, float((mu + 6 * sigma).max()))
+        n = int(np.clip(round((high - low) / float(sigma.min())), 101, 801)) if n_points is None else n_points
+        axes.append(torch.linspace(low, high, arguments.integer(n, "n_points", 3, MAX_POINTS), dtype=torch.float64))
+    return axes
+
+
+def _log_likelihood_table(model, x, z):
+    """log p(x_i|z_j) in float64, shape (n, m), by one matrix product."""
+    output = model.decoder(z)
+    if model.likelihood == "bernoulli":
+        return (x @ output.T).double() - torch.nn.functional.softplus(output).double().sum(1)
+    squares = (
+        (x.double() ** 2).sum(1, keepdim=True) + (output.double() ** 2).sum(1) - 2 * (x.double() @ output.T.double())
+    )
+    log_variance = model.log_noise_variance.double()
+    return -0.5 * (squares / log_variance.exp() + model.pixels * (log_variance + math.log(2 * math.pi)))
+
+
+@plain_torch()
+@torch.no_grad()
+def active_units(model, images, *, threshold=0.01):
+    """Which latent coordinates carry information: the variance of their posterior mean over images is large.
+
+    Parameters
+    ----------
+    model : VAE
+    images : array, shape (n, pixels) or (n, *image_shape)
+    threshold : float
+        The least variance of an active coordinate.
+
+    Returns
+    -------
+    ndarray of bool, shape (latent_dim,)
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model.
+    """
+    model, threshold = arguments.instance(model, "model", VAE), arguments.number(threshold, "threshold", 0)
+    mean, _ = model.encode(as_images(images, model.pixels))
+    return (mean.double().var(0, correction=0) > threshold).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What is known of every member of an ensemble on the same images.
+
+    Attributes
+    ----------
+    mean, variance : ndarray of float32, shape (members, n, d)
+        Posteriors of all n images.
+    reconstruction, kl, perturbed_kl : ndarray of float64, shape (members, n)
+        The terms of the ELBO as of `Bound`, with the strength that the potential has when training ends; nats.
+    active : ndarray of bool, shape (members, d)
+        Active units.
+    importance_weighted : ndarray of float64, shape (members, m)
+        Estimate of log p(x) for the first m images, nats.
+    exact : ndarray of float64, shape (members, m), or (members, 0) where d > 2 or it was not asked for
+        log p(x) by quadrature for the same images, nats.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    reconstruction: np.ndarray
+    kl: np.ndarray
+    perturbed_kl: np.ndarray
+    active: np.ndarray
+    importance_weighted: np.ndarray
+    exact: np.ndarray
+
+    @property
+    def elbo(self):
+        """Mean ELBO of each member under the plain prior, shape (members,), nats per example."""
+        return (self.reconstruction - self.kl).mean(axis=1)
+
+    @property
+    def perturbed_elbo(self):
+        """Mean ELBO of each member under the perturbed prior, shape (members,), nats per example."""
+        return (self.reconstruction - self.perturbed_kl).mean(axis=1)
+
+    def save(self, path):
+        """Write to one safetensors file."""
+        arrays = {field.name: torch.tensor(getattr(self, field.name)) for field in fields(self)}
+        write_tensors(path, "evaluation", {}, arrays)
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote; errors are those of `vaept.vae.ensemble.Ensemble.load`."""
+        _, arrays = read_tensors(path, "evaluation")
+        with reading(path, "evaluation"):
+            return cls(**{name: value.numpy() for name, value in arrays.items()})
+
+
+def evaluate(
+    ensemble, images, *, field=None, n_likelihood_images=500, n_importance_samples=1000, exact=True, jobs=None
+):
+    """Evaluate every member on the same images, in parallel processes with one thread each.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    images : array, shape (n, pixels) or (n, *image_shape)
+        Values in [0, 1]; usually the test images.
+    field : array, shape (n, k), optional
+        u(x) of the images; needed if the ensemble's training ended in a field.
+    n_likelihood_images : int
+        How many of the images, from the first, get their log p(x) estimated, under the plain prior; may be 0.
+    n_importance_samples : int
+        Samples of each image for that.
+    exact : bool
+        Whether to find log p(x) by quadrature too, where d ≤ 2.
+    jobs : int, optional
+        Processes; one per core if not given.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the ensemble, the field does not fit the images or is missing, or a number is out of
+        range.
+    """
+    ensemble = arguments.instance(ensemble, "ensemble", Ensemble)
+    images = arguments.images(images, "images", ensemble.members[0].pixels)
+    subset = images[: arguments.integer(n_likelihood_images, "n_likelihood_images", 0)]
+    jobs = None if jobs is None else arguments.integer(jobs, "jobs", 1)
+    strength = ensemble.settings.final_strength
+    exact = exact and ensemble.settings.latent_dim <= 2 and len(subset) > 0
+    calls = [(member, images, field, strength, subset, n_importance_samples, exact) for member in ensemble.members]
+    found = dict(in_processes(_evaluate_member, calls, jobs=jobs or cores()))
+    columns = zip(*(found[number] for number in range(len(calls))), strict=True)
+    return Evaluation(*(np.stack(column) for column in columns))
+
+
+def _evaluate_member(model, images, field, strength, subset, n_importance_samples, exact):
+    """The fields of `Evaluation`, in their order, of one member."""
+    bound = elbo(model, images, field=field, strength=strength)
+    mean, log_variance = model.encode(as_images(images, model.pixels))
+    return (
+        mean.detach().numpy(),
+        log_variance.detach().exp().numpy(),
+        bound.reconstruction,
+        bound.kl,
+        bound.perturbed_kl,
+        active_units(model, images),
+        log_likelihood(model, subset, n_samples=n_importance_samples) if len(subset) else np.empty(0),
+        exact_log_likelihood(model, subset).values if exact else np.empty(0),
+    )
