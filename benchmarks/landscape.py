@@ -1,9 +1,10 @@
 """Landscapes of mixtures and the surface of Müller and Brown: seconds of ours beside those of general tools.
 
-Energies and gradients at 1 000 points of a plane of latents, as a mixture of n Gaussians: `vaept.landscape.energy.FreeEnergy`
-by cells, all components at once in numpy (`AggregatePosterior`), and torch's `MixtureSameFamily` with automatic
-differentiation. Then the whole landscape: minima, saddles and the lowest path between every two minima. For Müller and
-Brown, minima and saddles from 200 starts, beside SciPy's BFGS, which finds minima alone.
+Energies and gradients at 1 000 points of a plane of latents, as a mixture of n Gaussians:
+`vaept.landscape.energy.FreeEnergy` by cells, all components at once in numpy (`AggregatePosterior`), and torch's
+`MixtureSameFamily` with automatic differentiation. Then the whole landscape: minima, saddles and the lowest path
+between every two minima. For Müller and Brown, minima and saddles from 200 starts, beside SciPy's BFGS, which finds
+minima alone.
 
     OMP_NUM_THREADS=1 python benchmarks/landscape.py [LATENTS]
 

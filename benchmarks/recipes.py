@@ -17,7 +17,7 @@ import numpy as np
 
 from vaept import datasets
 from vaept.companion.profiles import profile
-from vaept.perturbation import fields
+from vaept.perturbation import fields as kinds
 from vaept.vae.agreement import compare
 from vaept.vae.evaluation import elbo
 from vaept.vae.training import fit
@@ -44,9 +44,9 @@ def fields(x, d):
     """All fields as arrays (n, d)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plane = fields.neighbour_field(x, d).values
-        linear = fields.pca_field(x, d).values
-        diffusion = fields.diffusion_field(x, d).values
+        plane = kinds.neighbour_field(x, d).values
+        linear = kinds.pca_field(x, d).values
+        diffusion = kinds.diffusion_field(x, d).values
     flat = np.column_stack([plane[:, :2], np.ones(len(x))])
     rest = linear - flat @ np.linalg.lstsq(flat, linear, rcond=None)[0]
     return {

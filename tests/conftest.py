@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import ortho_group
 
 from vaept import datasets
-from vaept.companion import checks
-from vaept.companion.claims import ledger
+from vaept.companion import claims
+from vaept.companion.ledger import ledger
 from vaept.companion.records import ArmRecord, Records, Series
 from vaept.uses.classifier import fit_classifier
 from vaept.uses.member import Member
@@ -68,7 +68,7 @@ def rng():
 def entries():
     """The ledger of `records`, filled once; with polynomials alone for the levels, which take longest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "from_samples", functools.partial(checks.from_samples, degree=2))
+        patch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
         return ledger(synthetic_records())
 
 

@@ -17,7 +17,7 @@ from test_project import run
 
 from vaept.companion import book
 from vaept.companion.book import BookError
-from vaept.companion.claims import ledger
+from vaept.companion.ledger import ledger
 from vaept.companion.profiles import profile
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study

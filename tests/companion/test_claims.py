@@ -3,10 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vaept.companion import claims
-from vaept.companion.checks import Check, cost_exponent, mean_over_members, shown
-from vaept.companion.claims import (
-    CLAIMS,
+from vaept.companion import ledger as ledger_module
+from vaept.companion.claims import CLAIMS, cost_exponent
+from vaept.companion.ledger import (
     MEMBERS,
     MOVED,
     SAME,
@@ -19,9 +18,20 @@ from vaept.companion.claims import (
     ledger,
     outdated,
 )
+from vaept.companion.thresholds import (
+    INTERVAL_ABOVE_0,
+    Check,
+    at_least,
+    at_most,
+    below,
+    interval_below,
+    provided,
+    within,
+)
+from vaept.companion.wording import shown
 from vaept.errors import InputError
 from vaept.uses.measure import LACKING, MEASURES
-from vaept.vae.agreement import Estimate
+from vaept.vae.agreement import Estimate, mean_over_members
 
 VALUE = Estimate(0.5, 0.4, 0.6)
 
@@ -32,7 +42,12 @@ def entry(*held):
         CLAIMS[0],
         tuple(
             Check(
-                f"number {k}", "a quantity", VALUE, "≥ 0", bool(holds), "a control", (False,) * (holds == "undecided")
+                f"number {k}",
+                "a quantity",
+                VALUE,
+                at_least(0) if holds else at_least(1),
+                "a control",
+                (False,) * (holds == "undecided"),
             )
             for k, holds in enumerate(held)
         ),
@@ -62,7 +77,8 @@ def test_the_ledger_has_every_claim_once_with_controls(entries):
 
 
 def by_quantity(records, claim, words):
-    checks = next(each for each in CLAIMS if each.id == claim).check(records)
+    chosen = next(each for each in CLAIMS if each.id == claim)
+    checks = chosen.of(records)
     return next(check for check in checks if words in check.quantity)
 
 
@@ -145,14 +161,14 @@ def test_the_ledger_as_text_and_as_a_page(entries):
 
 
 def test_uses_are_judged_and_can_fail(records):
-    verdicts = {claim.id: Entry(claim, tuple(claim.check(records))).verdict for claim in CLAIMS[5:]}
+    verdicts = {claim.id: Entry(claim, tuple(claim.of(records))).verdict for claim in CLAIMS[5:]}
     assert verdicts == {"C6": "reproduced", "C7": "reproduced", "C8": "reproduced"}
     arms = records.arms | {("corrected", d): dataclasses.replace(records.arms["cold", d], uses={}) for d in (2, 4)}
     nothing = dataclasses.replace(records, arms=arms)
-    assert all(claim.check(nothing) == [] for claim in CLAIMS[5:])
+    assert all(claim.of(nothing) == [] for claim in CLAIMS[5:])
     arms = records.arms | {("corrected", d): records.arms["cold", d] for d in (2, 4)}
     plain = dataclasses.replace(records, arms=arms)
-    held = [check.holds for claim in CLAIMS[5:] for check in claim.check(plain) if "minus plain" in check.quantity]
+    held = [check.holds for claim in CLAIMS[5:] for check in claim.of(plain) if "minus plain" in check.quantity]
     assert len(held) == 8 and not all(held)
 
 
@@ -164,7 +180,7 @@ def test_unlabelled_data_have_no_checks_by_class(records):
             record.uses.pop(name, None)
         for key in [key for key in record.uses.get("paths", {}) if key.startswith("sure")]:
             del record.uses["paths"][key]
-    words = [check.quantity for claim in CLAIMS[5:] for check in claim.check(records)]
+    words = [check.quantity for claim in CLAIMS[5:] for check in claim.of(records)]
     assert words and not any("Rand" in each or "sure" in each or "Fréchet" in each for each in words)
     entries = ledger(records)[5:]
     assert [len(entry.left_out) for entry in entries] == [1, 1, 2]
@@ -186,7 +202,7 @@ def test_data_that_are_no_pictures_have_no_filters(records):
     for record in records.arms.values():
         for key in [key for key in record.uses.get("denoising", {}) if "wavelet" in key or "median" in key]:
             del record.uses["denoising"][key]
-    words = [check.quantity for check in CLAIMS[7].check(records)]
+    words = [check.quantity for check in CLAIMS[7].of(records)]
     assert any("PSNR" in each for each in words) and not any("wavelets" in each for each in words)
 
 
@@ -196,8 +212,8 @@ def test_members_without_a_number_are_left_out():
 
 
 def test_controls_and_thresholds_have_minus_signs_and_keep_their_hyphens():
-    check = Check("", "", VALUE, "≤ -2.5", True, "k-means: -0.10, -3")
-    assert check.control == "k-means: −0.10, −3" and check.threshold == "≤ −2.5"
+    check = Check("", "", VALUE, at_most(-2.5), "k-means: -0.10, -3")
+    assert check.control == "k-means: −0.10, −3" and str(check.threshold) == "≤ −2.5"
 
 
 def test_undecided_is_shown_and_explained():
@@ -211,7 +227,7 @@ def test_undecided_is_shown_and_explained():
 
 
 def test_records_without_a_number_are_refused(records, monkeypatch):
-    monkeypatch.setattr(claims, "CLAIMS", [claim for claim in CLAIMS if claim.id == "C6"])
+    monkeypatch.setattr(ledger_module, "CLAIMS", [claim for claim in CLAIMS if claim.id == "C6"])
     del records.arms["corrected", 4].uses["outliers"]["precision energy"]
     with pytest.raises(InputError, match="profile test lack 'precision energy', which C6 needs"):
         ledger(records)
@@ -236,3 +252,23 @@ def test_code_that_has_changed_is_named_with_its_claims(records):
 def test_claims_name_parts_that_exist():
     named = {part for claim in CLAIMS for part in claim.parts}
     assert named == {"training", "fields", "evaluation", *MEASURES, *LACKING} and all(claim.parts for claim in CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words", "met"),
+    [
+        (at_least(0.5), "≥ 0.5", True),
+        (at_least(0.51), "≥ 0.51", False),
+        (at_most(0.5), "≤ 0.5", True),
+        (below(0.5), "< 0.5", False),
+        (within(0.1, 0.6), "within 0.1 of 0.6", True),
+        (within(0.1, -1), "within 0.1 of −1", False),
+        (interval_below(0.6), "interval below 0.6", False),
+        (INTERVAL_ABOVE_0, "> 0, whole interval", True),
+        (at_least(0.5) & provided("controls < 0.3", False), "≥ 0.5, controls < 0.3", False),
+    ],
+)
+def test_a_threshold_tests_and_writes_its_own_words(threshold, words, met):
+    check = Check("", "", VALUE, threshold, "")
+    assert str(threshold) == words and check.met is met
+    assert not Check("", "", Estimate(np.nan, np.nan, np.nan), at_least(-9) & threshold, "").met

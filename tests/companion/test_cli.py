@@ -250,7 +250,9 @@ def test_outside_a_checkout_it_says_where_the_book_is(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_interrupted_training_says_that_it_can_be_continued(tmp_path):
-    code = "from vaept import cli, training; training.CHECKPOINT_SECONDS = 0; cli.main()"
+    code = (
+        "from vaept.companion import cli; from vaept.vae import training; training.CHECKPOINT_SECONDS = 0; cli.main()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "train", *QUICK, "--epochs", "100000", "--output", str(tmp_path / "e")],
         stdout=subprocess.PIPE,
@@ -273,7 +275,7 @@ def test_interrupted_training_says_that_it_can_be_continued(tmp_path):
 def quick_ledger(monkeypatch):
     """Only the claim about the correction is checked, which takes the least time."""
     claims = [claim for claim in vaept.companion.claims.CLAIMS if claim.id == "C4"]
-    monkeypatch.setattr(vaept.companion.claims, "CLAIMS", claims)
+    monkeypatch.setattr(vaept.companion.ledger, "CLAIMS", claims)
 
 
 def test_verify_prints_the_published_ledger_without_data_or_training(records, quick_ledger, tmp_path, monkeypatch):
@@ -318,7 +320,7 @@ def spread_of(records, *shifts, **other):
     for number, shift in enumerate(shifts):
         checks = {
             id: machines.Found(c.quantity, dataclasses.replace(c.value, mean=c.value.mean + shift), c.threshold, c.met)
-            for each in vaept.companion.claims.ledger(records)
+            for each in vaept.companion.ledger.ledger(records)
             for id, c in each.ids()
         }
         plain = {"environment": {}, "precision": "float32", "kernels": [], "machine": "", "created": "", "versions": {}}

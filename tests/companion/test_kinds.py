@@ -16,8 +16,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import select_figure_formats
 from IPython.utils.capture import capture_output
 
-from vaept.companion import book, checks, figures, study
-from vaept.companion.claims import ledger
+from vaept.companion import book, claims, figures, study
+from vaept.companion.ledger import ledger
 from vaept.companion.profiles import profile
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study
@@ -94,7 +94,7 @@ def make(tmp_path_factory, kind):
         patch.setattr(member, "SAMPLES", 5000)
         patch.setattr(generation, "MAX_STEPS", (300, 300))
         patch.setattr(study, "FIELD_PAIRS", 1)
-        patch.setattr(checks, "from_samples", functools.partial(checks.from_samples, degree=2))
+        patch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
         patch.setattr(dynamics, "first_passage_times", first_passage_times_once)
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setattr(book, "run_python", execute_here)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from vaept.companion import claims, codepaths, machines
-from vaept.companion.claims import MEMBERS, MOVED, SAME, WITHIN, changes, ledger
+from vaept.companion import codepaths, machines
+from vaept.companion import ledger as ledger_of
 from vaept.companion.codepaths import CODE_PATHS, Unusable, ask, measure
+from vaept.companion.ledger import MEMBERS, MOVED, SAME, WITHIN, changes, ledger
 from vaept.companion.machines import Found, Machines, Run, machines_of, spread, table
 from vaept.companion.profiles import profile
 from vaept.companion.study import Study
@@ -44,7 +45,7 @@ def some(entries, *runs):
 def few(entries, monkeypatch):
     """The two claims that are checked fastest, and their entries."""
     kept = ("C4", "C5")
-    monkeypatch.setattr(claims, "CLAIMS", [claim for claim in claims.CLAIMS if claim.id in kept])
+    monkeypatch.setattr(ledger_of, "CLAIMS", [claim for claim in ledger_of.CLAIMS if claim.id in kept])
     return [each for each in entries if each.claim.id in kept]
 
 
@@ -339,7 +340,7 @@ def test_an_error_of_the_study_comes_back_as_a_sentence(tmp_path):
 def test_a_process_ends_with_its_parent(tmp_path):
     """The parent is killed while its child sleeps: the child's end closes the pipe that both could write to."""
     child = "import sys; print('up', file=sys.stderr, flush=True); import time; time.sleep(1000)"
-    code = f"from vaept import codepaths; codepaths.CHILD = {child!r}; codepaths.ask({{}}, {{}})"
+    code = f"from vaept.companion import codepaths; codepaths.CHILD = {child!r}; codepaths.ask({{}}, {{}})"
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     with parent:
         said = parent.stderr.readline()

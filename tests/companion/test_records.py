@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaept.companion.claims import CLAIMS, as_markdown, ledger
+from vaept.companion.claims import CLAIMS
+from vaept.companion.ledger import as_markdown, ledger
 from vaept.companion.machines import machines_of
 from vaept.companion.records import IMAGES, ArmRecord, Records
 from vaept.errors import DamagedFileError, InputError
@@ -22,7 +23,7 @@ def test_records_come_back_and_give_the_same_ledger(records, tmp_path):
         assert np.array_equal(again.arms[key].minus_elbo, record.minus_elbo)
     assert again.fields == records.fields and np.array_equal(again.labels, records.labels)
     corrected = next(claim for claim in CLAIMS if claim.id == "C4")
-    for a, b in zip(corrected.check(records), corrected.check(again), strict=True):
+    for a, b in zip(corrected.of(records), corrected.of(again), strict=True):
         assert a.holds == b.holds and a.control == b.control
         assert a.value == b.value or np.isnan(a.value.mean)
 

@@ -64,22 +64,22 @@ MEASURES = ("paths", "relaxation", "clustering", "denoising", "outliers", "gener
 # A line of a helper, what it becomes, and the results that come through it: the first words of their names.
 CHANGES = [
     (
-        "topology",
+        "perturbation/_graph",
         "DENSE = 2000",
         "DENSE = 2001",
         ("field diffusion", *(f"{x} diffusion" for x in ("ensemble", "evaluation"))),
     ),
-    ("topology", 'init="pca"', 'init="random"', "neighbour"),
-    ("topology", "N_COSINES = 64", "N_COSINES = 65", "fields"),
-    ("training", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
-    ("evaluation", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
-    ("member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
-    ("sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
-    ("dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "generation")),
-    ("relaxation", "WALKERS = 200", "WALKERS = 201", ("relaxation",)),
-    ("clustering", "def measure(", "UNUSED = 1\n\n\ndef measure(", ()),
-    ("denoising", "def measure(member", "def measure(member, *, unused=None", ("denoising",)),
-    ("classifier", "BATCH = 128", "BATCH = 129", ("classifier", *MEASURES)),
+    ("perturbation/fields", 'init="pca"', 'init="random"', "neighbour"),
+    ("perturbation/_axes", "N_COSINES = 64", "N_COSINES = 65", "fields"),
+    ("vae/training", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
+    ("vae/evaluation", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
+    ("uses/member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
+    ("spectrum/_sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
+    ("landscape/dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "generation")),
+    ("uses/relaxation", "WALKERS = 200", "WALKERS = 201", ("relaxation",)),
+    ("uses/clustering", "def measure(", "UNUSED = 1\n\n\ndef measure(", ()),
+    ("uses/denoising", "def measure(member", "def measure(member, *, unused=None", ("denoising",)),
+    ("uses/classifier", "BATCH = 128", "BATCH = 129", ("classifier", *MEASURES)),
 ]
 
 
@@ -105,21 +105,21 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
 @pytest.mark.parametrize(
     ("module", "before", "after"),
     [
-        ("training", "Lower the learning rate", "Use a smaller learning rate"),
-        ("training", "note((self.done, self.loss()))", "note((self.done, None))"),
+        ("vae/training", "Lower the learning rate", "Use a smaller learning rate"),
+        ("vae/training", "note((self.done, self.loss()))", "note((self.done, None))"),
         ("arguments", "must be an integer", "has to be an integer"),
         ("arguments", "LARGEST = 1e100", "LARGEST = 1e99"),
         ("errors", '"""A member whose loss', '"""Some member whose loss'),
-        ("topology", "hang on little", "hang on not much"),
+        ("perturbation/fields", "hang on little", "hang on not much"),
         ("progress", "leave=False", "leave=True"),
-        ("dynamics", '"Langevin"', '"walkers"'),
-        ("classifier", 'unit="epoch"', 'unit="pass"'),
-        ("figures", "figsize=(7.2, 2.6)", "figsize=(7.2, 2.7)"),
-        ("report", "minus signs are set as such", "minus signs too"),
+        ("landscape/dynamics", '"Langevin"', '"walkers"'),
+        ("uses/classifier", 'unit="epoch"', 'unit="pass"'),
+        ("companion/figures/seeds", "figsize=(7.2, 2.8)", "figsize=(7.2, 2.9)"),
+        ("companion/report", "minus signs are set as such", "minus signs too"),
         ("processes", "time", "time"),
-        ("ensemble", "# torch fills new layers", "# Torch fills new layers"),
-        ("cli", "Saved {output}", "Wrote {output}"),
-        ("archives", 'f"There is no file {_brief(path)}."', 'f"No file {path}."'),
+        ("vae/ensemble", "# torch fills new layers", "# Torch fills new layers"),
+        ("companion/cli", "Saved {output}", "Wrote {output}"),
+        ("archives", 'f"There is no file', 'f"No file'),
     ],
 )
 def test_what_only_shows_or_words_things_is_in_no_key(module, before, after, package, keys):
@@ -144,16 +144,16 @@ def test_results_are_really_made_again(package, tmp_path):
 
     first = made()
     assert made() == first
-    package("clustering", "def measure(member", "def measure(member, *, unused=None")
+    package("uses/clustering", "def measure(member", "def measure(member, *, unused=None")
     new = made() - first
     assert len(new) == 1 and next(iter(new)).startswith("measure-")
 
 
 def test_a_figure_decides_a_chapter(package):
-    chapter = "from vaept import figures\nfigures.teaser([], [], None)\n"
-    old = source_hash(chapter), source_hash("from vaept import oscillator\noscillator.levels(3)\n")
-    package("figures", "def teaser(", "def teaser(  # noqa\n        *, now=1, _")
-    new = source_hash(chapter), source_hash("from vaept import oscillator\noscillator.levels(3)\n")
+    chapter = "from vaept.companion import figures\nfigures.teaser([], [], None)\n"
+    old = source_hash(chapter), source_hash("from vaept.spectrum import oscillator\noscillator.levels(3)\n")
+    package("companion/figures/fields", "def teaser(", "def teaser(  # noqa\n        *, now=1, _")
+    new = source_hash(chapter), source_hash("from vaept.spectrum import oscillator\noscillator.levels(3)\n")
     assert old[0] != new[0] and old[1] == new[1]
     assert source_hash(chapter) != source_hash(chapter + "x = 1\n")
 
@@ -252,8 +252,13 @@ def test_other_packages_count_by_version(monkeypatch):
 def test_a_measure_reaches_what_makes_its_member():
     code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in study._made_by_measure("relaxation")))
     modules = {module for module, _ in code}
-    assert {f"vaept.{name}" for name in ("relaxation", "member", "spectrum", "sampled", "dynamics")} <= modules
-    assert not {f"vaept.{name}" for name in ("figures", "progress", "processes", "storage", "cli")} & modules
+    assert {
+        "vaept.uses.relaxation",
+        "vaept.uses.member",
+        "vaept.spectrum._sampled",
+        "vaept.landscape.dynamics",
+    } <= modules
+    assert not {f"vaept.{name}" for name in ("progress", "processes", "files", "companion.cli")} & modules
     assert relaxation.measure.__module__ == "vaept.uses.relaxation"
 
 

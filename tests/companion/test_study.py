@@ -4,8 +4,8 @@ import functools
 import numpy as np
 import pytest
 
-from vaept.companion import checks, study
-from vaept.companion.claims import ledger
+from vaept.companion import claims, study
+from vaept.companion.ledger import ledger
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
 from vaept.companion.store import RunStore
@@ -78,7 +78,7 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
         return {key: [1.0, 2.0] for key in values[name]}
 
     monkeypatch.setattr(measure, "measure", measure)
-    monkeypatch.setattr(checks, "from_samples", functools.partial(checks.from_samples, degree=2))
+    monkeypatch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
     small = dataclasses.replace(
         profile("quick"),
         dataset=str(tmp_path / "odd.npz"),

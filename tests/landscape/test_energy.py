@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vaept.errors import InputError
-from vaept.landscape import energy
+from vaept.landscape import energy as module
 from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.energy import FreeEnergy
 from vaept.landscape.stationary import double_well, mueller_brown
@@ -37,8 +37,8 @@ def test_mixture_and_automatic_derivatives_agree(mixture, rng):
 def test_cells_change_nothing(mixture, rng, monkeypatch):
     points = 1.5 * rng.standard_normal((200, 2))
     whole = FreeEnergy(mixture).expansion(points)
-    monkeypatch.setattr(energy, "MIN_CELL_COMPONENTS", 1)
-    monkeypatch.setattr(energy, "CELL_MEMORY", 2000)  # so that cells are forgotten as well
+    monkeypatch.setattr(module, "MIN_CELL_COMPONENTS", 1)
+    monkeypatch.setattr(module, "CELL_MEMORY", 2000)  # so that cells are forgotten as well
     energy = FreeEnergy(mixture)
     for one, other in zip(energy.expansion(points), whole, strict=True):
         assert np.allclose(one, other, rtol=1e-9, atol=1e-9)

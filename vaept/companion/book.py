@@ -17,14 +17,13 @@ from importlib import metadata
 from pathlib import Path
 
 from vaept.companion import figures
-from vaept.companion.checks import shown
-from vaept.companion.claims import as_markdown
+from vaept.companion.ledger import as_markdown
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
 from vaept.companion.sources import PACKAGE, source_hash
 from vaept.companion.store import CHECKOUT, provenance
 from vaept.companion.study import Study
-from vaept.companion.wording import escaped, given_classes, words
+from vaept.companion.wording import escaped, given_classes, shown, words
 from vaept.errors import InputError, VaeptError
 from vaept.processes import run_python
 
@@ -89,7 +88,7 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/*.json"))]
     tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
     runs = [how for _, how in study.everything()]
-    tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.glob("*.*")) if path.suffix in DATA_FILES}
+    tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.*")) if path.suffix in DATA_FILES}
     results = [study.evaluation_folder(**how).name for how in runs]
     results += [folder.name for how in runs for folder in study.measure_folders(**how).values()]
     for notebook in chapters(root):
@@ -175,7 +174,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     study : Study
     records : Records
         Of that study; fill the numbers of the pages that do not compute, as {{ names }}, and draw the teaser.
-    entries : list of vaept.companion.claims.Entry
+    entries : list of vaept.companion.ledger.Entry
         The ledger, which becomes a page.
     executed : list of Path
         As `execute` returns them.

@@ -11,15 +11,15 @@ import click
 import vaept
 from vaept import arguments, datasets
 from vaept.companion import book, codepaths, machines
-from vaept.companion.checks import shown
-from vaept.companion.claims import MEMBERS, as_markdown, as_text, changes, ledger, outdated
 from vaept.companion.inspection import description, refusal
+from vaept.companion.ledger import MEMBERS, as_markdown, as_text, changes, ledger, outdated
 from vaept.companion.profiles import arm, profiles
 from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
 from vaept.companion.report import analysis_figures
 from vaept.companion.store import default_store
 from vaept.companion.study import FIELDS, code_hashes, open_study
+from vaept.companion.wording import shown
 from vaept.errors import InputError, VaeptError
 from vaept.files import ensure_writable
 from vaept.perturbation.potentials import SCHEDULES

@@ -22,8 +22,8 @@ import torch
 from threadpoolctl import threadpool_info
 
 from vaept.companion import machines as published
-from vaept.companion.claims import ledger
-from vaept.companion.machines import FILE, Machines, Run
+from vaept.companion.ledger import ledger
+from vaept.companion.machines import FILE, Found, Machines, Run
 from vaept.companion.study import open_study
 from vaept.errors import InputError, VaeptError
 from vaept.processes import GUARD, ONE_THREAD, ProcessError, one_thread
@@ -288,7 +288,7 @@ def carry_out(task, found):
         study.measure_folders(**how)
     records = study.records()
     checks = {
-        id: {"quantity": check.quantity, "value": asdict(check.value), "threshold": check.threshold, "met": check.met}
+        id: asdict(Found(check.quantity, check.value, str(check.threshold), check.met))
         for each in ledger(records)
         for id, check in each.ids()
     }

@@ -12,14 +12,14 @@ import msgspec
 import numpy as np
 from scipy.stats import t as student
 
-from vaept.companion.checks import cost_exponent, mean_over_members
+from vaept.companion.claims import cost_exponent
 from vaept.companion.sources import source_hash
 from vaept.companion.store import CHECKOUT
 from vaept.companion.study import code_hashes
 from vaept.errors import InputError
 from vaept.files import read_json, reading, write_json
 from vaept.spectrum.levels import from_samples
-from vaept.vae.agreement import Estimate, compare
+from vaept.vae.agreement import Estimate, compare, mean_over_members
 
 FILE = "machines.json"
 LEAST = 3  # different numbers from which a spread is derived
@@ -56,7 +56,7 @@ class Run:
     code : str
         A hash of all code that the numbers came through.
     checks : dict from str to Found
-        By id, as of `vaept.companion.claims.Entry.ids`.
+        By id, as of `vaept.companion.ledger.Entry.ids`.
     """
 
     path: str
@@ -213,7 +213,7 @@ def table(machines, published):
     Parameters
     ----------
     machines : Machines
-    published : list of vaept.companion.claims.Entry
+    published : list of vaept.companion.ledger.Entry
         The published ledger, or an empty list.
 
     Returns

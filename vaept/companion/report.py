@@ -1,7 +1,7 @@
 """The analysis figures of a study's records: which numbers go into which figure.
 
-Everything here works from `vaept.companion.records` alone, so the published figures can be drawn again without images and without
-training.
+Everything here works from `vaept.companion.records` alone, so the published figures can be drawn again without images
+and without training.
 """
 
 import re
@@ -13,14 +13,14 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from vaept.companion import figures
-from vaept.companion.checks import cost_exponent, mean_over_members, shown
+from vaept.companion.claims import cost_exponent
 from vaept.companion.profiles import arm
 from vaept.companion.records import Records
 from vaept.companion.store import CHECKOUT
-from vaept.companion.wording import given_classes
+from vaept.companion.wording import given_classes, shown
 from vaept.errors import InputError
 from vaept.spectrum.oscillator import kl_bound
-from vaept.vae.agreement import Estimate, compare, shuffled_rows
+from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows
 
 
 def analysis_figures(records):

@@ -1,10 +1,10 @@
 """The store in which results are kept, each in a folder that is named by what made it.
 
 The name holds a hash of everything that made the result: the parameters, the checksum of the data, and the code that it
-came through (`vaept.companion.sources`). The same request finds it again; a change of any of these makes a new one. A folder
-appears under its name only when it is complete, so a run that was killed leaves no half result, and continues from its
-last checkpoint. Beside the result lies provenance.json, which says how it was made and holds a checksum of every file;
-a result that fails this check is made again, never used.
+came through (`vaept.companion.sources`). The same request finds it again; a change of any of these makes a new one. A
+folder appears under its name only when it is complete, so a run that was killed leaves no half result, and continues
+from its last checkpoint. Beside the result lies provenance.json, which says how it was made and holds a checksum of
+every file; a result that fails this check is made again, never used.
 """
 
 import hashlib

@@ -103,7 +103,7 @@ class Study:
         return Member.of(self.ensemble(latent_dim, arm), number, self.dataset, self.classifier)
 
     def uses(self, latent_dim, arm="cold"):
-        """What is measured of an arm's members in use: for each of `vaept.uses.measure.MEASURES` not left out, arrays."""
+        """What is measured of an arm's members in use: for each of `MEASURES` that is not left out a dict of arrays."""
         found = {}
         for name, folder in self.measure_folders(latent_dim, arm).items():
             numbers = read_json(folder / "numbers.json", name)

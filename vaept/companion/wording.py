@@ -9,6 +9,7 @@ import numpy as np
 
 from vaept.companion.figures.style import NAMED_CLASSES, as_picture
 from vaept.datasets import Dataset
+from vaept.vae.agreement import Estimate
 
 KNOWN = {"digits": "handwritten digits, ", "mnist": "handwritten digits, "}
 MAY_LACK = ("classifier", "clustering", "filters", "generation", "outliers")
@@ -68,6 +69,15 @@ def judged(member, labels):
     """What the classifier of a `Member` says of the test images, whose labels are rows of its classes: a sentence."""
     accuracy, sure = member.judge.accuracy(member.test, labels), member.judge.sure(member.test).mean()
     return f"Of test images it names {accuracy:.1%} rightly and is sure about {sure:.0%}."
+
+
+def shown(value, spec=".3g"):
+    """A number or an `Estimate` in words, with its interval where it has one; "none" if nothing could be measured."""
+    if value is None or np.isnan(value.mean if isinstance(value, Estimate) else value):
+        return "none"
+    if isinstance(value, Estimate) and np.isnan(value.low):
+        value = value.mean
+    return f"{value:{spec}}".replace("-", "−")
 
 
 def escaped(text):

@@ -1,9 +1,9 @@
 r"""Free-energy landscapes: minima, saddles, and the paths of least energy between minima, in any dimension.
 
 F = −log ρ in units of kT, for a density ρ on ℝᵈ known up to a factor; points have shape (n, d). Minima and saddles are
-the stable points of the flows of `vaept.landscape._flow`. Steepest descents from the saddles join the minima to a graph, whose
-minimum spanning tree holds the lowest path of every pair (Wales 2003, Energy Landscapes, ch. 5 and 6, for graphs of
-minima and saddles).
+the stable points of the flows of `vaept.landscape._flow`. Steepest descents from the saddles join the minima to a
+graph, whose minimum spanning tree holds the lowest path of every pair (Wales 2003, Energy Landscapes, ch. 5 and 6, for
+graphs of minima and saddles).
 """
 
 from dataclasses import dataclass, field

@@ -1,11 +1,11 @@
 r"""Energy spectra of latent spaces: from a potential, from a density, or from nothing but samples.
 
-Units ħ = m = 1; H = −½Δ + U on ℝᵈ. A density ρ stands for the Hamiltonian whose ground state is √ρ at energy 0,
-U = ¼Δ log ρ + ⅛|∇log ρ|²; its levels are also the relaxation rates of ½(Δ + ∇log ρ·∇), the Langevin dynamics
-dz = ½∇log ρ dt + dW. Potentials and densities are looked over for where their states live (`vaept.spectrum._survey`) and solved
-by a Galerkin method in an oscillator basis that grows until two sizes agree (`vaept.spectrum._galerkin`), samples by the
-generator Galerkin method in polynomials and soft cells (`vaept.spectrum._sampled`). Source: Risken 1989, ch. 5 (density and
-Hamiltonian).
+Units ħ = m = 1; H = −½Δ + U on ℝᵈ. A density ρ stands for the Hamiltonian whose ground state is √ρ at energy 0, U = ¼Δ
+log ρ + ⅛|∇log ρ|²; its levels are also the relaxation rates of ½(Δ + ∇log ρ·∇), the Langevin dynamics dz = ½∇log ρ dt +
+dW. Potentials and densities are looked over for where their states live (`vaept.spectrum._survey`) and solved by a
+Galerkin method in an oscillator basis that grows until two sizes agree (`vaept.spectrum._galerkin`), samples by the
+generator Galerkin method in polynomials and soft cells (`vaept.spectrum._sampled`). Source: Risken 1989, ch. 5 (density
+and Hamiltonian).
 """
 
 import math

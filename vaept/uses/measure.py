@@ -1,4 +1,4 @@
-"""What trained members are asked in use, and of which arms: the measures of `vaept.companion.records.ArmRecord.uses`."""
+"""The registry of uses: what trained members are asked, and of which arms."""
 
 import math
 import warnings

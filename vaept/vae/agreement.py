@@ -118,6 +118,27 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     return Agreement(*(_estimate(matrix, samples) for matrix in measures))
 
 
+def mean_over_members(values, *, n_bootstrap=1000, seed=0):
+    """Mean of one number per member, with its 95 % bootstrap interval over members.
+
+    Parameters
+    ----------
+    values : array, shape (members,)
+        NaN for members that have none, which are left out.
+
+    Returns
+    -------
+    Estimate
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if len(values) < 3:
+        return Estimate(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+    rows = np.random.default_rng(seed).integers(len(values), size=(n_bootstrap, len(values)))
+    low, high = np.percentile(values[rows].mean(axis=1), [2.5, 97.5])
+    return Estimate(float(values.mean()), float(low), float(high))
+
+
 def shuffled_rows(latents, seed=0):
     """The latents of each member with its images in an order of their own: what agreement by chance looks like.
 

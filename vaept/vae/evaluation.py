@@ -61,8 +61,8 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     images : array, shape (n, pixels) or (n, *image_shape)
         Values in [0, 1].
     field : array, shape (n, k ≥ d), optional
-        u(x) of the images, as from `vaept.perturbation.fields.Field.transform`; needed at a strength above 0 by a model that was
-        trained in a field.
+        u(x) of the images, as from `vaept.perturbation.fields.Field.transform`; needed at a strength above 0 by a model
+        that was trained in a field.
     strength : float
         Of the model's potential, for `perturbed_kl`; 0 is the plain prior.
     n_samples : int

@@ -88,7 +88,8 @@ def fit(
         u(x) of the training images, best with zero mean and unit variance. It pulls coordinate i of the latent
         towards its component i; with k > d the first d are used, with k < d the other coordinates feel none.
     coupling : float or sequence of float
-        λ, or λ ε_k for each coordinate, as for `vaept.perturbation.potentials.couplings`. Needed with a field; 1 for wells.
+        λ, or λ ε_k for each coordinate, as for `vaept.perturbation.potentials.couplings`. Needed with a field; 1 for
+        wells.
     schedule : {"constant", "adiabatic", "switch-off"} or Schedule
         When the reconstruction is turned on and the potential off. "adiabatic" turns the reconstruction on over the
         first tenth of the training; "switch-off" does that and fades the potential out until half of it is done.
