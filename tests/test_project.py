@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import warnings
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -146,6 +147,24 @@ def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert vaept.__version__ == PYPROJECT["project"]["version"] == citation["version"]
     assert f"## {vaept.__version__} " in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_contributing_names_places_that_exist():
+    rows = re.findall(r"^\| .* \| `(\S+)` \| `(\w+)` \|$", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) == 10
+    for path, name in rows:
+        text = (ROOT / path).read_text("utf-8")
+        assert re.search(rf"^(def |class |\[)?{name}\b", text, re.MULTILINE) or f" {name}, " in text, (path, name)
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert code.count("range(5)") == code.count("epochs=50") == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of fields of few images
+        exec(code.replace("range(5)", "range(3)").replace("epochs=50", "epochs=1, progress=False"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3 and all(re.fullmatch(r"−?\d\.\d\d \[−?\d\.\d\d, −?\d\.\d\d\]", line) for line in printed)
 
 
 def test_citation_has_what_its_format_requires():

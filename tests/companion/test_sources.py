@@ -49,7 +49,7 @@ def keys(tmp_path, monkeypatch):
     def names():
         it = Study(profile("quick"), RunStore(tmp_path / "runs"), jobs=1)
         found = {"classifier": it.classifier_folder().name}
-        for kind in (*study.FIELDS, "shuffled"):
+        for kind in (*fields.FIELDS, "shuffled"):
             found[f"field {kind}"] = it.field_folder(kind).name
         for arm in it.profile.arms:
             found[f"ensemble {arm}"] = it.ensemble_folder(2, arm).name
@@ -86,7 +86,7 @@ CHANGES = [
 def expected(names, what):
     if isinstance(what, tuple):
         return {name for name in names if name.startswith(what)}
-    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*study.FIELDS, "shuffled"), "ensembles": ()}[what]
+    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*fields.FIELDS, "shuffled"), "ensembles": ()}[what]
     arms = {"corrected" if kind == "neighbour" else kind for kind in in_field} or {name.split()[-1] for name in names}
     found = {f"field {kind}" for kind in in_field}
     return found | {name for name in names if " " in name and not name.startswith("field") and name.split()[-1] in arms}

@@ -18,10 +18,11 @@ from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
 from vaept.companion.report import analysis_figures
 from vaept.companion.store import default_store
-from vaept.companion.study import FIELDS, code_hashes, open_study
+from vaept.companion.study import code_hashes, open_study
 from vaept.companion.wording import shown
 from vaept.errors import InputError, VaeptError
 from vaept.files import ensure_writable
+from vaept.perturbation.fields import FIELDS
 from vaept.perturbation.potentials import SCHEDULES
 from vaept.processes import cores, lock, one_thread
 from vaept.vae.agreement import compare

@@ -18,7 +18,7 @@ from vaept.companion.sources import source_hash
 from vaept.companion.store import RunStore, default_store, provenance
 from vaept.datasets import NAMED, load
 from vaept.files import read_json, write_json
-from vaept.perturbation.fields import Field, diffusion_field, neighbour_field, pca_field, shuffled
+from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
 from vaept.uses import measure
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.uses.member import Member
@@ -27,7 +27,6 @@ from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.evaluation import Evaluation, evaluate
 from vaept.vae.training import fit
 
-FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
 FIELD_PAIRS = 2
 # What makes these results; the objects that they are made from bring their methods.
@@ -314,7 +313,7 @@ def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
     Parameters
     ----------
     make : callable
-        One of `FIELDS`.
+        One of `vaept.perturbation.fields.FIELDS`.
     n_components : int
     dataset : Dataset
     pairs : int

@@ -351,6 +351,10 @@ def shuffled(field, seed=0):
     return dataclasses.replace(field, name=f"shuffled {field.name}", values=field.values[order])
 
 
+# The fields that an arm or a command can name; what a function makes of the images alone.
+FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
+
+
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """How well the field at new images agrees with that of their nearest training images.

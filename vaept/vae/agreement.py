@@ -42,6 +42,9 @@ class Estimate:
         spec = spec or ".2f"
         return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]".replace("-", "−")
 
+    def __str__(self):
+        return format(self)
+
 
 @dataclass(frozen=True)
 class Agreement:
