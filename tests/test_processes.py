@@ -54,6 +54,19 @@ def test_results_and_notes(jobs):
     assert list(in_processes(square, [], jobs=jobs)) == []
 
 
+def test_work_that_a_process_cannot_read_is_an_error(monkeypatch):
+    """A function that only this process has, such as one of a notebook."""
+
+    def odd(x):
+        return x
+
+    odd.__module__, odd.__qualname__ = "__main__", "odd"
+    monkeypatch.setattr(sys.modules["__main__"], "odd", odd, raising=False)
+    with pytest.raises(ProcessError, match="cannot take the work: AttributeError"):
+        list(in_processes(odd, [(x,) for x in range(3)], jobs=2))
+    assert dict(in_processes(square, [(2,)], jobs=2)) == {0: 4}
+
+
 def test_processes_are_kept_and_printing_does_no_harm():
     first = {pid for _, (_, pid) in in_processes(plain, [(x,) for x in range(6)], jobs=2)}
     again = {pid for _, (_, pid) in in_processes(plain, [(x,) for x in range(6)], jobs=2)}

@@ -299,10 +299,14 @@ def _serve():
         while True:
             try:
                 tasks.put(pickle.load(source))
-            except Exception as error:
-                if isinstance(error, EOFError):
-                    os._exit(0)
-                send("error", error)
+            except EOFError:
+                os._exit(0)
+            except Exception as error:  # the rest of such a message cannot be told from the next one
+                send(
+                    "error",
+                    ProcessError(f"A process of its own cannot take the work: {type(error).__name__}: {error}."),
+                )
+                os._exit(1)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
