@@ -20,14 +20,14 @@ OFTEN = "from vaept.vae import training\ntraining.CHECKPOINT_SECONDS = 0\n"
 STUDY = """
 import dataclasses, sys
 from pathlib import Path
-from vaept.companion.profiles import profile
+from vaept.companion.profiles import Run, profile
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study
 small = dataclasses.replace(profile("quick"), dataset=sys.argv[2], latent_dims=(2,), members=3, epochs=40,
                             likelihood_images=5, importance_samples=3)
 study = Study(small, RunStore(Path(sys.argv[1])), jobs=2)
 study.evaluation(2, "principal")
-study._measure_folder("outliers", 2, "principal")
+study._measure_folder("outliers", Run(2, "principal"))
 """
 
 

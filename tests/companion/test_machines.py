@@ -350,8 +350,8 @@ def test_a_process_ends_with_its_parent(tmp_path):
 
 def test_a_study_is_carried_out_in_the_precision_asked_for(stamped, few, tmp_path, monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr(Study, "evaluation_folder", lambda study, **how: seen.append(study.profile.precision))
-    monkeypatch.setattr(Study, "measure_folders", lambda study, **how: {})
+    monkeypatch.setattr(Study, "evaluation_folder", lambda study, run: seen.append(study.profile.precision))
+    monkeypatch.setattr(Study, "measure_folders", lambda study, run: {})
     monkeypatch.setattr(
         Study,
         "records",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vaept.companion import sources, study
-from vaept.companion.profiles import profile
+from vaept.companion.profiles import Run, profile
 from vaept.companion.sources import source_hash
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study
@@ -52,9 +52,9 @@ def keys(tmp_path, monkeypatch):
         for kind in (*fields.FIELDS, "shuffled"):
             found[f"field {kind}"] = it.field_folder(kind).name
         for arm in it.profile.arms:
-            found[f"ensemble {arm}"] = it.ensemble_folder(2, arm).name
-            found[f"evaluation {arm}"] = it.evaluation_folder(2, arm).name
-            found |= {f"{name} {arm}": folder.name for name, folder in it.measure_folders(2, arm).items()}
+            found[f"ensemble {arm}"] = it.ensemble_folder(Run(2, arm)).name
+            found[f"evaluation {arm}"] = it.evaluation_folder(Run(2, arm)).name
+            found |= {f"{name} {arm}": folder.name for name, folder in it.measure_folders(Run(2, arm)).items()}
         return found
 
     return names

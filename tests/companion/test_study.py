@@ -6,7 +6,7 @@ import pytest
 
 from vaept.companion import claims, study
 from vaept.companion.ledger import ledger
-from vaept.companion.profiles import profile
+from vaept.companion.profiles import Run, profile
 from vaept.companion.records import Records
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study, open_study
@@ -27,7 +27,7 @@ def test_a_study_trains_and_measures_once(tiny, monkeypatch):
     assert first.mean.shape == (2, 359, 2) and first.exact.shape == (2, 5)
     names = sorted(path.name.split("-")[0] for path in tiny.store.root.iterdir() if path.is_dir())
     assert names == ["ensemble", "evaluation"]
-    assert sorted(path.name for path in tiny.ensemble_folder(2).iterdir()) == [
+    assert sorted(path.name for path in tiny.ensemble_folder(Run(2)).iterdir()) == [
         "ensemble.safetensors",
         "provenance.json",
     ]
@@ -40,11 +40,11 @@ def test_a_study_trains_and_measures_once(tiny, monkeypatch):
 
 
 def test_other_settings_or_data_are_other_runs(tiny, tmp_path, rng):
-    folders = {tiny.ensemble_folder(2)}
-    folders.add(Study(dataclasses.replace(tiny.profile, epochs=1), tiny.store, jobs=1).ensemble_folder(2))
+    folders = {tiny.ensemble_folder(Run(2))}
+    folders.add(Study(dataclasses.replace(tiny.profile, epochs=1), tiny.store, jobs=1).ensemble_folder(Run(2)))
     np.savez(tmp_path / "mine.npz", x=rng.random((60, 6)))
     mine = Study(dataclasses.replace(tiny.profile, dataset=str(tmp_path / "mine.npz")), tiny.store, jobs=1)
-    folders.add(mine.ensemble_folder(2))
+    folders.add(mine.ensemble_folder(Run(2)))
     assert len(folders) == 3 and mine.dataset.name == "mine"
 
 
@@ -77,7 +77,7 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
         values["denoising"] = [f"psnr {method} 0.5" for method in ("noisy", "encoder", "model")]
         return {key: [1.0, 2.0] for key in values[name]}
 
-    monkeypatch.setattr(measure, "measure", measure)
+    monkeypatch.setattr(study.measure, "measure", measure)
     monkeypatch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
     small = dataclasses.replace(
         profile("quick"),

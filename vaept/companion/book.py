@@ -87,10 +87,10 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     calls, root = [], checkout()
     tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/*.json"))]
     tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
-    runs = [how for _, how in study.everything()]
+    runs = study.profile.runs()
     tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.*")) if path.suffix in DATA_FILES}
-    results = [study.evaluation_folder(**how).name for how in runs]
-    results += [folder.name for how in runs for folder in study.measure_folders(**how).values()]
+    results = [study.evaluation_folder(run).name for run in runs]
+    results += [folder.name for run in runs for folder in study.measure_folders(run).values()]
     for notebook in chapters(root):
         request = {
             "notebook": notebook.read_text("utf-8"),
@@ -310,18 +310,17 @@ def _status_page(study, executed):
         "| result | run | seconds | made (UTC) |",
         "|---|---|---|---|",
     ]
-    runs = study.everything()
-    folders = [folder(**how) for _, how in runs for folder in (study.ensemble_folder, study.evaluation_folder)]
-    names = [f"{what}: {name}" for name, _ in runs for what in ("training", "evaluation")]
-    measured = [(f"{what}: {name}", path) for name, how in runs for what, path in study.measure_folders(**how).items()]
-    names += [name for name, _ in measured]
-    folders += [path for _, path in measured]
-    names += [path.stem.replace("_", " ") for path in executed]
-    for name, folder in zip(names, folders + [path.parent for path in executed], strict=True):
+    results = []
+    for run in study.profile.runs():
+        results.append((f"training: {run.title}", study.ensemble_folder(run)))
+        results.append((f"evaluation: {run.title}", study.evaluation_folder(run)))
+        results += [(f"{what}: {run.title}", folder) for what, folder in study.measure_folders(run).items()]
+    results += [(path.stem.replace("_", " "), path.parent) for path in executed]
+    for name, folder in results:
         record = provenance(folder)
         made = record["created"][:16].replace("T", " ")
         lines.append(f"| {name} | {record['key'][:8]} | {record['seconds']:.0f} | {made} |")
-    record = provenance(folders[0])
+    record = provenance(results[0][1])
     tools = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "myst-nb", "sphinx", "papermill")]
     versions = [f"{name} {version}" for name, version in record["versions"].items()]
     lines += [

@@ -168,15 +168,15 @@ def _main_numbers(record, d):
 def _carry_out(study, times):
     """Make every ensemble of a study and its evaluation, with a line for each, if the data allow the whole study."""
     study.check()
-    runs = study.everything()
-    for number, (name, how) in enumerate(runs, start=1):
-        click.echo(f"{number} of {len(runs)}: {name}")
+    runs = study.profile.runs()
+    for number, run in enumerate(runs, start=1):
+        click.echo(f"{number} of {len(runs)}: {run.title}")
         with _timed(times, "fields and training"):
-            study.ensemble_folder(**how)
+            study.ensemble_folder(run)
         with _timed(times, "evaluation"):
-            study.evaluation_folder(**how)
+            study.evaluation_folder(run)
         with _timed(times, "uses"):
-            study.measure_folders(**how)
+            study.measure_folders(run)
 
 
 class _timed:

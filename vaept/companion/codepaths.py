@@ -281,18 +281,18 @@ def carry_out(task, found):
     study = open_study(task["profile"], store=task["store"], jobs=task["jobs"])
     study = replace(study, profile=replace(study.profile, precision=task["precision"]))
     study.check()
-    runs = study.everything()
-    for number, (words, how) in enumerate(runs, start=1):
-        print(f"{task['name']}: {number} of {len(runs)}, {words}", file=sys.stderr, flush=True)
-        study.evaluation_folder(**how)
-        study.measure_folders(**how)
+    runs = study.profile.runs()
+    for number, run in enumerate(runs, start=1):
+        print(f"{task['name']}: {number} of {len(runs)}, {run.title}", file=sys.stderr, flush=True)
+        study.evaluation_folder(run)
+        study.measure_folders(run)
     records = study.records()
     checks = {
         id: asdict(Found(check.quantity, check.value, str(check.threshold), check.met))
         for each in ledger(records)
         for id, check in each.ids()
     }
-    run = found | {"precision": task["precision"], "checks": checks}
-    run |= {key: records.provenance[key] for key in ("machine", "versions")}
-    run["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"run": run, "data": [records.data, records.provenance["data_checksum"]]}
+    made = found | {"precision": task["precision"], "checks": checks}
+    made |= {key: records.provenance[key] for key in ("machine", "versions")}
+    made["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"run": made, "data": [records.data, records.provenance["data_checksum"]]}

@@ -4,6 +4,7 @@ import functools
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
+from itertools import accumulate
 
 from vaept.errors import InputError
 
@@ -41,6 +42,38 @@ class Arm:
     def perturbed(self):
         """Whether it is trained with a potential."""
         return self.field is not None or self.potential is not None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One ensemble of a study: an arm, and in what it differs from the arm as the profile has it.
+
+    Attributes
+    ----------
+    latent_dim : int
+        d.
+    arm : str
+        The name of an `Arm`.
+    coupling : float, optional
+        λ instead of the arm's or the profile's.
+    members, epochs : int, optional
+        Instead of the profile's.
+    after : int
+        For how many stretches of the profile's aftermath the members were trained on without a field.
+    place : {"arms", "doses", "aftermath"}
+        Where it stands in the study.
+    title : str
+        What progress and the status page call it.
+    """
+
+    latent_dim: int
+    arm: str = "cold"
+    coupling: float | None = None
+    members: int | None = None
+    epochs: int | None = None
+    after: int = 0
+    place: str = "arms"
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +134,18 @@ class Profile:
     def arms_of(self, latent_dim):
         """Names of the arms that are trained with this latent dimension."""
         return self.arms + (self.further_arms if latent_dim == self.latent_dims[-1] else ())
+
+    def runs(self):
+        """All ensembles of a study, as a list of `Run` in the order in which they are made."""
+        found = [Run(d, name, title=f"{name}, d = {d}") for d in self.latent_dims for name in self.arms_of(d)]
+        dose = {"members": self.couplings_members, "epochs": self.couplings_epochs, "place": "doses"}
+        found.append(Run(self.couplings_dim, "warm", **dose, title="λ = 0"))
+        found += [Run(self.couplings_dim, "throughout", c, **dose, title=f"λ = {c:g}") for c in self.couplings]
+        for d in self.latent_dims:
+            for after, total in enumerate(accumulate(self.aftermath), start=1):
+                title = f"{total} epochs after, d = {d}"
+                found.append(Run(d, "corrected", after=after, place="aftermath", title=title))
+        return found
 
 
 @functools.cache

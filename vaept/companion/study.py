@@ -12,7 +12,7 @@ import numpy as np
 from vaept import arguments
 from vaept.companion import profiles
 from vaept.companion.inspection import require
-from vaept.companion.profiles import Profile
+from vaept.companion.profiles import Profile, Run
 from vaept.companion.records import IMAGES, ArmRecord, Records, Series
 from vaept.companion.sources import source_hash
 from vaept.companion.store import RunStore, default_store, provenance
@@ -38,9 +38,8 @@ EVALUATION = (evaluate, Evaluation, Ensemble, Field)
 class Study:
     """A profile carried out: its data, its fields, and for each arm and dimension an ensemble with its evaluation.
 
-    The methods take, where they name a result: `latent_dim`, d; `arm`, the name of an arm; and optionally `coupling`,
-    `members` and `epochs`, to be used instead of the profile's, and `after`, the number of stretches of the profile's
-    aftermath for which the members were trained on without a field.
+    What an arm has is asked for by its latent dimension d and its name; the folders of results are asked for by a
+    `vaept.companion.profiles.Run`, which can be any ensemble of the study.
 
     Attributes
     ----------
@@ -82,13 +81,16 @@ class Study:
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
         return Field.load(self.field_folder(kind) / "field.safetensors")
 
-    def ensemble(self, latent_dim, arm="cold", **how):
-        """The trained `Ensemble`; trained now if the store does not have it."""
-        return Ensemble.load(self.ensemble_folder(latent_dim, arm, **how) / "ensemble.safetensors")
+    def ensemble(self, latent_dim, arm="cold"):
+        """The trained `Ensemble` of an arm; trained now if the store does not have it."""
+        return Ensemble.load(self.ensemble_folder(Run(latent_dim, arm)) / "ensemble.safetensors")
 
-    def evaluation(self, latent_dim, arm="cold", **how):
-        """The `Evaluation` of that ensemble on the test images; computed now if the store does not have it."""
-        return Evaluation.load(self.evaluation_folder(latent_dim, arm, **how) / "evaluation.safetensors")
+    def evaluation(self, latent_dim, arm="cold"):
+        """The `Evaluation` of an arm on the test images; computed now if the store does not have it."""
+        return self._evaluation(Run(latent_dim, arm))
+
+    def _evaluation(self, run):
+        return Evaluation.load(self.evaluation_folder(run) / "evaluation.safetensors")
 
     @property
     def classifier(self):
@@ -104,53 +106,38 @@ class Study:
     def uses(self, latent_dim, arm="cold"):
         """What is measured of an arm's members in use: for each of `MEASURES` that is not left out a dict of arrays."""
         found = {}
-        for name, folder in self.measure_folders(latent_dim, arm).items():
+        for name, folder in self.measure_folders(Run(latent_dim, arm)).items():
             numbers = read_json(folder / "numbers.json", name)
             found[name] = {key: np.array(values) for key, values in numbers.items()}
         return found
 
-    def label(self, latent_dim, arm="cold", **how):
-        """What made the results of an ensemble, in a few words, for figures."""
-        run = self.ensemble_folder(latent_dim, arm, **how).name.rpartition("-")[2][:8]
+    def label(self, latent_dim, arm="cold"):
+        """What made the results of an arm, in a few words, for figures."""
+        run = self.ensemble_folder(Run(latent_dim, arm)).name.rpartition("-")[2][:8]
         return f"profile {self.profile.name}, data {self.dataset.name}, d = {latent_dim}, run {run}"
-
-    def everything(self):
-        """All ensembles of the study, as a list of (words that name it, arguments for the methods as a dict)."""
-        p = self.profile
-        runs = [(f"{name}, d = {d}", {"latent_dim": d, "arm": name}) for d in p.latent_dims for name in p.arms_of(d)]
-        dose = {"latent_dim": p.couplings_dim, "members": p.couplings_members, "epochs": p.couplings_epochs}
-        runs.append(("λ = 0", dose | {"arm": "warm"}))
-        runs += [(f"λ = {c:g}", dose | {"arm": "throughout", "coupling": c}) for c in p.couplings]
-        for d in p.latent_dims:
-            for after, total in enumerate(accumulate(p.aftermath), start=1):
-                runs.append((f"{total} epochs after, d = {d}", {"latent_dim": d, "arm": "corrected", "after": after}))
-        return runs
 
     def records(self):
         """The `Records` of the whole study; what is missing is made now."""
-        p, dataset = self.profile, self.dataset
-        arms = {}
-        for d in p.latent_dims:
-            for name in p.arms_of(d):
-                run = self.ensemble_folder(d, name).name
-                arms[name, d] = ArmRecord.of(
-                    self.evaluation(d, name), run, deviations=name in EXACT_ARMS, uses=self.uses(d, name)
-                )
-        doses = [
-            (how.get("coupling", 0.0), self.evaluation(**how), self.ensemble_folder(**how).name)
-            for _, how in self.everything()
-            if "members" in how
-        ]
+        p, dataset, runs = self.profile, self.dataset, self.profile.runs()
+        arms = {
+            (run.arm, run.latent_dim): ArmRecord.of(
+                self._evaluation(run),
+                self.ensemble_folder(run).name,
+                deviations=run.arm in EXACT_ARMS,
+                uses=self.uses(run.latent_dim, run.arm),
+            )
+            for run in runs
+            if run.place == "arms"
+        }
+        doses = [self._point(run.coupling or 0.0, run) for run in runs if run.place == "doses"]
         aftermath = {}
         for d in p.latent_dims:
-            start = self.evaluation(d, "corrected")
+            start = self._evaluation(Run(d, "corrected"))
             start = Evaluation(**{key: value[: p.aftermath_members] for key, value in vars(start).items()})
-            points = [(0, start, arms["corrected", d].run)]
-            for after, total in enumerate(accumulate(p.aftermath), start=1):
-                how = {"arm": "corrected", "after": after}
-                points.append((total, self.evaluation(d, **how), self.ensemble_folder(d, **how).name))
-            aftermath[d] = Series.of(points)
-        first = provenance(self.ensemble_folder(p.latent_dims[0]))
+            later = [run for run in runs if run.place == "aftermath" and run.latent_dim == d]
+            points = [self._point(total, run) for total, run in zip(accumulate(p.aftermath), later, strict=True)]
+            aftermath[d] = Series.of([(0, start, arms["corrected", d].run), *points])
+        first = provenance(self.ensemble_folder(Run(p.latent_dims[0])))
         labels = dataset.test_labels
         return Records(
             profile=p.name,
@@ -167,6 +154,10 @@ class Study:
             provenance={key: first[key] for key in ("created", "machine", "versions")}
             | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": code_hashes()},
         )
+
+    def _point(self, value, run):
+        """A point of a `Series`."""
+        return value, self._evaluation(run), self.ensemble_folder(run).name
 
     def field_reproducibility(self, kind):
         """How well two fields of a kind agree on the test images, as a dict of lists, one value for each pair.
@@ -199,24 +190,24 @@ class Study:
 
         return self._obtain("field", request, compute)
 
-    def ensemble_folder(self, latent_dim, arm="cold", *, coupling=None, members=None, epochs=None, after=0):
+    def ensemble_folder(self, run):
         """The folder of the store with a trained ensemble."""
-        chosen, p = profiles.arm(arm), self.profile
+        chosen, p, d = profiles.arm(run.arm), self.profile, run.latent_dim
         shared = ("hidden", "batch_size", "learning_rate", "precision")
-        how = {key: getattr(p, key) for key in shared} | {"latent_dim": latent_dim}
+        how = {key: getattr(p, key) for key in shared} | {"latent_dim": d}
         how["full_covariance"] = chosen.full_covariance
         origin = None
-        if after:
-            origin = self.ensemble_folder(latent_dim, arm, after=after - 1)
-            how |= {"epochs": p.aftermath[after - 1]}
-            seeds = [Seed(s, s + 1000 * after, s + 1000 * after) for s in range(p.aftermath_members)]
+        if run.after:
+            origin = self.ensemble_folder(Run(d, run.arm, after=run.after - 1))
+            how |= {"epochs": p.aftermath[run.after - 1]}
+            seeds = [Seed(s, s + 1000 * run.after, s + 1000 * run.after) for s in range(p.aftermath_members)]
         else:
-            seeds = [Seed(s, s, s) for s in range(members or p.members)]
-            how |= {"epochs": epochs or p.epochs, "schedule": self._schedule(chosen)}
+            seeds = [Seed(s, s, s) for s in range(run.members or p.members)]
+            how |= {"epochs": run.epochs or p.epochs, "schedule": self._schedule(chosen)}
             if chosen.perturbed:
                 how["potential"] = chosen.potential or "dipole"
-                how["coupling"] = next(c for c in (coupling, chosen.coupling, p.coupling) if c is not None)
-        kind = None if after else chosen.field
+                how["coupling"] = next(c for c in (run.coupling, chosen.coupling, p.coupling) if c is not None)
+        kind = None if run.after else chosen.field
         request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": self.dataset.checksum}
         request |= {"field": kind and self.field_folder(kind).name, "start": origin and origin.name}
         request |= {"source": source_hash(*TRAINING)}
@@ -240,18 +231,18 @@ class Study:
 
         return self._obtain("ensemble", request, train)
 
-    def evaluation_folder(self, latent_dim, arm="cold", **how):
+    def evaluation_folder(self, run):
         """The folder of the store with an evaluation; only the arms in `EXACT_ARMS` get their likelihoods."""
-        ensemble = self.ensemble_folder(latent_dim, arm, **how)
+        ensemble, exact = self.ensemble_folder(run), run.place == "arms" and run.arm in EXACT_ARMS
         settings = {
-            "n_likelihood_images": self.profile.likelihood_images if arm in EXACT_ARMS and not how else 0,
+            "n_likelihood_images": self.profile.likelihood_images if exact else 0,
             "n_importance_samples": self.profile.importance_samples,
-            "exact": arm in EXACT_ARMS and not how,
+            "exact": exact,
         }
         request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash(*EVALUATION)}
 
         def measure(folder):
-            kind, trained = profiles.arm(arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
+            kind, trained = profiles.arm(run.arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
             values = self.field(kind).transform(self.dataset.test) if kind and trained.settings.final_strength else None
             result = evaluate(trained, self.dataset.test, field=values, **settings, jobs=self.jobs)
             result.save(folder / "evaluation.safetensors")
@@ -268,13 +259,13 @@ class Study:
 
         return self._obtain("classifier", request, train)
 
-    def measure_folders(self, latent_dim, arm="cold", **how):
+    def measure_folders(self, run):
         """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path."""
-        names = measure.measures_of(arm) if not how else []
-        return {name: self._measure_folder(name, latent_dim, arm) for name in names if name not in self.left_out}
+        names = measure.measures_of(run.arm) if run.place == "arms" else []
+        return {name: self._measure_folder(name, run) for name in names if name not in self.left_out}
 
-    def _measure_folder(self, name, latent_dim, arm):
-        ensemble = self.ensemble_folder(latent_dim, arm)
+    def _measure_folder(self, name, run):
+        ensemble = self.ensemble_folder(run)
         request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(*_made_by_measure(name))}
         request |= {"classifier": None if "classifier" in self.left_out else self.classifier_folder().name}
 
