@@ -16,13 +16,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import select_figure_formats
 from IPython.utils.capture import capture_output
 
+from vaept import landscape
 from vaept.companion import book, claims, figures, study
 from vaept.companion.ledger import ledger
 from vaept.companion.profiles import profile
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study
 from vaept.companion.wording import words
-from vaept.landscape import dynamics
 from vaept.processes import run_python
 from vaept.uses import classifier, generation, member
 
@@ -34,7 +34,7 @@ LABELLED = ("vectors", "colour", "words")
 RECORDED = ("denoise", "scores_against_noise", "cluster", "generate")
 
 
-FIRST_PASSAGE_TIMES, PASSED = dynamics.first_passage_times, {}  # of a well that knows no data
+FIRST_PASSAGE_TIMES, PASSED = landscape.first_passage_times, {}  # of a well that knows no data
 
 
 def first_passage_times_once(energy, starts, reached, **how):
@@ -95,7 +95,7 @@ def make(tmp_path_factory, kind):
         patch.setattr(generation, "MAX_STEPS", (300, 300))
         patch.setattr(study, "FIELD_PAIRS", 1)
         patch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
-        patch.setattr(dynamics, "first_passage_times", first_passage_times_once)
+        patch.setattr(landscape, "first_passage_times", first_passage_times_once)
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setattr(book, "run_python", execute_here)
         patch.setattr(study, "open_study", lambda *args: own)
