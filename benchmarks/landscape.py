@@ -27,7 +27,8 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.energy import FreeEnergy
-from vaept.landscape.stationary import find_stationary_points, lowest_paths, mueller_brown
+from vaept.landscape.paths import lowest_paths
+from vaept.landscape.stationary import find_stationary_points, mueller_brown
 
 SIZES = 1_000, 10_000, 60_000
 BLUR = 0.1**2

@@ -11,13 +11,8 @@ from scipy.ndimage import label
 from vaept.errors import InputError
 from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.energy import FreeEnergy
-from vaept.landscape.stationary import (
-    double_well,
-    find_stationary_points,
-    lowest_paths,
-    minimum_energy_path,
-    mueller_brown,
-)
+from vaept.landscape.paths import lowest_paths, minimum_energy_path
+from vaept.landscape.stationary import double_well, find_stationary_points, mueller_brown
 
 MINIMA = [[-0.558223634633, 1.4417258418], [0.623499404931, 0.0280377585], [-0.0500108230, 0.466694104872]]
 SADDLES = [[0.212486582001, 0.292988325107], [-0.822001558733, 0.624312802815]]

@@ -5,7 +5,8 @@ import pytest
 
 from vaept.errors import InputError
 from vaept.landscape.energy import FreeEnergy
-from vaept.landscape.stationary import find_stationary_points, lowest_paths, mueller_brown
+from vaept.landscape.paths import lowest_paths
+from vaept.landscape.stationary import find_stationary_points, mueller_brown
 from vaept.uses import paths
 
 

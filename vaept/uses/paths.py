@@ -9,7 +9,8 @@ import numpy as np
 from vaept import arguments
 from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.energy import MAX_CELL_DIM, FreeEnergy
-from vaept.landscape.stationary import LowestPaths, find_stationary_points, lowest_paths
+from vaept.landscape.paths import LowestPaths, lowest_paths
+from vaept.landscape.stationary import find_stationary_points
 
 N_POINTS, MAX_POINTS = 61, 100_000
 SHALLOW = 0.1  # kT; minima that a lower barrier holds are not used as ends

@@ -1,0 +1,317 @@
+"""Lowest paths over a landscape: steepest descents join saddles and minima to a graph, a spanning tree holds the paths.
+
+Conventions as in `vaept.landscape.stationary`. Source: Wales 2003, Energy Landscapes, ch. 5 and 6.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial.distance import cdist
+
+from vaept import arguments
+from vaept.errors import InputError
+from vaept.landscape._flow import Region, evenly_spaced, follow, relaxed_string
+from vaept.landscape.energy import checked
+from vaept.landscape.stationary import MAX_IMAGES, MERGE_TOLERANCE, StationaryPoints, _merge
+
+
+@dataclass(frozen=True, eq=False)
+class MinimumEnergyPath:
+    """A path along which ∇F is parallel to it: steepest descents from saddles to minima.
+
+    Attributes
+    ----------
+    images : ndarray, shape (n, d)
+        From the first minimum to the last, through every saddle and minimum on the way.
+    energies : ndarray, shape (n,)
+    saddles : ndarray, shape (saddles, d)
+        In the order of the path.
+    saddle_energies : ndarray, shape (saddles,)
+    barrier : float
+        Energy of the highest saddle above the first minimum.
+    """
+
+    images: np.ndarray
+    energies: np.ndarray
+    saddles: np.ndarray
+    saddle_energies: np.ndarray
+    barrier: float
+
+    def points(self, n):
+        """n points with equal distances along the path, shape (n, d)."""
+        n = arguments.integer(n, "n", 1)
+        arguments.memory(n * self.images.shape[1], "The points")
+        return evenly_spaced(self.images, n)
+
+
+@dataclass(frozen=True, eq=False)
+class LowestPaths:
+    """Minima, the saddles that connect them, and the lowest known path between any two.
+
+    Attributes
+    ----------
+    minima : ndarray, shape (n, d)
+        Lowest first. A single minimum has no paths: `edges` joins it to itself or is empty, `barriers` is [[0]].
+    energies : ndarray, shape (n,)
+    saddles : ndarray, shape (s, d)
+        Lowest first.
+    saddle_energies : ndarray, shape (s,)
+    edges : ndarray of int, shape (s, 2)
+        The minima to which the two steepest descents from a saddle lead; equal for a saddle within one basin, −1 for
+        a descent that leaves the bounds.
+    barriers : ndarray, shape (n, n)
+        From minimum i to minimum j: the energy of the highest saddle on the lowest path above minimum i; inf
+        where no path is known.
+    """
+
+    minima: np.ndarray
+    energies: np.ndarray
+    saddles: np.ndarray
+    saddle_energies: np.ndarray
+    edges: np.ndarray
+    barriers: np.ndarray
+    _tree: object = field(repr=False)
+    _branches: list = field(repr=False)
+
+    @property
+    def persistence(self):
+        """How deep each minimum is, shape (n,): the lowest barrier on a way to a lower one; inf for the lowest."""
+        return np.where(np.tri(len(self.minima), k=-1, dtype=bool), self.barriers, np.inf).min(axis=1)
+
+    def path(self, i, j):
+        """The lowest path from minimum i to minimum j, a MinimumEnergyPath.
+
+        Raises
+        ------
+        InputError
+            If i or j is no minimum, if they are equal, or if no path between them is known.
+        """
+        n = len(self.minima)
+        i, j = arguments.integer(i, "i", 0, n - 1), arguments.integer(j, "j", 0, n - 1)
+        if i == j:
+            raise InputError(f"i and j must be two different minima from 0 to {n - 1}; they are {i} and {j}.")
+        if np.isinf(self.barriers[i, j]):
+            raise InputError(f"No path between minima {i} and {j} is known. Search from more starts.")
+        previous = breadth_first_order(self._tree, i, directed=False)[1].tolist()
+        images, energies, saddles = [self.minima[[j]]], [self.energies[[j]]], []
+        while j != i:
+            saddle = int(max(self._tree[j, previous[j]], self._tree[previous[j], j])) - 1
+            saddles.append(saddle)
+            for minimum in (j, previous[j]):
+                points, values = self._branches[saddle][self.edges[saddle].tolist().index(minimum)]
+                # A branch runs from the saddle down; the path is put together from its end.
+                order = slice(-2, None, -1) if minimum == j else slice(1, None)
+                images.append(points[order])
+                energies.append(values[order])
+            j = previous[j]
+        saddles = saddles[::-1]
+        heights = self.saddle_energies[saddles]
+        images, energies = np.concatenate(images)[::-1], np.concatenate(energies)[::-1]
+        return MinimumEnergyPath(images, energies, self.saddles[saddles], heights, float(heights.max() - energies[0]))
+
+
+def minimum_energy_path(energy, a, b, *, n_images=32):
+    """A path of least energy between the minima below two points, close to the straight line between them.
+
+    A string of images is relaxed across its direction; saddles are searched from its peaks and polished; steepest
+    descents from them make the path. Where they end in other minima, these are joined in the same way.
+
+    Parameters
+    ----------
+    energy : FreeEnergy
+    a, b : array, shape (d,)
+        They are first moved down to the minima of their basins.
+    n_images : int
+        Of the string, 5 to 1 000; four times as many are tried before giving up.
+
+    Returns
+    -------
+    MinimumEnergyPath
+        `lowest_paths` tells whether another path is lower.
+
+    Raises
+    ------
+    InputError
+        If a and b are equal, have the wrong shape, are outside the bounds or lie in one basin; or if no path was found.
+    """
+    dim = checked(energy).dim
+    ends = np.stack([arguments.array(end, name, shape=(dim,)) for end, name in ((a, "a"), (b, "b"))])
+    n_images = arguments.integer(n_images, "n_images", 5, MAX_IMAGES)
+    if (ends[0] == ends[1]).all():
+        raise InputError("a and b are identical; a path needs two different end points.")
+    region = Region.around(energy, ends, "a and b")
+    descent = follow(energy, ends, 0, region, 1000, longest=0.02)
+    if len(descent.arrived) < 2:
+        raise InputError("The descent from a or b finds no minimum within the bounds; start nearer to the minima.")
+    graph = _Graph(energy, region)
+    i, j = graph.indices(descent.arrived)
+    if i == j:
+        raise InputError(
+            f"a and b lie in the basin of one minimum, at {graph.minima[0].tolist()}: there is no barrier between them."
+        )
+    if not graph.join(i, j, n_images):
+        raise InputError("No path between a and b was found; give more images, or end points that are closer.")
+    paths = graph.result()
+    order = np.argsort(cdist(paths.minima, graph.minima[[i, j]]), axis=0)[0]
+    return paths.path(*order)
+
+
+def lowest_paths(energy, stationary, *, n_images=32):
+    """The lowest path between every two minima, over all saddles that are known.
+
+    Steepest descents from a saddle show which minima it connects. Minima that no saddle connects to the others are
+    joined to the nearest ones as by `minimum_energy_path`. A saddle that is missing can only make a barrier too high.
+
+    Parameters
+    ----------
+    energy : FreeEnergy
+    stationary : StationaryPoints
+        Of this energy.
+    n_images : int
+        As for `minimum_energy_path`.
+
+    Returns
+    -------
+    LowestPaths
+
+    Raises
+    ------
+    InputError
+        If there is no minimum, or as the energy raises it.
+    """
+    n_images = arguments.integer(n_images, "n_images", 5, MAX_IMAGES)
+    if not isinstance(stationary, StationaryPoints) or stationary.points.shape[1] != checked(energy).dim:
+        raise InputError(
+            "stationary must be the StationaryPoints of this energy, as find_stationary_points gives them."
+        )
+    minima = stationary.minima
+    if not len(minima):
+        raise InputError("There is no minimum among the stationary points; search from more starts.")
+    graph = _Graph(energy, Region.around(energy, stationary.points, "stationary points"))
+    graph.indices(minima)
+    graph.add(stationary.saddles)
+    tried = set()
+    while len(set(labels := graph.labels())) > 1:
+        distance = cdist(graph.minima, graph.minima)
+        distance[labels[:, None] == labels] = np.inf
+        for pair in tried:
+            distance[pair] = np.inf
+        pair = tuple(int(i) for i in np.unravel_index(distance.argmin(), distance.shape))
+        if np.isinf(distance[pair]):
+            break
+        tried |= {pair, pair[::-1]}
+        graph.join(*pair, n_images)
+    return graph.result()
+
+
+class _Graph:
+    """Minima joined by saddles, as they are found."""
+
+    def __init__(self, energy, region):
+        self.energy, self.region = energy, region
+        self.minima, self.saddles = np.empty((0, energy.dim)), np.empty((0, energy.dim))
+        self.edges, self.branches = [], []
+
+    def indices(self, points):
+        """Indices of minima; new ones are added."""
+        result = []
+        for point in points:
+            distance = np.linalg.norm(self.minima - point, axis=1)
+            if not (distance <= MERGE_TOLERANCE * self.region.size).any():
+                self.minima = np.concatenate([self.minima, [point]])
+                distance = np.append(distance, 0)
+            result.append(int(distance.argmin()))
+        return result
+
+    def add(self, saddles):
+        """Add saddles with their descents; returns how many were new."""
+        if len(saddles) and len(self.saddles):
+            saddles = saddles[cdist(saddles, self.saddles).min(1) > MERGE_TOLERANCE * self.region.size]
+        if not len(saddles):
+            return 0
+        unstable = np.linalg.eigh(self.energy.expansion(saddles)[2])[1][:, :, 0]
+        starts = np.stack([saddles + sign * 1e-4 * self.region.size * unstable for sign in (1, -1)], axis=1)
+        flow = follow(self.energy, starts.reshape(-1, self.energy.dim), 0, self.region, 2000, longest=0.02, record=True)
+        ends = np.full(2 * len(saddles), -1)
+        hessians = self.energy.expansion(flow.points)[2]
+        reached = np.flatnonzero(flow.done & (np.linalg.eigvalsh(hessians)[:, 0] > 0))
+        ends[reached] = self.indices(flow.points[reached])
+        for k, saddle in enumerate(saddles):
+            self.saddles = np.concatenate([self.saddles, [saddle]])
+            self.edges.append(ends[2 * k : 2 * k + 2])
+            trails = [np.array([saddle, *flow.trails[2 * k + side]]) for side in range(2)]
+            # Newton's last steps are no longer than the distance at which points are one.
+            apart = [np.linalg.norm(trail - trail[-1], axis=1) > MERGE_TOLERANCE * self.region.size for trail in trails]
+            trails = [np.append(trail[far], trail[-1:], axis=0) for trail, far in zip(trails, apart, strict=True)]
+            self.branches.append([(trail, self.energy(trail)) for trail in trails])
+        return len(saddles)
+
+    def labels(self):
+        """Numbers of the connected components of the minima; ndarray of int."""
+        edges = np.array([edge for edge in self.edges if (edge >= 0).all()], dtype=int).reshape(-1, 2)
+        n = len(self.minima)
+        return connected_components(coo_array((np.ones(len(edges)), edges.T), shape=(n, n)))[1]
+
+    def join(self, i, j, n_images):
+        """Look for saddles until minima i and j are connected; False if that fails."""
+        n = n_images
+        for _ in range(20):
+            labels = self.labels()
+            if labels[i] == labels[j]:
+                return True
+            one, other = np.flatnonzero(labels == labels[i]), np.flatnonzero(labels == labels[j])
+            distance = cdist(self.minima[one], self.minima[other])
+            p, q = np.unravel_index(distance.argmin(), distance.shape)
+            ends = self.minima[[one[p], other[q]]]
+            if not self.add(_saddles_between(self.energy, *ends, n, self.region)):
+                n *= 2
+                if n > 4 * n_images:
+                    return False
+        return False
+
+    def result(self):
+        heights, saddle_heights = self.energy(self.minima), np.empty(0)
+        if len(self.saddles):
+            saddle_heights = self.energy(self.saddles)
+        low, order = np.argsort(heights, kind="stable"), np.argsort(saddle_heights, kind="stable")
+        rank = np.append(np.argsort(low), -1)  # the last entry keeps −1 as it is
+        heights, saddle_heights = heights[low], saddle_heights[order]
+        edges = rank[np.array([self.edges[k] for k in order], dtype=int).reshape(-1, 2)]
+        tree, passes = _spanning_tree(edges, saddle_heights, len(heights))
+        barriers = np.where(np.eye(len(heights), dtype=bool), 0, passes - heights[:, None])
+        branches = [self.branches[k] for k in order]
+        return LowestPaths(
+            self.minima[low], heights, self.saddles[order], saddle_heights, edges, barriers, tree, branches
+        )
+
+
+def _spanning_tree(edges, heights, n):
+    """The tree of lowest paths, with the saddle's index + 1 as an edge's value, and the highest energy on each path.
+
+    Edges are added from the lowest up unless they close a loop (Kruskal 1956): when two groups of minima become one,
+    the saddle that joins them is the highest between any two of their members.
+    """
+    passes = np.full((n, n), np.inf)
+    groups, used = [[i] for i in range(n)], []
+    for k, (i, j) in enumerate(edges.tolist()):
+        if min(i, j) >= 0 and groups[i] is not groups[j]:
+            one, other = groups[i], groups[j]
+            passes[np.ix_(one, other)] = passes[np.ix_(other, one)] = heights[k]
+            one.extend(other)
+            for member in other:
+                groups[member] = one
+            used.append(k)
+    rows, columns = edges[used].T
+    return coo_array((np.array(used, dtype=int) + 1, (rows, columns)), shape=(n, n)).tocsr(), passes
+
+
+def _saddles_between(energy, a, b, n_images, region):
+    """First-order saddles near the peaks of a relaxed string of images from a to b; shape (s, d)."""
+    images = relaxed_string(energy, a, b, n_images)
+    values = energy(images)
+    peaks = images[1:-1][(values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])]
+    if not len(peaks):
+        return peaks
+    return _merge(energy, follow(energy, peaks, 1, region, 300, longest=0.05).arrived, region).saddles
