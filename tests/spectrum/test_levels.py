@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaept.errors import InputError, VaeptError
-from vaept.spectrum import _eigensolver, _galerkin, _sampled, oscillator
+from vaept.spectrum import _eigensolver, _galerkin, _sampled, _vetting, oscillator
 from vaept.spectrum._eigensolver import ConvergenceError
 from vaept.spectrum.levels import from_log_density, from_potential, from_samples
 
@@ -628,7 +628,7 @@ def test_power_law_tails_of_samples_warn(draw, n, dim):
 @pytest.mark.parametrize("dim", [1, 2, 8])
 def test_other_tails_do_not_warn(draw, dim):
     x = getattr(np.random.default_rng(1), draw)(size=(4000, dim))
-    apart, heavy = _sampled.outliers_of(x)
+    apart, heavy = _vetting.outliers_of(x)
     assert len(apart) == 0 and not heavy
 
 

@@ -410,34 +410,17 @@ def check(data, profile):
     show_default=True,
     metavar="FILE",
 )
-def train(
-    data,
-    latent_dim,
-    seeds,
-    epochs,
-    hidden,
-    likelihood,
-    batch_size,
-    learning_rate,
-    field,
-    coupling,
-    schedule,
-    jobs,
-    device,
-    output,
-):
+def train(data, seeds, hidden, field, coupling, schedule, jobs, device, output, **how):
     """Train one ensemble and save it.
 
     Checkpoints lie in a folder beside FILE until it is written; the same command continues from them.
     """
     try:
-        widths = [int(width) for width in hidden.split(",") if width.strip()]
+        how["hidden"] = [int(width) for width in hidden.split(",") if width.strip()]
     except ValueError as error:
         raise InputError(f"--hidden needs integers separated by commas, such as 400,200; it is {hidden!r}.") from error
     if field is None and coupling is not None:
         raise InputError(f"--coupling {coupling:g} needs --field, one of {', '.join(FIELDS)}.")
-    how = {"latent_dim": latent_dim, "epochs": epochs, "hidden": widths, "likelihood": likelihood}
-    how |= {"batch_size": batch_size, "learning_rate": learning_rate}
     if field is not None:
         how |= {"coupling": 1.5 if coupling is None else coupling, "schedule": schedule, "potential": "dipole"}
     Settings(**how)  # refuses what cannot be used before data are read and a field is made
@@ -446,7 +429,7 @@ def train(
     ensure_writable(checkpoint)
     dataset = datasets.load(data)
     if field is not None:
-        how["field"] = FIELDS[field](dataset.train, latent_dim)
+        how["field"] = FIELDS[field](dataset.train, how["latent_dim"])
         how["field"].save(output.with_name(f"{output.stem}.field.safetensors"))
     ensemble = fit(dataset, seeds=range(seeds), **how, jobs=jobs, device=device, checkpoint=checkpoint)
     ensemble.save(output)

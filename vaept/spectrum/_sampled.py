@@ -16,7 +16,6 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
-from scipy.stats import chi2
 from sklearn.cluster import KMeans
 
 from vaept import arguments
@@ -36,49 +35,6 @@ POINTS_AT_BORDER, SEEN_CELLS = 30, 0.8  # points that a cell's border needs; sha
 ROWS = 2048  # points at a time
 MAX_DEGREE, MOST_FUNCTIONS = 100, 5000  # of a degree that is given
 VALUES_PER_POWER = 5  # distinct values that a coordinate needs for each of its powers
-NEIGHBOURS = 10  # with fewer, a far point lies apart
-SMALLEST = 1e-50  # standard deviation of a coordinate; levels go with its inverse square
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Which rows of the samples are copies of one another.
-
-    Attributes
-    ----------
-    group : array of int, shape (n,), or None
-        The number of the distinct row; None if there are no copies.
-    all_rows : int
-        n.
-    rows, values : int
-        Effective numbers n²/Σ count² of distinct rows and, of the worst coordinate, of distinct values (Kish 1965,
-        Survey Sampling, ch. 11).
-    coordinate : int
-        The worst one.
-    """
-
-    group: np.ndarray | None
-    all_rows: int
-    rows: int
-    values: int
-    coordinate: int
-
-    @classmethod
-    def of(cls, x):
-        _, group, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
-        values = [_effective(np.unique(column, return_counts=True)[1]) for column in x.T]
-        group = None if len(counts) == len(x) else group.ravel()
-        return cls(group, len(x), _effective(counts), min(values), int(np.argmin(values)))
-
-    def shuffled(self, generator):
-        """The rows in random order, copies side by side."""
-        if self.group is None:
-            return generator.permutation(self.all_rows)
-        return np.argsort(generator.permutation(self.group.max() + 1)[self.group], kind="stable")
-
-
-def _effective(counts):
-    return round(int(counts.sum()) ** 2 / float((counts.astype(float) ** 2).sum()))
 
 
 def degrees_to_try(copies, dim, n_levels, degree):
@@ -116,90 +72,6 @@ def degrees_to_try(copies, dim, n_levels, degree):
         return [least]
     most = [p for p in range(least, 13) if 2 * needed(p) <= n and needed(p) <= SAMPLES_PER_FUNCTION * MAX_FUNCTIONS]
     return [p for p in most if p <= most_powers] or [least]
-
-
-def outliers_of(x):
-    """Rows that lie apart from all others, ndarray of int, and whether the others' tails are those of a power law.
-
-    Distances are measured by the denser half of the rows (concentration steps: Rousseeuw & Van Driessen 1999,
-    Technometrics 41, 212). A row lies apart if it is farther out than rows of a Gaussian come, has few neighbours
-    nearer to it than half its distance, and is half as far again from the centre as those that do not lie apart. Tails
-    are a power law's if they reach well beyond a Gaussian's and the index of extremes, along an axis or of the
-    distance, is positive (moment estimator: Dekkers, Einmahl & de Haan 1989, Ann. Stat. 17, 1833), also in the outer
-    quarter, where a cluster would have its edge. The edge cannot be told when the farthest rows are left out.
-    """
-    n, d = x.shape
-    nothing = np.zeros(0, dtype=int), False
-    centre = np.median(x, axis=0)
-    width = np.median(np.abs(x - centre), axis=0)
-    if not (width > 0).all():
-        return nothing
-    y = (x - centre) / width
-    distance = np.linalg.norm(y, axis=1)
-    for _ in range(4):
-        half = y[np.argsort(distance, kind="stable")[: n // 2]]
-        values, axes = np.linalg.eigh(np.cov(half, rowvar=False, bias=True).reshape(d, d))
-        if values[0] <= 1e-9 * values[-1]:
-            return nothing
-        distance = np.linalg.norm((y - half.mean(axis=0)) @ axes / np.sqrt(values), axis=1)
-    y = (y - half.mean(axis=0)) @ axes / np.sqrt(values) * np.sqrt(chi2.median(d)) / np.median(distance)
-    distance, reach = np.linalg.norm(y, axis=1), np.sqrt(chi2.isf(0.01 / n, [1, d]))
-    rows = np.flatnonzero(distance > 1.05 * reach[1])
-    if not len(rows):
-        return nothing
-    near = cKDTree(y).query_ball_point(y[rows], distance[rows] / 2, return_length=True)
-    apart = rows[near <= NEIGHBOURS]
-    others = np.delete(distance, apart)
-    apart = apart[np.argsort(distance[apart], kind="stable")]
-    edges = np.maximum.accumulate(np.append(others.max(), distance[apart]))[:-1]
-    # Rows that follow one another outwards without a gap are a tail.
-    first = np.flatnonzero(distance[apart] > 1.5 * edges)
-    apart = apart[first[0] :] if len(first) else apart[:0]
-    rest = np.delete(np.column_stack([np.abs(y), distance]), apart, axis=0)
-    # The more axes are tried, the more of them look like it by chance.
-    fars, edge = 1.6 * reach[[0] * d + [1]], -0.3 if len(apart) else 0.1 * (1 + np.log(d))
-    return np.sort(apart), any(
-        _is_power_law(np.sort(column)[::-1], far, edge) for column, far in zip(rest.T, fars, strict=True)
-    )
-
-
-def lone_rows(modes, x, y):
-    """Rows, few and far out, that make up a quarter or more of the variance of the slowest mode; ndarray of int."""
-    rows = np.argsort(-(y**2).sum(axis=1), kind="stable")[:32]
-    return rows[modes(x[rows])[:, -1] ** 2 > max(len(x) / 4, 25)]
-
-
-def _is_power_law(distance, far, edge):
-    """Whether descending distances reach as far and fall off as a power of the distance, with an edge of this index."""
-    most = min(len(distance) // 3, max(30, len(distance) // 10))
-    if distance[0] <= far or most < 10:
-        return False
-    for k, least in ((most, 0.05), (max(most // 4, 10), edge)):
-        logs = np.log(distance[: k + 1] / distance[k])
-        # No tail has a wide gap within: these are independent draws from one exponential distribution (Rényi 1953).
-        gaps = -np.diff(logs) * np.arange(1, k + 1)
-        first, second = logs.sum() / k, (logs**2).sum() / k
-        if first < 0.15 or gaps.max() > 16 * first or first + 1 - 0.5 / max(1 - first**2 / second, 1e-9) <= least:
-            return False
-    return True
-
-
-def whitening_of(x):
-    """Mean and the matrix W for which (x − mean) W has covariance 1; columns along the principal axes."""
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    constant = np.flatnonzero((deviation <= 1e-12 * np.abs(x).max(axis=0)) | (deviation < SMALLEST))
-    if len(constant):
-        raise InputError(
-            f"Coordinates {constant.tolist()} of the samples are constant, or vary by less than {SMALLEST:g}; leave "
-            "them out, or rescale them."
-        )
-    correlation = np.corrcoef(x, rowvar=False).reshape(x.shape[1], -1)
-    values, vectors = np.linalg.eigh(correlation)
-    if values[0] < 1e-9:
-        involved = np.flatnonzero(np.abs(vectors[:, 0]) > 0.1).tolist()
-        raise InputError(f"Coordinates {involved} of the samples are linearly dependent, or duplicates; leave one out.")
-    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False, bias=True).reshape(x.shape[1], -1))
-    return mean, vectors / np.sqrt(values)
 
 
 class Polynomials:

@@ -17,7 +17,7 @@ import numpy as np
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.spectrum import _galerkin, _sampled, _survey
+from vaept.spectrum import _galerkin, _sampled, _survey, _vetting
 from vaept.spectrum._eigensolver import ConvergenceError
 
 MAX_DIM = 10  # the grids of a potential or a density grow as 4^d at least
@@ -265,8 +265,8 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     x, n_levels = arguments.points(samples, "samples"), arguments.integer(n_levels, "n_levels", 1, MAX_LEVELS)
     bootstrap = arguments.integer(bootstrap, "bootstrap", 0, MAX_BOOTSTRAP)
     generator = np.random.default_rng(arguments.seed(seed))
-    _sampled.degrees_to_try(_sampled.Copies.of(x), x.shape[1], n_levels, degree)
-    apart, heavy = _sampled.outliers_of(x)
+    _sampled.degrees_to_try(_vetting.Copies.of(x), x.shape[1], n_levels, degree)
+    apart, heavy = _vetting.outliers_of(x)
     if heavy:
         warnings.warn(
             "The samples' tails fall off as a power of the distance, too slowly for a discrete spectrum: it is "
@@ -300,9 +300,9 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
 
 def _from_kept(x, n_levels, degree, generator):
     """What `from_samples` makes of samples without outliers: the solution, its modes, and rows that are lone states."""
-    copies = _sampled.Copies.of(x)
+    copies = _vetting.Copies.of(x)
     degrees = _sampled.degrees_to_try(copies, x.shape[1], n_levels, degree)
-    mean, whitening = _sampled.whitening_of(x)
+    mean, whitening = _vetting.whitening_of(x)
     order = copies.shuffled(generator)
     y = (x[order] - mean) @ whitening
     inverse_variance = (whitening**2).sum(axis=0)
@@ -327,7 +327,7 @@ def _from_kept(x, n_levels, degree, generator):
         raise InputError(
             f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
         )
-    lone = order[_sampled.lone_rows(modes.mixed(mix[:, :2]), x[order], y)]
+    lone = order[_vetting.lone_rows(modes.mixed(mix[:, :2]), x[order], y)]
     return (levels, mix, residuals, stiffness, mass, sizes), modes, lone
 
 
