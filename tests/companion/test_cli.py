@@ -319,7 +319,9 @@ def spread_of(records, *shifts, **other):
     runs = []
     for number, shift in enumerate(shifts):
         checks = {
-            id: machines.Found(c.quantity, dataclasses.replace(c.value, mean=c.value.mean + shift), c.threshold, c.met)
+            id: machines.Found(
+                c.quantity, dataclasses.replace(c.value, mean=c.value.mean + shift), str(c.threshold), c.met
+            )
             for each in vaept.companion.ledger.ledger(records)
             for id, c in each.ids()
         }

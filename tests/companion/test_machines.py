@@ -31,7 +31,9 @@ def a_run(entries, path, shift=0.0, met=None, **other):
     for each in entries:
         for id, check in each.ids():
             value = dataclasses.replace(check.value, mean=check.value.mean * (1 + shift))
-            checks[id] = Found(check.quantity, value, check.threshold, check.met if met is None else met(id, check))
+            checks[id] = Found(
+                check.quantity, value, str(check.threshold), check.met if met is None else met(id, check)
+            )
     plain = {"environment": {}, "precision": "float32", "kernels": ["some"], "rounding": path, "machine": "a machine"}
     plain |= {"created": "today", "versions": {"torch": "2"}, "code": "this", "checks": checks}
     return Run(path=path, **plain | other)

@@ -426,7 +426,7 @@ def test_a_direction_that_the_field_does_not_hold_is_warned_of(oriented):
         (np.ones((5, 2)), np.ones((4, 2)), {}, r"field must have shape \(5, k\)"),
         (np.ones((5, 2)), np.ones((5, 1)), {}, r"shape \(5, 2 or more\)"),
         (np.ones((5, 2)), np.ones((5, 2)), {"group": "all"}, "group must be one of orthogonal"),
-        (np.ones((5, 2)), np.ones((5, 2)), {"coupling": -1}, "coupling must be"),
+        (np.ones((5, 2)), np.ones((5, 2)), {"coupling": -1}, "coupling must have values of at least 0"),
     ],
 )
 def test_what_cannot_be_oriented(latents, field, arguments, message):
