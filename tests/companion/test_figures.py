@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from vaept.companion import figures
+from vaept.companion.figures import style
 from vaept.uses.relaxation import Relaxation
 from vaept.vae.agreement import compare
 
@@ -142,7 +143,7 @@ def test_a_figure_without_its_origin_is_refused(rng):
     ],
 )
 def test_images_of_any_shape_can_be_shown(shape, shown, rng):
-    picture = figures.as_picture(rng.random(shape))
+    picture = style.as_picture(rng.random(shape))
     assert (None if picture is None else picture.shape) == shown
     figure = figures.posterior_as_wave_packet(
         rng.random((2, *shape)), np.zeros((2, 2)), np.ones((2, 2)), np.ones((2, 5)), [0.0, 0.0], made_by="test"
@@ -177,15 +178,13 @@ def test_a_few_of_many_classes_are_named(rng):
     classes = np.arange(150) * 10**10 - 7
     made = figures.populations_by_class(rng.random((150, 5)), classes, rng.random(150), 10, made_by="a test")
     names = [tick.get_text() for tick in made.axes[0].get_yticklabels()]
-    assert len(names) <= figures.NAMED_CLASSES and set(names) <= set(map(str, classes)) and names[0] == "-7"
+    assert len(names) <= style.NAMED_CLASSES and set(names) <= set(map(str, classes)) and names[0] == "-7"
     scores = {"ARI": {"cold": {"slow modes": rng.random(3)}}}
     made = figures.states_against_classes(np.ones((150, 150), int), classes, scores, made_by="a test")
-    assert (
-        len(made.axes[0].get_xticks()) <= figures.NAMED_CLASSES and made.axes[0].get_yticklabels()[0].get_text() == "1"
-    )
+    assert len(made.axes[0].get_xticks()) <= style.NAMED_CLASSES and made.axes[0].get_yticklabels()[0].get_text() == "1"
     labels = classes.repeat(3)
     made = figures.energy_bounds_kl(rng.random(450) + 0.1, rng.random(450) + 2, labels, made_by="a test")
-    assert len(made.legends[0].get_texts()) == figures.NAMED_CLASSES
+    assert len(made.legends[0].get_texts()) == style.NAMED_CLASSES
 
 
 def test_what_is_absent_is_not_in_the_legend(rng):

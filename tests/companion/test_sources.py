@@ -115,7 +115,7 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
         ("landscape/dynamics", '"Langevin"', '"walkers"'),
         ("uses/classifier", 'unit="epoch"', 'unit="pass"'),
         ("companion/figures/seeds", "figsize=(7.2, 2.8)", "figsize=(7.2, 2.9)"),
-        ("companion/report", "minus signs are set as such", "minus signs too"),
+        ("companion/report", "Minus signs are set as such", "Minus signs too"),
         ("processes", "time", "time"),
         ("vae/ensemble", "# torch fills new layers", "# Torch fills new layers"),
         ("companion/cli", "Saved {output}", "Wrote {output}"),

@@ -55,7 +55,7 @@ def test_all_pairs_of_deep_minima(known):
 
 
 def test_a_missing_path_is_an_error(known):
-    with pytest.raises(InputError, match="two different minima"):
+    with pytest.raises(InputError, match="j must be an integer from 0 to 2"):
         paths.ways_between(known[1], 0, 3)
 
 

@@ -77,7 +77,7 @@ def test_interrupted_training_continues_bit_for_bit(ensemble, digits, tmp_path, 
 
 def test_killed_training_continues(tmp_path, ensemble, digits):
     code = (
-        "import sys; from vaept import datasets, training; training.CHECKPOINT_SECONDS = 0\n"
+        "import sys; from vaept import datasets; from vaept.vae import training; training.CHECKPOINT_SECONDS = 0\n"
         "training.fit(datasets.load('digits'), seeds=[0], jobs=1, checkpoint=sys.argv[1], latent_dim=2, epochs=100000,"
         " hidden=(16,), batch_size=50, learning_rate=3e-3, progress=False)"
     )
