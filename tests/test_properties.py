@@ -30,7 +30,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from vaept import datasets, files, perturbation, spectrum
 from vaept.errors import VaeptError
-from vaept.landscape import density, dynamics, stationary
+from vaept.landscape import density, dynamics, lowest_paths, minimum_energy_path, stationary
 from vaept.landscape.energy import FreeEnergy
 from vaept.perturbation import fields, potentials
 from vaept.spectrum import oscillator
@@ -396,7 +396,7 @@ MIXTURE = density.AggregatePosterior(np.array([[-1.5, 0.0], [1.5, 0.5]]), np.ful
 ENERGY = FreeEnergy(MIXTURE)
 STARTS = coarse(np.tile([[-1.5, 0.0]], (12, 1)) + 0.25 * RNG.standard_normal((12, 2)))
 STATIONARY = stationary.find_stationary_points(ENERGY, STARTS)
-LOWEST = stationary.lowest_paths(ENERGY, STATIONARY)
+LOWEST = lowest_paths(ENERGY, STATIONARY)
 WALK = dynamics.simulate(ENERGY, np.tile(STARTS, (2, 1)), step=0.1, n_steps=400, progress=False)
 MODES_OF = spectrum.from_log_density(MIXTURE.log_density, 2, 3, tol=1e-4)
 with warnings.catch_warnings():
@@ -471,9 +471,9 @@ CASES = [
     case("FreeEnergy.expansion", ENERGY.expansion, 30, points=POINTS),
     case("landscape.find_stationary_points", stationary.find_stationary_points, 50, energy=ENERGY, starts=STARTS[:3],
          max_index=1, n_steps=50),
-    case("landscape.minimum_energy_path", stationary.minimum_energy_path, 50, energy=ENERGY, a=np.array([-1.5, 0.0]),
+    case("landscape.minimum_energy_path", minimum_energy_path, 50, energy=ENERGY, a=np.array([-1.5, 0.0]),
          b=np.array([1.5, 0.5]), n_images=8),
-    case("landscape.lowest_paths", stationary.lowest_paths, 30, energy=ENERGY, stationary=STATIONARY, n_images=8,
+    case("landscape.lowest_paths", lowest_paths, 30, energy=ENERGY, stationary=STATIONARY, n_images=8,
          finite=False),
     case("LowestPaths.path", LOWEST.path, 30, i=0, j=1),
     case("MinimumEnergyPath.points", LOWEST.path(0, 1).points, 30, n=7),
