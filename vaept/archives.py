@@ -18,6 +18,7 @@ import zlib
 import numpy as np
 from numpy.lib import format as npy
 
+from vaept.arguments import printable
 from vaept.errors import InputError
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # what stands before each entry of a zip file; the name and extras follow
@@ -72,9 +73,9 @@ def read_npz(path):
     """
     try:
         if path.is_dir():
-            raise InputError(f"{_brief(path)} is a folder; give an .npz file, as numpy.savez writes it.")
+            raise InputError(f"{printable(path)} is a folder; give an .npz file, as numpy.savez writes it.")
         if not path.is_file():
-            raise InputError(f"There is no file {_brief(path)}.")
+            raise InputError(f"There is no file {printable(path)}.")
         # An old or damaged header can make numpy and the parser warn; what matters of that is refused below.
         with _CappedReader(io.FileIO(path)) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -83,7 +84,7 @@ def read_npz(path):
     except InputError:
         raise
     except UNREADABLE as error:
-        reason = _brief(error).rstrip(".") or type(error).__name__
+        reason = printable(error).rstrip(".") or type(error).__name__
         raise InputError(
             f"{path} is not a readable .npz archive of plain arrays: {reason}. Write it again with numpy.savez."
         ) from error
@@ -163,7 +164,7 @@ def _images_and_labels(path, stream):
     with zipfile.ZipFile(stream) as archive:
         entries = _entries(archive, stream)
         if "x" not in entries:
-            names = _brief(", ".join(sorted(entries))) or "nothing"
+            names = printable(", ".join(sorted(entries))) or "nothing"
             raise InputError(f"{path} needs an array named x of shape (n, …) with the images; it holds {names}.")
         headers = {name: _header(archive, entries[name], name) for name in ("x", "y") if name in entries}
         _check_images(*headers["x"], path)
@@ -187,7 +188,7 @@ def _entries(archive, stream):
     entries = {}
     for info, start, following in zip(infos, starts[:-1], starts[1:], strict=True):
         raw = info.orig_filename
-        name, shown = raw.removesuffix(".npy"), _brief(raw)
+        name, shown = raw.removesuffix(".npy"), printable(raw)
         if info.flag_bits & ENCRYPTED:
             raise ValueError(f"{shown} is marked as encrypted")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -235,8 +236,8 @@ def _header(archive, info, name):
         raise ValueError(f"the header of {name} states an impossible shape")
     if math.prod(shape) * dtype.itemsize + stream.tell() != info.file_size:
         raise ValueError(
-            f"the header of {name} states {_brief(dtype)} values of shape {_brief(shape)}, which does not agree with "
-            f"its size of {info.file_size} bytes"
+            f"the header of {name} states {printable(dtype)} values of shape {printable(shape)}, which does not "
+            f"agree with its size of {info.file_size} bytes"
         )
     return tuple(int(n) for n in shape), dtype
 
@@ -244,16 +245,17 @@ def _header(archive, info, name):
 def _check_images(shape, dtype, path):
     if len(shape) < 2 or math.prod(shape[1:]) == 0:
         raise InputError(
-            f"x in {path} must have shape (n, …) with at least one value an image; it has {_brief(shape)}."
+            f"x in {path} must have shape (n, …) with at least one value an image; it has {printable(shape)}."
         )
     if dtype.kind not in "fiub":
-        raise InputError(f"x in {path} must hold real numbers; its dtype is {_brief(dtype)}.")
+        raise InputError(f"x in {path} must hold real numbers; its dtype is {printable(dtype)}.")
 
 
 def _check_labels(shape, dtype, n, path):
     if shape != (n,) or dtype.kind not in "iu":
         raise InputError(
-            f"y in {path} must hold {n} integers, shape ({n},); it has shape {_brief(shape)}, dtype {_brief(dtype)}."
+            f"y in {path} must hold {n} integers, shape ({n},); it has shape {printable(shape)}, "
+            f"dtype {printable(dtype)}."
         )
 
 
@@ -281,9 +283,3 @@ def _array(archive, info):
         array = npy.read_array(entry, allow_pickle=False)
         entry.read(1)  # at the end zipfile compares the checksum
     return array
-
-
-def _brief(what):
-    """Foreign text in at most 200 printable characters, for a message."""
-    text = "".join(c if c.isprintable() else " " for c in str(what))
-    return text if len(text) <= 200 else text[:199] + "…"

@@ -234,7 +234,12 @@ def brief(what, limit=80):
         text = repr(what)
     except Exception:  # a broken object of the user's
         text = f"a {type(what).__name__}"
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return printable(" ".join(printable(text, len(text)).split()), limit)
+
+
+def printable(text, limit=200):
+    """Foreign text in at most so many characters, all printable, for a message."""
+    text = "".join(c if c.isprintable() else " " for c in str(text))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

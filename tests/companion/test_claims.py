@@ -211,6 +211,12 @@ def test_data_that_are_no_pictures_have_no_filters(records):
 def test_members_without_a_number_are_left_out():
     assert mean_over_members([1.0, np.nan, 3, 2]).mean == 2
     assert np.isnan(mean_over_members([np.nan]).mean)
+    for wrong in ([], ["a"], [[1.0]], [1j], None):
+        with pytest.raises(InputError, match=r"^values must "):
+            mean_over_members(wrong)
+    for name, wrong in (("seed", -1), ("n_bootstrap", 10**9)):
+        with pytest.raises(InputError, match=rf"^{name} must be"):
+            mean_over_members([1.0, 2.0, 3.0], **{name: wrong})
 
 
 def test_controls_and_thresholds_have_minus_signs_and_keep_their_hyphens():

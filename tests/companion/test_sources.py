@@ -1,5 +1,6 @@
 """Keys of results: what code decides a result, and what does not."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -161,6 +162,7 @@ def test_a_figure_decides_a_chapter(package):
 def of(text, tmp_path, monkeypatch):
     (tmp_path / "one.py").write_text(text)
     (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "arguments.py").write_text("")
     monkeypatch.setattr(sources, "PACKAGE", tmp_path)
     sources.forget()
     return sources._hash((("vaept.one", "f"),), True)
@@ -174,6 +176,7 @@ def test_words_and_progress_do_not_count_and_code_does(tmp_path, monkeypatch):
     worded = plain.replace("is negative", "is below zero").replace("'steps', show=progress", "'walk', unit='s'")
     worded = worded.replace("def f(x, progress=True):\n", 'def f(x, progress=True):\n    """Add three."""\n')
     worded = worded.replace("x < 0", "x < 1").replace("ValueError", "KeyError")
+    worded = worded.replace("import warnings\n", "import warnings\nfrom vaept import arguments\n")
     worded = worded.replace("    for", "    arguments.number(x, 'x')\n    x = arguments.number(x, 'x', 0)\n    for")
     worded = worded.replace(
         "    return x\n", "    warnings.warn('done', stacklevel=2)\n    note(x)\n    return (x)  # at last\n"
@@ -190,6 +193,52 @@ def test_words_and_progress_do_not_count_and_code_does(tmp_path, monkeypatch):
         != base
     )
     sources.forget()
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "    if (x := x + 1) < 0:\n        raise ValueError\n",
+        "    if x < 0:\n        raise ValueError\n    else:\n        x = 1\n",
+    ],
+)
+def test_an_if_that_does_more_than_refuse_counts(guard, tmp_path, monkeypatch):
+    base = of("def f(x):\n    return x\n", tmp_path, monkeypatch)
+    assert of(f"def f(x):\n{guard}    return x\n", tmp_path, monkeypatch) != base
+    sources.forget()
+
+
+def test_a_list_that_is_called_arguments_counts(tmp_path, monkeypatch):
+    base = of("def f(arguments):\n    return arguments\n", tmp_path, monkeypatch)
+    changed = of("def f(arguments):\n    arguments.append(1)\n    return arguments\n", tmp_path, monkeypatch)
+    assert changed != base
+    sources.forget()
+
+
+# Errors after which reached code goes on: of other packages, of files that are made again, of a member that is lost.
+GOES_ON = {"LinAlgError", "DamagedFileError", "TrainingError"}
+
+
+def test_no_refusal_is_caught_where_results_are_made():
+    """So that what only refuses can be in no key."""
+    roots = [*study.TRAINING, *study.EVALUATION, *study._made_by_field("shuffled"), *fields.FIELDS.values()]
+    roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier]
+    roots += [root for name in MEASURES for root in study._made_by_measure(name)]
+    code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in roots))
+    names = {place for place in code if place[1] is not None}
+    seen = 0
+    for module, name in names:
+        for node in sources._module(module).definitions.get(name, ()):
+            for handler in (each for each in ast.walk(node) if isinstance(each, ast.ExceptHandler)):
+                caught = {each.attr if isinstance(each, ast.Attribute) else each.id for each in _parts(handler.type)}
+                assert isinstance(handler.body[-1], ast.Raise) or caught <= GOES_ON, f"{module}.{name} catches {caught}"
+                seen += 1
+    assert seen >= 4
+
+
+def _parts(caught):
+    assert caught is not None, "a bare except"
+    return caught.elts if isinstance(caught, ast.Tuple) else [caught]
 
 
 def test_names_are_followed_through_imports_classes_and_modules(tmp_path, monkeypatch):

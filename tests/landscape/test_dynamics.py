@@ -14,6 +14,7 @@ from vaept.landscape.dynamics import (
     metastable_states,
     relaxation_times,
     simulate,
+    states_told_apart,
 )
 from vaept.landscape.energy import FreeEnergy
 from vaept.landscape.stationary import double_well
@@ -137,6 +138,9 @@ def test_one_state_and_too_many():
     assert sorted(np.bincount(metastable_states(two, 2))) == [20, 20]
     with pytest.raises(InputError, match="tell 3 states apart"):
         metastable_states(two, 3)
+    assert states_told_apart(two, 3) == states_told_apart(two, 2) == 2 and states_told_apart(np.ones((5, 3)), 3) == 1
+    with pytest.raises(InputError, match="at least n_states = 4 columns"):
+        states_told_apart(two, 4)
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_bad_arguments_are_refused_at_the_door(digits, argument, message):
         ({"hidden": "8"}, "hidden must be an integer"),
         ({"hidden": None}, "hidden must be an integer"),
         ({"latent_dim": 5000, "full_covariance": True, "batch_size": 1438}, "weights"),
-        ({"epochs": 10**6, "seeds": range(1000)}, "1000 in all"),
+        ({"epochs": 10**6, "seeds": range(10_000)}, "10000 in all"),
         ({"full_covariance": "no"}, "full_covariance must be True or False"),
         ({"likelihood": ["bernoulli"]}, "bernoulli, gaussian"),
         ({"precision": None}, "float32, bfloat16"),

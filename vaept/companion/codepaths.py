@@ -21,7 +21,7 @@ import scipy.linalg
 import torch
 from threadpoolctl import threadpool_info
 
-from vaept.companion import machines as published
+from vaept.companion import machines
 from vaept.companion.ledger import ledger
 from vaept.companion.machines import FILE, Found, Machines, Run
 from vaept.companion.study import open_study
@@ -151,9 +151,9 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
     unknown = [name for name in names if name not in CODE_PATHS]
     if unknown or not names:
         raise InputError(f"Unknown code path {', '.join(unknown) or '(none)'}: choose of {', '.join(CODE_PATHS)}.")
-    path, code, ways = results / FILE, published.today(), {}
-    machines = Machines.load(path) if path.is_file() else None
-    for run in machines.runs if machines else ():
+    path, code, ways = results / FILE, machines.today(), {}
+    kept = Machines.load(path) if path.is_file() else None
+    for run in kept.runs if kept else ():
         ways[run.way] = f"{path} has it, by the path {run.path!r}"
     for name in names:
         environment, changed = CODE_PATHS[name]
@@ -171,11 +171,11 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
             report(f"{name}: left out, this processor cannot run it ({error})")
             continue
         run = msgspec.convert(given["run"] | {"path": name, "environment": environment, "code": code}, Run)
-        machines = _merged(machines, Machines(profile.name, *given["data"]), run, report)
+        kept = _merged(kept, Machines(profile.name, *given["data"]), run, report)
         results.mkdir(parents=True, exist_ok=True)
-        machines.save(path)
+        kept.save(path)
         ways[run.way] = f"by the path {name!r}"
-    return machines
+    return kept
 
 
 def _merged(old, new, run, report):

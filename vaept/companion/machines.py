@@ -16,6 +16,7 @@ from vaept.companion.claims import cost_exponent
 from vaept.companion.sources import source_hash
 from vaept.companion.store import CHECKOUT
 from vaept.companion.study import code_hashes
+from vaept.companion.wording import shown
 from vaept.errors import InputError
 from vaept.files import read_json, reading, write_json
 from vaept.spectrum.levels import from_samples
@@ -220,16 +221,14 @@ def table(machines, published):
     -------
     str
     """
-
-    def shown(value):
-        return "none" if np.isnan(value) else f"{value:.5g}"
-
     old = {id: check for each in published for id, check in each.ids()}
     lines = [f"{'check':<32}{'published':>12}{'smallest':>12}{'largest':>12}  met in"]
     for id in dict.fromkeys(id for run in machines.runs for id in run.checks):
         means, met = machines.means(id), machines.met(id)
         known = means[~np.isnan(means)] if not np.isnan(means).all() else means
-        cells = [shown(value) for value in (old[id].value.mean if id in old else np.nan, known.min(), known.max())]
+        cells = [
+            shown(value, ".5g") for value in (old[id].value.mean if id in old else np.nan, known.min(), known.max())
+        ]
         agreed = f", published {'yes' if old[id].met else 'no'}" if id in old else ""
         lines.append(f"{id:<32}" + "".join(f"{cell:>12}" for cell in cells) + f"  {sum(met)} of {len(met)}{agreed}")
     return "\n".join(lines)

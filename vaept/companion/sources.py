@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parents[1]
 NAME = "vaept"
 PLUMBING = ("progress", "processes", "files")  # modules that only show, deal out or keep
 BARS = ("bar",)  # calls that show progress; only what they iterate over counts
-CHECKS = "arguments."  # calls of this module refuse, or give their first argument back
+CHECKS = ("vaept.arguments", None)  # calls of this module refuse, or give their first argument back
 
 
 def source_hash(*roots, versions=True):
@@ -148,7 +148,8 @@ class _Module:
         return self.everything  # made in a way of its own
 
     def _bare(self, nodes):
-        tree = ast.fix_missing_locations(_Bare().visit(copy.deepcopy(ast.Module(list(nodes), []))))
+        checks = tuple(f"{name}." for name, origin in self.imports.items() if origin == CHECKS)
+        tree = ast.fix_missing_locations(_Bare(checks).visit(copy.deepcopy(ast.Module(list(nodes), []))))
         names, used = _global_names(symtable.symtable(ast.unparse(tree), self.name, "exec")), set()
         used |= {(self.name, name) for name in names if name in self.definitions}
         modules = {name: self.imports[name][0] for name in names & self.imports.keys() if not self.imports[name][1]}
@@ -164,7 +165,13 @@ class _Module:
 
 
 class _Bare(ast.NodeTransformer):
-    """Drops what cannot change a number."""
+    """Drops what cannot change a number; `checks` is how calls of `CHECKS` begin.
+
+    A refusal could decide a number only where it is caught and work goes on. A test sees to it that none is.
+    """
+
+    def __init__(self, checks):
+        self.checks = checks
 
     def visit_Expr(self, node):
         call = node.value
@@ -172,7 +179,7 @@ class _Bare(ast.NodeTransformer):
             return None
         if isinstance(call, ast.Call):
             function = ast.unparse(call.func)
-            if function in ("warnings.warn", "note") or function.startswith(CHECKS):
+            if function in ("warnings.warn", "note") or function.startswith(self.checks):
                 return None
         return self.generic_visit(node)
 
@@ -182,7 +189,8 @@ class _Bare(ast.NodeTransformer):
     visit_ImportFrom = visit_Import
 
     def visit_If(self, node):
-        if not node.orelse and all(isinstance(each, ast.Raise) for each in node.body):
+        keeps = any(isinstance(each, ast.NamedExpr) for each in ast.walk(node.test))
+        if not (keeps or node.orelse) and all(isinstance(each, ast.Raise) for each in node.body):
             return None
         return self.generic_visit(node)
 
@@ -193,7 +201,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Call(self, node):
         self.generic_visit(node)
-        if ast.unparse(node.func).startswith(CHECKS) and node.args:
+        if ast.unparse(node.func).startswith(self.checks) and node.args:
             return node.args[0]
         node.keywords = [keyword for keyword in node.keywords if keyword.arg not in ("progress", "note")]
         if isinstance(node.func, ast.Name) and node.func.id in BARS:

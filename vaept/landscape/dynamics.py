@@ -302,14 +302,40 @@ def metastable_states(functions, n_states, *, seed=0):
         raise InputError("The first of functions must be constant, the equilibrium; give modes from the slowest on.")
     if n_states == 1:
         return np.zeros(len(f), dtype=int)
-    rows = f[:, 1:n_states]
-    rows = np.clip(rows, *np.quantile(rows, [0.001, 0.999], axis=0))
+    rows = _without_extremes(f[:, 1:n_states])
     corners = _corners(rows, n_states)
     if corners is None:
         raise InputError(f"The functions do not tell {n_states} states apart; lower n_states.")
     labels = KMeans(n_states, init=rows[corners], n_init=1, random_state=seed).fit_predict(rows)
     order = np.argsort(-np.bincount(labels, minlength=n_states), kind="stable")
     return np.argsort(order)[labels]
+
+
+def states_told_apart(functions, n_states):
+    """How many states, up to `n_states`, `metastable_states` can tell apart by these functions: an int from 1.
+
+    Parameters
+    ----------
+    functions : array, shape (n, m)
+        As for `metastable_states`, m ≥ n_states.
+    n_states : int
+
+    Raises
+    ------
+    InputError
+        If the functions are no finite (n, m) array with m ≥ n_states.
+    """
+    n_states = arguments.integer(n_states, "n_states", 1)
+    f = arguments.points(functions, "functions")
+    if f.shape[1] < n_states:
+        raise InputError(f"functions must have at least n_states = {n_states} columns; there are {f.shape[1]}.")
+    apart = (n for n in range(n_states, 1, -1) if _corners(_without_extremes(f[:, 1:n]), n) is not None)
+    return next(apart, 1)
+
+
+def _without_extremes(rows):
+    """Rows with the outermost thousandth of each column drawn in."""
+    return np.clip(rows, *np.quantile(rows, [0.001, 0.999], axis=0))
 
 
 def _corners(rows, n_corners):

@@ -29,6 +29,7 @@ def principal_components(x, count):
 
 
 def project(x, mean, axes):
+    """Images (n, pixels) less their mean, by the axes (pixels, k): ndarray of float32, shape (n, k)."""
     return np.concatenate([((block - mean) @ axes).astype(np.float32) for block in row_blocks(x)])
 
 

@@ -42,6 +42,7 @@ def floored_scales(scales):
 
 
 def kernel(distances, scales, others):
+    """exp(−r²/(s t)) of distances r and the scales s and t of both ends, all of one shape; never 0."""
     return np.exp(-np.minimum(distances**2 / (scales * others), MAX_EXPONENT))
 
 
@@ -79,6 +80,7 @@ def _all_but_largest(labels):
 
 
 def shortest_edge(points, inside):
+    """The two rows, one inside and one not (ndarray of bool, shape (n,)), that are nearest to each other."""
     rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
     nearest, distances = pairwise_distances_argmin_min(points[rows], points[others])
     best = distances.argmin()

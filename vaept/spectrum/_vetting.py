@@ -37,6 +37,7 @@ class Copies:
 
     @classmethod
     def of(cls, x):
+        """Those of samples of shape (n, d)."""
         _, group, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
         values = [_effective(np.unique(column, return_counts=True)[1]) for column in x.T]
         group = None if len(counts) == len(x) else group.ravel()

@@ -10,8 +10,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
 from vaept import arguments
-from vaept.errors import InputError
-from vaept.landscape.dynamics import metastable_states
+from vaept.landscape.dynamics import metastable_states, states_told_apart
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
@@ -51,23 +50,13 @@ def groups(member, n_groups):
     """
     latents = member.test_mean[:IMAGES]
     n_groups = arguments.integer(n_groups, "n_groups", 2, len(latents))
-    modes = member.modes(n_groups)
+    modes = member.modes(n_groups).eigenfunctions(latents)
     mixture = GaussianMixture(n_groups, n_init=3, random_state=member.seed)
     return {
-        "slow modes": _states(modes.eigenfunctions(latents), n_groups, member.seed),
+        "slow modes": metastable_states(modes, states_told_apart(modes, n_groups), seed=member.seed),
         "k-means": KMeans(n_groups, n_init=10, random_state=member.seed).fit_predict(latents),
         "mixture": mixture.fit_predict(latents),
     }
-
-
-def _states(functions, n_states, seed):
-    """`metastable_states`, of which there are fewer where the functions do not tell so many apart."""
-    try:
-        return metastable_states(functions, n_states, seed=seed)
-    except InputError:
-        if n_states == 1:
-            raise
-        return _states(functions, n_states - 1, seed)
 
 
 def agreement(labels, found):

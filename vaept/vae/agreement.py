@@ -128,12 +128,24 @@ def mean_over_members(values, *, n_bootstrap=1000, seed=0):
     ----------
     values : array, shape (members,)
         NaN for members that have none, which are left out.
+    n_bootstrap : int
+        Resamples of the members.
+    seed : int
+        Of the resampling.
 
     Returns
     -------
     Estimate
+        Its ends are NaN for fewer than three members, all of it where no member has a number.
+
+    Raises
+    ------
+    InputError
+        If the values are no array of numbers, or another argument is out of range.
     """
-    values = np.asarray(values, dtype=float)
+    values = arguments.array(values, "values", shape=("members",), largest=None)
+    n_bootstrap = arguments.integer(n_bootstrap, "n_bootstrap", MIN_BOOTSTRAP, MAX_BOOTSTRAP)
+    seed = arguments.seed(seed)
     values = values[~np.isnan(values)]
     if len(values) < 3:
         return Estimate(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)

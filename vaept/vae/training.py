@@ -13,6 +13,7 @@ import json
 import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -191,7 +192,7 @@ def _distinct(seeds):
     if not seeds:
         raise InputError("seeds is empty; give at least one, such as range(10).")
     seeds = tuple(Seed.of(seed) for seed in seeds)
-    repeated = sorted({str(seed) for seed in seeds if seeds.count(seed) > 1})
+    repeated = sorted(str(seed) for seed, times in Counter(seeds).items() if times > 1)
     if repeated:
         raise InputError(f"seeds must differ; repeated: {', '.join(repeated)}. Equal seeds give equal members.")
     return seeds

@@ -15,6 +15,8 @@ NAMED_CLASSES = 20  # of more, not all are named
 
 
 def book_figure(draw):
+    """A function that draws a figure, in the book's style, with the keyword `made_by` printed in its corner."""
+
     @functools.wraps(draw)
     def styled(*args, made_by, **kwargs):
         with plt.style.context(STYLE):
@@ -29,6 +31,7 @@ def book_figure(draw):
 
 
 def draw_plane(axis, points, values):
+    """Signed values, shape (n, n), over a square of the plane with n points along each axis, as colours; 0 is white."""
     limit = np.abs(values).max()
     axis.pcolormesh(points, points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="gouraud")
     axis.set(aspect="equal", xticks=[], yticks=[])
@@ -48,6 +51,7 @@ def as_picture(image):
 
 
 def draw_image(axis, image):
+    """An image as a picture or, where it is none, its values in their order as a curve."""
     picture = as_picture(image)
     if picture is None:  # show the values in their order
         axis.plot(np.ravel(image), color="black", linewidth=0.8)
@@ -116,6 +120,7 @@ def draw_gallery(rows, names=None):
 
 
 def class_colours(labels, n):
+    """The colour of each of n points by its class, ndarray of str; one colour for all without labels."""
     if labels is None:
         return np.full(n, BLUE)
     palette = np.array(plt.rcParams["axes.prop_cycle"].by_key()["color"])
@@ -123,6 +128,7 @@ def class_colours(labels, n):
 
 
 def add_class_legend(figure, labels):
+    """Name the classes, at most `NAMED_CLASSES`, beside a figure; nothing without labels."""
     if labels is None:
         return
     classes = np.unique(labels)[:NAMED_CLASSES]
