@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vaept.companion.store import RunStore, provenance
+from vaept.companion.store import CHECKPOINTS, RunStore, provenance
 from vaept.errors import DamagedFileError, InputError
 from vaept.files import write_json
+from vaept.processes import lock
 
 
 def test_a_result_is_made_once(tmp_path):
@@ -33,18 +34,39 @@ def test_provenance_says_what_made_it(tmp_path):
     assert {"python", "torch", "numpy", "vaept"} <= record["versions"].keys() and record["seconds"] >= 0
 
 
-def test_an_interrupted_result_does_not_appear_and_goes_on_in_its_folder(tmp_path):
-    store = RunStore(tmp_path)
+def interrupted(folder):
+    (folder / "half").write_text("not kept")
+    (folder / CHECKPOINTS).mkdir()
+    (folder / CHECKPOINTS / "first").write_text("kept")
+    raise KeyboardInterrupt
 
-    def interrupted(folder):
-        (folder / "half").write_text("kept")
-        raise KeyboardInterrupt
 
+def test_an_interrupted_result_does_not_appear_and_goes_on_from_its_checkpoints(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        store.obtain("thing", {}, interrupted)
-    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
-    folder = store.obtain("thing", {}, lambda folder: (folder / "rest").write_text("new"))
-    assert (folder / "half").read_text() == "kept" and (folder / "rest").exists()
+        RunStore(tmp_path).obtain("thing", {}, interrupted)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+
+    def go_on(folder):
+        assert [path.name for path in folder.iterdir()] == [CHECKPOINTS]
+        (folder / "rest").write_text((folder / CHECKPOINTS / "first").read_text())
+
+    folder = RunStore(tmp_path).obtain("thing", {}, go_on)
+    assert sorted(path.name for path in folder.iterdir()) == ["provenance.json", "rest"]
+    assert (folder / "rest").read_text() == "kept" and list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_half_that_nobody_holds_goes_when_a_store_is_opened(tmp_path):
+    """Of one that failed, of one that was killed with its lock, and of one that is being made."""
+    with pytest.raises(ZeroDivisionError):
+        RunStore(tmp_path).obtain("failed", {}, lambda folder: (folder / "half").write_text("x") / 0)
+    (tmp_path / ".killed-1.partial").mkdir()
+    (tmp_path / ".killed-1.lock").touch()
+    (tmp_path / ".made-1.partial").mkdir()
+    with lock(tmp_path / ".made-1.lock"):
+        RunStore(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".made-1.lock", ".made-1.partial"]
+    RunStore(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_askers_at_once_get_one_result(tmp_path):

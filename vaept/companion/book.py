@@ -125,7 +125,6 @@ def _execute_one(study, notebook, request):
         own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}
         # Here, because a kernel that is killed leaves its files.
         temporary = folder / "temporary"
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         own["TMPDIR"] = str(temporary.resolve())
         if os.environ.get("VAEPT_DATA_DIR"):

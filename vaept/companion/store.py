@@ -3,10 +3,12 @@
 The name holds a hash of everything that made the result: the parameters, the checksum of the data, and the code that it
 came through (`vaept.companion.sources`). The same request finds it again; a change of any of these makes a new one. A
 folder appears under its name only when it is complete, so a run that was killed leaves no half result, and continues
-from its last checkpoint. Beside the result lies provenance.json, which says how it was made and holds a checksum of
-every file; a result that fails this check is made again, never used.
+from its last checkpoint; a half without checkpoints is deleted when a store is opened. Beside the result lies
+provenance.json, which says how it was made and holds a checksum of every file; a result that fails this check is made
+again, never used.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,10 +26,11 @@ import pooch
 
 from vaept.companion.sources import PACKAGE
 from vaept.errors import DamagedFileError, InputError
-from vaept.files import ensure_writable, file_checksum, read_json, remove_partials, write_json
+from vaept.files import ensure_writable, file_checksum, read_json, write_json
 from vaept.processes import lock
 
 PROVENANCE = "provenance.json"
+CHECKPOINTS = "members"  # the folder, beside a result in the making, of what an interrupted call continues from
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else None
 
 
@@ -58,6 +61,9 @@ class RunStore:
 
     def __post_init__(self):
         ensure_writable(self.root)
+        for left in self.root.glob(".*-*.*"):  # halves and locks of killed processes; those that are held are in use
+            with contextlib.suppress(InputError), lock(left.with_suffix(".lock")):
+                _clear(left.with_suffix(".partial"))
 
     def obtain(self, kind: str, request: dict, make: Callable[[Path], None]) -> Path:
         """The folder of a result, made now if it is not there.
@@ -69,7 +75,8 @@ class RunStore:
         request : dict
             Everything that decides the result, as JSON values.
         make : callable
-            Called with an empty folder, or the one that an interrupted call left, to write the files there.
+            Called with a folder to write the files to. It is empty, or holds the folder `CHECKPOINTS` that an interrupted
+            call left; that is deleted once the result is made.
 
         Returns
         -------
@@ -91,10 +98,11 @@ class RunStore:
                 except DamagedFileError as error:
                     warnings.warn(f"{error} The result is made again.", stacklevel=3)
                     shutil.rmtree(folder)
+            _clear(partial)
             partial.mkdir(exist_ok=True)
-            remove_partials(partial)
             start = time.perf_counter()
             make(partial)
+            shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
             record = {"kind": kind, "key": folder.name.rpartition("-")[2], "request": request}
             record |= _circumstances(time.perf_counter() - start) | {"checksums": _checksums(partial)}
             write_json(partial / PROVENANCE, "provenance", record)
@@ -131,6 +139,15 @@ def provenance(folder):
         return read_json(folder / PROVENANCE, "provenance")
     except InputError as error:
         raise DamagedFileError(str(error)) from error
+
+
+def _clear(partial):
+    """Delete what no call can continue from of an interrupted one: everything but checkpoints."""
+    if not any((partial / CHECKPOINTS).glob("*")):
+        shutil.rmtree(partial, ignore_errors=True)
+    for path in partial.glob("*"):
+        if path.name != CHECKPOINTS:
+            path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
 def _checksums(folder):

@@ -1,7 +1,6 @@
 """A study: a profile carried out on demand, every result kept in the store."""
 
 import json
-import shutil
 import warnings
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +14,7 @@ from vaept.companion.inspection import require
 from vaept.companion.profiles import Profile, Run
 from vaept.companion.records import IMAGES, ArmRecord, Records, Series
 from vaept.companion.sources import source_hash
-from vaept.companion.store import RunStore, default_store, provenance
+from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
 from vaept.datasets import NAMED, load
 from vaept.files import read_json, write_json
 from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
@@ -224,10 +223,9 @@ class Study:
                 start=start,
                 jobs=self.jobs,
                 device=self.device,
-                checkpoint=folder / "members",
+                checkpoint=folder / CHECKPOINTS,
             )
             ensemble.save(folder / "ensemble.safetensors")
-            shutil.rmtree(folder / "members")
 
         return self._obtain("ensemble", request, train)
 
@@ -276,10 +274,9 @@ class Study:
                 self.dataset,
                 self.classifier,
                 jobs=self.jobs,
-                checkpoint=folder / "members",
+                checkpoint=folder / CHECKPOINTS,
             )
             write_json(folder / "numbers.json", name, found)
-            shutil.rmtree(folder / "members")
 
         return self._obtain("measure", request, take)
 
