@@ -12,13 +12,15 @@ from conftest import wait_for
 
 import vaept
 import vaept.companion.claims
-from vaept.companion import book, cli, codepaths, machines, profiles
+from vaept.companion import book, cli, codepaths, commands, machines, profiles
 from vaept.companion.cli import main
 from vaept.companion.profiles import profile
 from vaept.companion.study import Study
 from vaept.perturbation.fields import Field
+from vaept.perturbation.potentials import SCHEDULES
 from vaept.vae import training
 from vaept.vae.ensemble import Ensemble
+from vaept.vae.model import LIKELIHOODS
 
 QUICK = ["--seeds", "2", "--epochs", "2", "--hidden", "8", "--jobs", "1"]
 
@@ -34,6 +36,19 @@ def test_help_explains_every_option(command):
     if command:
         options = [option for parameter in main.commands[command[0]].params for option in parameter.opts]
         assert options and all(option in shown.output or option.upper() in shown.output for option in options)
+
+
+def test_help_needs_none_of_the_libraries_that_take_long_to_import():
+    code = "import sys; from vaept.companion.cli import main; "
+    code += "[command.get_help(main.make_context('vaept', [name])) for name, command in main.commands.items()]; "
+    code += "print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "click" in shown and not {"torch", "sklearn", "matplotlib", "scipy", "numpy"} & set(shown)
+
+
+def test_what_the_options_name_is_what_there_is():
+    assert (*commands.FIELDS,) == cli.FIELDS and (*SCHEDULES,) == cli.SCHEDULES and LIKELIHOODS == cli.LIKELIHOODS
+    assert all(callable(getattr(commands, name)) for name in main.commands)
 
 
 def test_version():
@@ -108,7 +123,7 @@ def test_train_errors_are_one_sentence(arguments, message, tmp_path):
 def test_train_refuses_before_anything_is_made(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "_train_member", None)
-    monkeypatch.setattr(cli, "FIELDS", dict.fromkeys(cli.FIELDS))
+    monkeypatch.setattr(commands, "FIELDS", dict.fromkeys(cli.FIELDS))
     shown = call("train", *QUICK, "--output", "e", *arguments)
     assert shown.exit_code in (1, 2) and message in shown.output and "Traceback" not in shown.output
     assert isinstance(shown.exception, SystemExit)
@@ -203,7 +218,7 @@ def test_the_folder_of_a_book_must_hold_nothing_else(tmp_path):
 def test_a_relative_output_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = []
-    monkeypatch.setattr(cli, "_check_output", lambda output, root, study: found.append(output) or sys.exit(3))
+    monkeypatch.setattr(commands, "_check_output", lambda output, root, study: found.append(output) or sys.exit(3))
     shown = call("reproduce", "--profile", "quick", "--store", "runs", "--output", "my book")
     assert shown.exit_code == 3 and found == [tmp_path.resolve() / "my book"]
 
@@ -290,7 +305,7 @@ def test_verify_prints_the_published_ledger_without_data_or_training(records, qu
 @pytest.fixture
 def carried_out(records, quick_ledger, monkeypatch):
     """The command line finds a study that was carried out before."""
-    monkeypatch.setattr(cli, "_carry_out", lambda study, times: None)
+    monkeypatch.setattr(Study, "carry_out", lambda study, report: None)
     monkeypatch.setattr(Study, "records", lambda study: records)
 
 
@@ -319,9 +334,7 @@ def spread_of(records, *shifts, **other):
     runs = []
     for number, shift in enumerate(shifts):
         checks = {
-            id: machines.Found(
-                c.quantity, dataclasses.replace(c.value, mean=c.value.mean + shift), str(c.threshold), c.met
-            )
+            id: machines.Found.of(dataclasses.replace(c, value=dataclasses.replace(c.value, mean=c.value.mean + shift)))
             for each in vaept.companion.ledger.ledger(records)
             for id, c in each.ids()
         }
@@ -358,7 +371,7 @@ def test_verify_says_what_is_undecided_and_what_is_old(quick_records, quick_ledg
     records, folder = quick_records, tmp_path / "quick"
     records.provenance["code"] = {"training": "a", "fields": "old"}
     records.save(folder)
-    monkeypatch.setattr(cli, "code_hashes", lambda: {"training": "a", "fields": "b"})
+    monkeypatch.setattr(commands, "code_hashes", lambda: {"training": "a", "fields": "b"})
     found = spread_of(records, 0.0, code="old")
     id = next(iter(found.runs[0].checks))
     found.runs[0].checks[id] = dataclasses.replace(found.runs[0].checks[id], met=False)

@@ -352,6 +352,7 @@ def test_a_process_ends_with_its_parent(tmp_path):
 
 def test_a_study_is_carried_out_in_the_precision_asked_for(stamped, few, tmp_path, monkeypatch, capsys):
     seen = []
+    monkeypatch.setattr(Study, "ensemble_folder", lambda study, run: None)
     monkeypatch.setattr(Study, "evaluation_folder", lambda study, run: seen.append(study.profile.precision))
     monkeypatch.setattr(Study, "measure_folders", lambda study, run: {})
     monkeypatch.setattr(
@@ -364,7 +365,7 @@ def test_a_study_is_carried_out_in_the_precision_asked_for(stamped, few, tmp_pat
     task = {"profile": "quick", "precision": "bfloat16", "name": "odd", "store": str(tmp_path), "jobs": 1}
     found = json.loads(json.dumps(codepaths.carry_out(task, {"kernels": ["k"], "rounding": "r"})))
     assert set(seen) == {"bfloat16"} and found["data"] == ["digits", "abc"]
-    assert f"odd: {len(seen)} of {len(seen)}, " in capsys.readouterr().err
+    assert f"odd: {len(seen)} of {len(seen)}: " in capsys.readouterr().err
     run = msgspec.convert(found["run"] | {"path": "odd", "environment": {}, "code": "c"}, Run)
     assert {id: (each.quantity, each.met) for id, each in run.checks.items()} == {
         id: (check.quantity, check.met) for each in few for id, check in each.ids()

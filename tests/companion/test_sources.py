@@ -119,7 +119,7 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
         ("companion/report", "Minus signs are set as such", "Minus signs too"),
         ("processes", "time", "time"),
         ("vae/ensemble", "# torch fills new layers", "# Torch fills new layers"),
-        ("companion/cli", "Saved {output}", "Wrote {output}"),
+        ("companion/commands", "Saved {output}", "Wrote {output}"),
         ("archives", 'f"There is no file', 'f"No file'),
     ],
 )
@@ -307,7 +307,7 @@ def test_a_measure_reaches_what_makes_its_member():
         "vaept.spectrum._sampled",
         "vaept.landscape.dynamics",
     } <= modules
-    assert not {f"vaept.{name}" for name in ("progress", "processes", "files", "companion.cli")} & modules
+    assert not {f"vaept.{name}" for name in ("progress", "processes", "files", "companion.commands")} & modules
     assert relaxation.measure.__module__ == "vaept.uses.relaxation"
 
 

@@ -21,52 +21,14 @@ import scipy.linalg
 import torch
 from threadpoolctl import threadpool_info
 
-from vaept.companion import machines
+from vaept.companion import machines, profiles
 from vaept.companion.ledger import ledger
 from vaept.companion.machines import FILE, Found, Machines, Run
 from vaept.companion.study import open_study
 from vaept.errors import InputError, VaeptError
 from vaept.processes import GUARD, ONE_THREAD, ProcessError, one_thread
 
-# Name: (environment, what it sets in the profile). NumPy and SciPy calculate with OpenBLAS, torch with its own kernels
-# (ATen), MKL and oneDNN (DNNL). MKL takes paths for AVX only on Intel's processors, COMPATIBLE on every one.
-CODE_PATHS = {
-    "this machine": ({}, {}),
-    "skylake": (
-        {"OPENBLAS_CORETYPE": "SkylakeX", "DNNL_MAX_CPU_ISA": "AVX512_CORE", "MKL_CBWR": "AVX512"},
-        {},
-    ),
-    "haswell": (
-        {
-            "OPENBLAS_CORETYPE": "Haswell",
-            "ATEN_CPU_CAPABILITY": "avx2",
-            "DNNL_MAX_CPU_ISA": "AVX2",
-            "MKL_CBWR": "AVX2",
-        },
-        {},
-    ),
-    "zen": ({"OPENBLAS_CORETYPE": "Zen", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE"}, {}),
-    "sandybridge": (
-        {
-            "OPENBLAS_CORETYPE": "Sandybridge",
-            "ATEN_CPU_CAPABILITY": "default",
-            "DNNL_MAX_CPU_ISA": "AVX",
-            "MKL_CBWR": "AVX",
-        },
-        {},
-    ),
-    "oldest": (
-        {
-            "OPENBLAS_CORETYPE": "Prescott",
-            "ATEN_CPU_CAPABILITY": "default",
-            "DNNL_MAX_CPU_ISA": "SSE41",
-            "MKL_CBWR": "COMPATIBLE",
-        },
-        {},
-    ),
-    "float32": ({}, {"precision": "float32"}),
-    "bfloat16": ({}, {"precision": "bfloat16"}),
-}
+CODE_PATHS = profiles.code_paths()
 CHILD = "import sys; sys.path[:] = {path!r}; from vaept.companion.codepaths import _serve; _serve()"
 
 
@@ -99,19 +61,9 @@ def _rounding(precision):
     found += [scipy.linalg.eigh(square + square.T)[1], scipy.linalg.solve(square, b[:64])]
     x, y, small = (torch.tensor(each, dtype=torch.float32) for each in (a, b, square))
     functional, images = torch.nn.functional, small.reshape(4, 16, 8, 8)
-    found += [
-        x @ y,
-        functional.linear(x, y.T.contiguous(), y[0]),
-        x.exp(),
-        functional.softplus(x),
-        x.sum(1),
-        small @ small,
-    ]
-    found += [
-        functional.conv2d(images, x[:8, :144].reshape(8, 16, 3, 3)),
-        x.double() @ y.double(),
-        torch.log_softmax(x, 1),
-    ]
+    found += [x @ y, functional.linear(x, y.T.contiguous(), y[0]), x.exp(), functional.softplus(x), x.sum(1)]
+    found += [small @ small, functional.conv2d(images, x[:8, :144].reshape(8, 16, 3, 3)), x.double() @ y.double()]
+    found += [torch.log_softmax(x, 1)]
     if precision == "bfloat16":
         found += [(x.bfloat16() @ y.bfloat16()).float(), functional.linear(x.bfloat16(), y.T.bfloat16()).float()]
     return hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in found)).hexdigest()[:16]
@@ -156,8 +108,8 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
     for run in kept.runs if kept else ():
         ways[run.way] = f"{path} has it, by the path {run.path!r}"
     for name in names:
-        environment, changed = CODE_PATHS[name]
-        asked = {"profile": profile.name, "precision": changed.get("precision", profile.precision), "jobs": jobs}
+        environment = dict(CODE_PATHS[name])
+        asked = {"profile": profile.name, "precision": environment.pop("precision", profile.precision), "jobs": jobs}
         try:
             found = ask({"do": "probe"} | asked, environment)
             way = (found["rounding"], asked["precision"], code)
@@ -217,25 +169,14 @@ def ask(task, environment):
     ProcessError
         If it ends with an error that is not one of the package's own; these are raised as InputError.
     """
-    foreign = {name for variables, _ in CODE_PATHS.values() for name in variables}
-    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    kept = {name: value for name, value in os.environ.items() if all(name not in path for path in CODE_PATHS.values())}
     command = [sys.executable, "-c", GUARD + CHILD.format(path=sys.path), json.dumps(task)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=kept | ONE_THREAD | environment,
-        text=True,
-        encoding="utf-8",
-    )
-    try:
-        answer = process.stdout.read()
-        status = process.wait()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+    how = {"env": kept | ONE_THREAD | environment, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **how) as process:
+        try:
+            answer, status = process.stdout.read(), process.wait()
+        finally:
+            process.kill()
     if status < 0:
         raise Unusable(f"its process was ended by signal {signal.Signals(-status).name}")
     if status:
@@ -280,18 +221,9 @@ def carry_out(task, found):
     """
     study = open_study(task["profile"], store=task["store"], jobs=task["jobs"])
     study = replace(study, profile=replace(study.profile, precision=task["precision"]))
-    study.check()
-    runs = study.profile.runs()
-    for number, run in enumerate(runs, start=1):
-        print(f"{task['name']}: {number} of {len(runs)}, {run.title}", file=sys.stderr, flush=True)
-        study.evaluation_folder(run)
-        study.measure_folders(run)
+    study.carry_out(lambda line: print(f"{task['name']}: {line}", file=sys.stderr, flush=True))
     records = study.records()
-    checks = {
-        id: asdict(Found(check.quantity, check.value, str(check.threshold), check.met))
-        for each in ledger(records)
-        for id, check in each.ids()
-    }
+    checks = {id: asdict(Found.of(check)) for each in ledger(records) for id, check in each.ids()}
     made = found | {"precision": task["precision"], "checks": checks}
     made |= {key: records.provenance[key] for key in ("machine", "versions")}
     made["created"] = datetime.now(UTC).isoformat(timespec="seconds")

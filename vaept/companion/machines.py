@@ -35,6 +35,11 @@ class Found:
     threshold: str
     met: bool
 
+    @classmethod
+    def of(cls, check):
+        """What a `vaept.companion.ledger.Check` found."""
+        return cls(check.quantity, check.value, str(check.threshold), check.met)
+
 
 @dataclass(frozen=True)
 class Run:

@@ -1,4 +1,4 @@
-"""What is trained and how it is measured, as data: profiles (profiles.toml) and the arms that a study compares."""
+"""What is trained and how it is measured, as data: profiles (profiles.toml) arms, code paths."""
 
 import functools
 import tomllib
@@ -167,6 +167,11 @@ def profile(name):
     if not isinstance(name, str) or name not in known:
         raise InputError(f'Unknown profile "{name}": choose one of {", ".join(known)}.')
     return known[name]
+
+
+def code_paths():
+    """The code paths by which a study can be carried out, as a dict from name to what they set."""
+    return _tables()["code_paths"]
 
 
 def arm(name):

@@ -75,8 +75,8 @@ class RunStore:
         request : dict
             Everything that decides the result, as JSON values.
         make : callable
-            Called with a folder to write the files to. It is empty, or holds the folder `CHECKPOINTS` that an interrupted
-            call left; that is deleted once the result is made.
+            Called with a folder to write the files to. It is empty, or holds the folder `CHECKPOINTS` of an interrupted
+            call; that is deleted once the result is made.
 
         Returns
         -------

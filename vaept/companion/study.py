@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 
@@ -68,6 +69,32 @@ class Study:
     def check(self):
         """Look at the data before anything is trained; raises InputError if they cannot go through the whole study."""
         require(self.dataset, self.profile)
+
+    def carry_out(self, report, timed=lambda part: nullcontext()):
+        """Make every ensemble, its evaluation and its uses.
+
+        Parameters
+        ----------
+        report : callable
+            Called with a line for each ensemble.
+        timed : callable
+            Called with the name of a part; gives a context in which that part is made.
+
+        Raises
+        ------
+        InputError
+            If the data cannot go through the whole study.
+        """
+        self.check()
+        runs = self.profile.runs()
+        for number, run in enumerate(runs, start=1):
+            report(f"{number} of {len(runs)}: {run.title}")
+            with timed("fields and training"):
+                self.ensemble_folder(run)
+            with timed("evaluation"):
+                self.evaluation_folder(run)
+            with timed("uses"):
+                self.measure_folders(run)
 
     @property
     def left_out(self):
