@@ -29,19 +29,18 @@ def integer(value, name, minimum=None, maximum=None):
     given, value = value, _scalar(value)
     whole = not isinstance(value, bool) and hasattr(value, "__index__")
     if not whole or not _within(int(value), minimum, maximum):
-        limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
-        raise InputError(f"{name} must be an integer{limits}; it is {brief(given)}.")
+        raise InputError(f"{name} must be an integer{_limits(minimum, maximum)}; it is {brief(given)}.")
     return int(value)
 
 
 def integers(value, name, minimum=1, maximum=None, *, fewest=1):
     """A tuple of integers from `minimum` to `maximum`, such as the sides of an image; of a single integer too."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, list | tuple | range) and len(value) >= fewest:
-        return tuple(integer(each, f"{name}[{place}]", minimum, maximum) for place, each in enumerate(value))
-    if isinstance(value, list | tuple | range):
+    if not isinstance(value, list | tuple | range):
+        return (integer(value, name, minimum, maximum),)
+    if len(value) < fewest:
         raise InputError(f"{name} must hold at least {fewest} integers; it holds {len(value)}.")
-    return (integer(value, name, minimum, maximum),)
+    return tuple(integer(each, f"{name}[{place}]", minimum, maximum) for place, each in enumerate(value))
 
 
 def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
@@ -51,7 +50,7 @@ def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
     inside = real and abs(value) <= LARGEST and _within(value, minimum, maximum)
     if inside and (above is None or value > above) and (below is None or value < below):
         return float(value)
-    limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
+    limits = _limits(minimum, maximum)
     limits += _limits(above, below, "above {}", "below {}", "between {} and {}, both excluded")
     limits = limits or f" of at most {LARGEST:g} in size"
     raise InputError(f"{name} must be a finite number{limits}; it is {brief(given)}.")
@@ -89,21 +88,11 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
         What its shape must be, or several that it may have. A side is a number, or a letter or word that stands for
         any number from 1 on, the same wherever it occurs; "…" at the end for any further sides.
     dtype : dtype or None
-        What is returned; None keeps the given one.
+        Of what is returned, a view if it is that of the given array; None keeps the given one.
     minimum, maximum : float, optional
         Limits of the values, which may be reached.
     largest : float or None
         Limit of their size; None lets all values pass, NaN and infinities too.
-
-    Returns
-    -------
-    ndarray
-        A view of the given array where it has the dtype already.
-
-    Raises
-    ------
-    InputError
-        If it holds anything but finite real numbers within the limits, or has another shape.
     """
     given = _plain(value, name)
     if shape is not None:
@@ -133,11 +122,6 @@ def images(value, name, pixels=None, *, unit_interval=True):
         How many values an image must have.
     unit_interval : bool
         Whether they must lie in [0, 1]. What is outside by no more than the rounding of a rescaling is set to 0 or 1.
-
-    Raises
-    ------
-    InputError
-        If they are anything else.
     """
     found = _plain(value, name)
     size = math.prod(found.shape[1:])
@@ -179,9 +163,7 @@ def path(value, name):
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
         raise InputError(f"{name} must be a path, a str or a Path; it is {brief(value)}.")
     if any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in Path(value).parts):
-        raise InputError(
-            f"{name} has a name of more than {LONGEST_NAME} bytes, which no file can have: {brief(value)}."
-        )
+        raise InputError(f"{name} has a name of more than {LONGEST_NAME} bytes, too long for a file: {brief(value)}.")
     return Path(value)
 
 
@@ -256,10 +238,8 @@ def _scalar(value):
 def _plain(value, name):
     """A plain array of real numbers, of any shape and content."""
     if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
-            raise InputError(
-                f"{name} has {np.ma.count_masked(value)} masked values; fill them or leave their rows out."
-            )
+        if n_masked := np.ma.count_masked(value):
+            raise InputError(f"{name} has {n_masked} masked values; fill them or leave their rows out.")
         value = value.data
     if hasattr(value, "toarray"):
         raise InputError(f"{name} is sparse ({type(value).__name__}); give {name}.toarray().")
@@ -275,19 +255,14 @@ def _plain(value, name):
         raise InputError(f"{name} must be an array of real numbers; {why}.") from error
     if found.dtype.kind == "c":
         if np.any(found.imag != 0):
-            raise InputError(
-                f"{name} must be real; it is complex, with imaginary parts up to {_largest(found.imag):.3g}."
-            )
+            with np.errstate(invalid="ignore"):
+                size = np.abs(found.imag).max()
+            raise InputError(f"{name} must be real; it is complex, with imaginary parts up to {size:.3g}.")
         found = found.real
     if found.dtype.kind not in REAL:
         what = type(value).__name__ if found.ndim == 0 else f"of dtype {found.dtype}"
         raise InputError(f"{name} must be an array of real numbers; it is {what}, such as {brief(value, 40)}.")
     return found
-
-
-def _largest(values):
-    with np.errstate(invalid="ignore"):
-        return np.abs(values).max()
 
 
 def _check_shape(found, name, allowed):
@@ -300,9 +275,9 @@ def _fits(found, shape):
     if shape and shape[-1] == "…":
         shape = shape[:-1]
         found = found[: len(shape)]
-    sides = {}
     if len(found) != len(shape):
         return False
+    sides = {}
     for side, asked in zip(found, shape, strict=True):
         if isinstance(asked, str):
             if side == 0 and not asked.endswith("or 0"):
@@ -326,15 +301,14 @@ def _check_values(values, name, minimum, maximum, largest):
     if max(-low, high) > largest:
         raise InputError(f"{name} has values up to {max(-low, high):.3g} in size; rescale them.")
     if not (_within(low, minimum, maximum) and _within(high, minimum, maximum)):
-        limits = _limits(minimum, maximum, "of at least {}", "of at most {}", "from {} to {}")
-        raise InputError(f"{name} must have values{limits}; they run from {low:g} to {high:g}.")
+        raise InputError(f"{name} must have values{_limits(minimum, maximum)}; they run from {low:g} to {high:g}.")
 
 
 def _within(value, minimum, maximum):
     return (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
 
 
-def _limits(low, high, least, most, both):
+def _limits(low, high, least="of at least {}", most="of at most {}", both="from {} to {}"):
     if low is not None and high is not None:
         return f" {both.format(low, high)}"
     if low is not None:

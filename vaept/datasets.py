@@ -154,30 +154,22 @@ def load(source):
 
 
 def from_arrays(x, y=None, *, name="data"):
-    """A data set of arrays, a fifth of which become its test part, by a fixed shuffle.
+    """A `Dataset` of arrays, a fifth of which become its test part, by a fixed shuffle.
 
     Parameters
     ----------
     x : array, shape (n, …)
-        At least 60 images: real numbers in [0, 1], or uint8, which is divided by 255 unless it holds only 0 and 1.
+        At least 60 images: real numbers in [0, 1], or uint8, which is divided by 255 unless it holds only 0 and 1, of
+        which a UserWarning tells.
     y : array of int, shape (n,), optional
         Their classes, any integers.
     name : str
         What figures and pages call the data.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     InputError
         If the arrays cannot be used.
-
-    Warns
-    -----
-    UserWarning
-        If x is uint8 and holds 0 and 1 alone.
     """
     return _split(x, y, name, "")
 
@@ -265,32 +257,25 @@ def _mnist_from_folder(folder):
             f"VAEPT_DATA_DIR is set, but there is no folder {folder}. Put the four official MNIST files there, "
             "or unset VAEPT_DATA_DIR to download them."
         )
-    files = {}
-    for name, expected in MNIST_SHA256.items():
-        path = folder / name
+    files = {name: folder / name for name in MNIST_SHA256}
+    for name, path in files.items():
         if not path.is_file():
             raise InputError(f"{path} is missing. Put it there, or unset VAEPT_DATA_DIR to download it.")
-        found = pooch.file_hash(str(path), alg="sha256")
-        if found != expected:
-            raise InputError(
-                f"{path} is not the official file: its SHA-256 should be {expected} and is {found}. Replace it."
-            )
-        files[name] = path
+        found, official = pooch.file_hash(str(path), alg="sha256"), MNIST_SHA256[name]
+        if found != official:
+            raise InputError(f"{path} is not the official file: its SHA-256 is {found}, not {official}. Replace it.")
     return files
 
 
 def _mnist_from_cache():
     """Paths of the four files in the cache; what is missing or damaged there is downloaded again."""
-    cache = Path(pooch.os_cache("vaept")) / "mnist"
-    files = {}
-    for name, expected in MNIST_SHA256.items():
+    files, how = {}, {"path": Path(pooch.os_cache("vaept")) / "mnist", "progressbar": True}
+    for name, official in MNIST_SHA256.items():
         failures = []
         for mirror in MNIST_MIRRORS:
             try:
                 # pooch downloads to a temporary name and renames only what has the right hash.
-                files[name] = pooch.retrieve(
-                    mirror + name, known_hash=f"sha256:{expected}", fname=name, path=cache, progressbar=True
-                )
+                files[name] = pooch.retrieve(mirror + name, f"sha256:{official}", name, **how)
                 break
             except (OSError, ValueError) as error:  # requests' exceptions are OSErrors, a wrong hash a ValueError
                 failures.append(f"{mirror}: {error}")

@@ -23,17 +23,11 @@ from vaept.errors import DamagedFileError, InputError
 
 FORMAT = 2
 HEX = 64  # digits of a SHA-256
-UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
+UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError, OSError)
 
 
 def ensure_writable(folder):
-    """Make a folder if needed and try that files can be written there.
-
-    Raises
-    ------
-    InputError
-        If not; the message says why.
-    """
+    """Make a folder if needed and try that files can be written there; an InputError says why they cannot."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -45,10 +39,7 @@ def ensure_writable(folder):
 def write_bytes(path, content):
     """Write a file; an existing one is replaced only by a whole one, whoever else writes it meanwhile.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be written, as on a full disk; the message says why.
+    An InputError says why it cannot be written, as on a full disk.
     """
     path = arguments.path(path, "path")
     if not path.name:
@@ -74,7 +65,7 @@ def remove_partials(folder):
 
 
 def write_tensors(path, kind, header, tensors):
-    """Write tensors with a JSON header and a checksum of both.
+    """Write tensors with a JSON header and a checksum of both; raises InputError as `write_bytes` does.
 
     Parameters
     ----------
@@ -84,11 +75,6 @@ def write_tensors(path, kind, header, tensors):
     header : dict
         JSON values.
     tensors : dict of str to tensor
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, as on a full disk, or `path` is no path.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps({"format": FORMAT, "kind": kind} | header)
@@ -107,23 +93,15 @@ def read_tensors(path, kind):
         If it was truncated or altered, holds another kind, or was written by another version.
     """
     path = _existing(path)
-    try:
+    with reading(path, kind):
         content = path.read_bytes()  # once, because a writer may replace the file meanwhile
         tensors = load(content)
         length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-        checksum, text = metadata.get("vaept", "")[:HEX], metadata.get("vaept", "")[HEX:]
-    except (SafetensorError, OSError, RecursionError, *UNREADABLE) as error:
-        raise DamagedFileError(f"{path} is damaged or is no {kind} file ({error}). {_way_out(path)}") from error
-    if checksum.startswith('{"format"'):  # before the checksum stood first
-        raise _of_another_version(path, 1)
-    _require_equal(path, checksum, _checksum(text, tensors))
-    with reading(path, kind):
-        header = json.loads(text)
-        found, format_ = header["kind"], header["format"]
-    if format_ != FORMAT:
-        raise _of_another_version(path, format_)
-    _require_kind(path, kind, found)
+        said = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("vaept", "")
+        stated, text = ("", said) if said.startswith("{") else (said[:HEX], said[HEX:])  # format 1 had none in front
+        header, found = json.loads(text), _checksum(text, tensors)
+        own = (header["kind"], header["format"], stated)
+    _verify(path, kind, *own, found)
     return header, tensors
 
 
@@ -157,11 +135,8 @@ def read_json(path, kind):
     with reading(path, kind):
         content = json.loads(path.read_text("utf-8"))
         file = content.pop("file", {})
-        found, format_, checksum = file.get("kind"), file.get("format"), file.get("sha256")
-    if format_ != FORMAT:
-        raise DamagedFileError(f"{path} bears no checksum of this version of vaept. {_way_out(path)}")
-    _require_equal(path, checksum, _json_checksum(content))
-    _require_kind(path, kind, found)
+        own = (file.get("kind"), file.get("format"), file.get("sha256"))
+    _verify(path, kind, *own, _json_checksum(content))
     return content
 
 
@@ -173,7 +148,7 @@ def reading(path, kind):
     except (DamagedFileError, InputError, msgspec.ValidationError) as error:
         why = str(error).rstrip(".")
         raise DamagedFileError(f"{path} is no usable {kind} file: {why}. {_way_out(path)}") from error
-    except (OSError, RecursionError, *UNREADABLE) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         raise DamagedFileError(f"{path} is damaged ({type(error).__name__}: {error}). {_way_out(path)}") from error
 
 
@@ -191,21 +166,17 @@ def _existing(path):
     raise InputError(f"There is no file {path}.")
 
 
-def _of_another_version(path, format_):
-    return DamagedFileError(
-        f"{path} has format {format_}, of another version of vaept; this version of vaept reads format {FORMAT}. Make "
-        "it again, or use the version that wrote it."
-    )
-
-
-def _require_equal(path, stated, found):
+def _verify(path, kind, own_kind, own_format, stated, found):
+    """Raise DamagedFileError unless a file says of itself that it is what is asked for, and has the stated checksum."""
+    if own_format != FORMAT:
+        raise DamagedFileError(
+            f"{path} has format {own_format}, of another version of vaept; this one reads format {FORMAT}. Make it "
+            "again, or use the version that wrote it."
+        )
     if stated != found:
         raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. {_way_out(path)}")
-
-
-def _require_kind(path, kind, found):
-    if found != kind:
-        raise DamagedFileError(f"{path} is no {kind} file of this package; it holds {found!r}.")
+    if own_kind != kind:
+        raise DamagedFileError(f"{path} is no {kind} file of this package; it holds {own_kind!r}.")
 
 
 def _way_out(path):

@@ -221,9 +221,9 @@ GOES_ON = {"LinAlgError", "DamagedFileError", "TrainingError"}
 
 def test_no_refusal_is_caught_where_results_are_made():
     """So that what only refuses can be in no key."""
-    roots = [*study.TRAINING, *study.EVALUATION, *study._made_by_field("shuffled"), *fields.FIELDS.values()]
+    roots = [*study.TRAINING, *study.EVALUATION, *study.made_by_field("shuffled"), *fields.FIELDS.values()]
     roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier]
-    roots += [root for name in MEASURES for root in study._made_by_measure(name)]
+    roots += [root for name in MEASURES for root in study.made_by_measure(name)]
     code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in roots))
     names = {place for place in code if place[1] is not None}
     seen = 0
@@ -299,7 +299,7 @@ def test_other_packages_count_by_version(monkeypatch):
 
 
 def test_a_measure_reaches_what_makes_its_member():
-    code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in study._made_by_measure("relaxation")))
+    code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in study.made_by_measure("relaxation")))
     modules = {module for module, _ in code}
     assert {
         "vaept.uses.relaxation",

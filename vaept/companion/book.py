@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     jobs : int
         Chapters at once, each in a process of its own.
     report : callable
-        Called with a line for each chapter that is executed.
+        Called with a line for each chapter.
 
     Returns
     -------
@@ -84,37 +85,26 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     BookError
         If a cell of a chapter fails; the message names the chapter and the error.
     """
-    calls, root = [], checkout()
+    root, runs, paths = checkout(), study.profile.runs(), []
     tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/*.json"))]
     tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
-    runs = study.profile.runs()
     tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.*")) if path.suffix in DATA_FILES}
     results = [study.evaluation_folder(run).name for run in runs]
     results += [folder.name for run in runs for folder in study.measure_folders(run).values()]
-    for notebook in chapters(root):
-        request = {
-            "notebook": notebook.read_text("utf-8"),
-            "profile": study.profile.name,
-            "data": study.dataset.checksum,
-            "source": code_hash(notebook, versions=True),
-            "tables": tables,
-            "results": results,
-        }
-        calls.append((study, notebook, request))
-    paths = []
-    with ThreadPoolExecutor(min(jobs, len(calls))) as pool:
-        for path, seconds in pool.map(_execute_one, *zip(*calls, strict=True)):
-            report(f"  {path.name}: " + (f"{seconds:.0f} s" if seconds else "already executed"))
+    request = {"profile": study.profile.name, "data": study.dataset.checksum, "tables": tables, "results": results}
+    notebooks = chapters(root)
+    with ThreadPoolExecutor(min(jobs, len(notebooks))) as pool:
+        for path, seconds in pool.map(partial(_execute_one, study, request), notebooks):
+            report(f"  {path.name}: {seconds}")
             paths.append(path)
     return paths
 
 
-def _execute_one(study, notebook, request):
-    start, executed = time.perf_counter(), False
+def _execute_one(study, request, notebook):
+    """The executed notebook and how long that took, in words."""
+    start, took = time.perf_counter(), []
 
     def run(folder):
-        nonlocal executed
-        executed = True
         result = folder / notebook.name
         command = [str(notebook), str(result), "--cwd", str(notebook.parent)]
         command += ["--kernel", "python3", "--no-progress-bar", "-r", "profile", study.profile.name]
@@ -123,8 +113,7 @@ def _execute_one(study, notebook, request):
             command += ["-r", "data", str(Path(data).resolve()) if data.endswith(".npz") else data]
         # Paths are made absolute, for a chapter runs in the folder of the notebooks.
         own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}
-        # Here, because a kernel that is killed leaves its files.
-        temporary = folder / "temporary"
+        temporary = folder / "temporary"  # here, because a kernel that is killed leaves its files
         temporary.mkdir()
         own["TMPDIR"] = str(temporary.resolve())
         if os.environ.get("VAEPT_DATA_DIR"):
@@ -134,9 +123,11 @@ def _execute_one(study, notebook, request):
             raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
         _hide_stored_parameters(result)
         shutil.rmtree(temporary)
+        took.append(f"{time.perf_counter() - start:.0f} s")
 
-    folder = study.store.obtain("chapter", {"name": notebook.name} | request, run)
-    return folder / notebook.name, (time.perf_counter() - start if executed else 0)
+    own = {"name": notebook.name, "notebook": notebook.read_text("utf-8"), "source": code_hash(notebook, versions=True)}
+    folder = study.store.obtain("chapter", request | own, run)
+    return folder / notebook.name, "".join(took) or "already executed"
 
 
 def code_hash(notebook, *, versions=False):
@@ -179,6 +170,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
         As `execute` returns them.
     output : Path
         The folder that receives `html`; an older book there is replaced once the new one is complete.
+
     Returns
     -------
     Path
@@ -189,12 +181,9 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     BookError
         If Jupyter Book reports an error or a warning; the message holds the last of its lines.
     """
-    import yaml
-
-    root = checkout()
-    source = output / "source"
-    shutil.rmtree(output / "_build", ignore_errors=True)  # stale pages and doctrees would hide errors
-    shutil.rmtree(source, ignore_errors=True)
+    root, source, html = checkout(), output / "source", output / "html"
+    for old in (output / "_build", source):  # stale pages and doctrees would hide errors
+        shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
     (source / "notebooks").mkdir()
     for path in executed:
@@ -202,18 +191,8 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
     _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
-    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
-    config["parse"]["myst_substitutions"] = _substitutions(study, records, entries)
-    if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
-        config["sphinx"]["config"]["html_theme_options"] |= {
-            "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
-            "repository_branch": "main",
-            "path_to_docs": "",
-            "use_repository_button": True,
-            "use_issues_button": True,
-            "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
-        }
-    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    config = _config(root / "_config.yml", _substitutions(study, records, entries))
+    (source / "_config.yml").write_text(config, "utf-8")
     command = ["build", str(source), "--path-output", str(output)]
     command += ["--toc", str(source / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "--quiet"]
     run = run_python("from jupyter_book.cli.main import main; main()", command, env=os.environ | {"NO_COLOR": "1"})
@@ -223,11 +202,28 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     if run.returncode or not (built / "index.html").exists():
         causes = [line.strip() for line in printed.splitlines() if re.search("warning:|error:", line, re.IGNORECASE)]
         raise BookError(f"Jupyter Book failed: {' '.join(causes[:3]) or 'no message'} (the whole log: {log})")
-    html = output / "html"
     shutil.rmtree(html, ignore_errors=True)
     built.rename(html)
     shutil.rmtree(output / "_build", ignore_errors=True)
     return html / "index.html"
+
+
+def _config(path, substitutions):
+    """The book's configuration with what this copy fills in."""
+    import yaml
+
+    config = yaml.safe_load(path.read_text("utf-8"))
+    config["parse"]["myst_substitutions"] = substitutions
+    if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
+        config["sphinx"]["config"]["html_theme_options"] |= {
+            "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
+            "repository_branch": "main",
+            "path_to_docs": "",
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
+        }
+    return yaml.safe_dump(config, allow_unicode=True)
 
 
 def _described(path):
@@ -249,19 +245,17 @@ def _described(path):
 
 def _ledger_page(records, entries):
     """The ledger as a page, in MyST Markdown."""
-    head = [
-        "# The ledger",
-        "",
-        "Every statement of the paper's abstract, in our words, with what was measured, the threshold that was written "
-        "down before the run, and a control. A claim is *reproduced* if every check holds, *partly* if some do, *not "
-        "reproduced* if none does. Values are means with 95 % intervals over members. Where the study was run "
-        "as on other machines, a check in which these runs differ is *undecided*, and does not count as holding.",
-        "",
-        f"This copy: profile **{records.profile}**, {records.n_train:,} training images of {escaped(records.data)}. "
-        f"`vaept verify --profile {records.profile}` prints this page.",
-        "",
-    ]
-    return "\n".join(head) + "\n" + as_markdown(entries)
+    return f"""# The ledger
+
+Every statement of the paper's abstract, in our words, with what was measured, the threshold that was written down
+before the run, and a control. A claim is *reproduced* if every check holds, *partly* if some do, *not reproduced* if
+none does. Values are means with 95 % intervals over members. Where the study was run as on other machines, a check in
+which these runs differ is *undecided*, and does not count as holding.
+
+This copy: profile **{records.profile}**, {records.n_train:,} training images of {escaped(records.data)}.
+`vaept verify --profile {records.profile}` prints this page.
+
+{as_markdown(entries)}"""
 
 
 def _draw_teaser(study, records, path):
@@ -277,15 +271,8 @@ def _substitutions(study, records, entries):
     """Numbers for the pages that do not compute."""
     d = records.latent_dims[0]
     arms, of_data = {name: records.arms[name, d] for name in ("cold", "warm", "corrected")}, words(study)
-    values = {
-        "profile": records.profile,
-        "data": escaped(records.data),
-        "what": of_data["what"],
-        "in_classes": of_data["in_classes"],
-        "n_train": f"{records.n_train:,}",
-        "members": len(arms["cold"].mean),
-        "d": d,
-    }
+    values = {"profile": records.profile, "data": escaped(records.data), "n_train": f"{records.n_train:,}", "d": d}
+    values |= {"what": of_data["what"], "in_classes": of_data["in_classes"], "members": len(arms["cold"].mean)}
     for name, record in arms.items():
         values[f"{name}_loss"] = f"{record.minus_elbo.mean():.2f} ± {record.minus_elbo.std(ddof=1):.2f}"
         values[f"{name}_agreement"] = shown(record.agreement.coordinates, ".2f")
@@ -297,20 +284,8 @@ def _substitutions(study, records, entries):
 
 def _status_page(study, executed):
     """A page on how this copy of the book was made, in MyST Markdown."""
-    profile = study.profile
-    lines = [
-        "# How this copy was made",
-        "",
-        f"Every figure and number in these pages comes from one run with the profile **{profile.name}**: "
-        f"{profile.members} members for each arm and each of d = {', '.join(map(str, profile.latent_dims))}, "
-        f"{profile.epochs} epochs on {len(study.dataset.train):,} images of {escaped(study.dataset.name)}, "
-        f"tested on {len(study.dataset.test):,} others.",
-        "",
-        "| result | run | seconds | made (UTC) |",
-        "|---|---|---|---|",
-    ]
-    results = []
-    for run in study.profile.runs():
+    profile, dataset, results, rows = study.profile, study.dataset, [], []
+    for run in profile.runs():
         results.append((f"training: {run.title}", study.ensemble_folder(run)))
         results.append((f"evaluation: {run.title}", study.evaluation_folder(run)))
         results += [(f"{what}: {run.title}", folder) for what, folder in study.measure_folders(run).items()]
@@ -318,16 +293,23 @@ def _status_page(study, executed):
     for name, folder in results:
         record = provenance(folder)
         made = record["created"][:16].replace("T", " ")
-        lines.append(f"| {name} | {record['key'][:8]} | {record['seconds']:.0f} | {made} |")
+        rows.append(f"| {name} | {record['key'][:8]} | {record['seconds']:.0f} | {made} |")
     record = provenance(results[0][1])
     tools = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "myst-nb", "sphinx", "papermill")]
     versions = [f"{name} {version}" for name, version in record["versions"].items()]
-    lines += [
-        "",
-        f"Trained on {record['machine']}, with {', '.join(versions)}; built with {', '.join(tools)}.",
-        "",
-        f"The checksum of the data is `{study.dataset.checksum}`. A run is named by a hash of everything that made it: "
-        "parameters, data, the code that it came through and the versions of the packages which that uses.",
-        "",
-    ]
-    return "\n".join(lines)
+    table = "\n".join(rows)
+    return f"""# How this copy was made
+
+Every figure and number in these pages comes from one run with the profile **{profile.name}**: {profile.members} members
+for each arm and each of d = {", ".join(map(str, profile.latent_dims))}, {profile.epochs} epochs on
+{len(dataset.train):,} images of {escaped(dataset.name)}, tested on {len(dataset.test):,} others.
+
+| result | run | seconds | made (UTC) |
+|---|---|---|---|
+{table}
+
+Trained on {record["machine"]}, with {", ".join(versions)}; built with {", ".join(tools)}.
+
+The checksum of the data is `{dataset.checksum}`. A run is named by a hash of everything that made it: parameters, data,
+the code that it came through and the versions of the packages which that uses.
+"""

@@ -29,7 +29,7 @@ from vaept.errors import InputError, VaeptError
 from vaept.processes import GUARD, ONE_THREAD, ProcessError, one_thread
 
 CODE_PATHS = profiles.code_paths()
-CHILD = "import sys; sys.path[:] = {path!r}; from vaept.companion.codepaths import _serve; _serve()"
+CHILD = "import sys; sys.path[:] = {path!r}; from vaept.companion.codepaths import serve; serve()"
 
 
 def kernels(precision="float32"):
@@ -77,10 +77,8 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
     profile : vaept.companion.profiles.Profile
     names : sequence of str
         Keys of `CODE_PATHS`.
-    store : Path
-        Every path keeps its results in a folder below; what is there is found again.
-    results : Path
-        The folder of the profile with what is published.
+    store, results : Path
+        Where every path keeps its results, in a folder of its own; and where `machines.json` is.
     jobs : int, optional
         Processes; one per core if not given.
     report : callable
@@ -103,18 +101,16 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
     unknown = [name for name in names if name not in CODE_PATHS]
     if unknown or not names:
         raise InputError(f"Unknown code path {', '.join(unknown) or '(none)'}: choose of {', '.join(CODE_PATHS)}.")
-    path, code, ways = results / FILE, machines.today(), {}
+    path, code = results / FILE, machines.today()
     kept = Machines.load(path) if path.is_file() else None
-    for run in kept.runs if kept else ():
-        ways[run.way] = f"{path} has it, by the path {run.path!r}"
     for name in names:
         environment = dict(CODE_PATHS[name])
         asked = {"profile": profile.name, "precision": environment.pop("precision", profile.precision), "jobs": jobs}
         try:
             found = ask({"do": "probe"} | asked, environment)
             way = (found["rounding"], asked["precision"], code)
-            if way in ways:
-                report(f"{name}: left out, it gives the numbers of a run that is there ({ways[way]}).")
+            if same := [run.path for run in (kept.runs if kept else ()) if run.way == way]:
+                report(f"{name}: left out, it gives the numbers of a run that is there (by the path {same[0]!r}).")
                 continue
             report(f"{name}: {', '.join(found['kernels'])}; {asked['precision']}")
             folder = store / f"spread-{name.replace(' ', '-')}-{found['rounding']}"
@@ -126,7 +122,6 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
         kept = _merged(kept, Machines(profile.name, *given["data"]), run, report)
         results.mkdir(parents=True, exist_ok=True)
         kept.save(path)
-        ways[run.way] = f"by the path {name!r}"
     return kept
 
 
@@ -187,14 +182,13 @@ def ask(task, environment):
     return found
 
 
-def _serve():
+def serve():
     """What such a process does: the task in its argument, the answer to its output, which nothing else may use."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's business, which then ends this process
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     task = json.loads(sys.argv[1])
-    names, rounding = kernels(task["precision"])
-    answer = {"kernels": names, "rounding": rounding}
+    answer = dict(zip(("kernels", "rounding"), kernels(task["precision"]), strict=True))
     if task["do"] == "study":
         try:
             answer = carry_out(task, answer)
@@ -205,20 +199,7 @@ def _serve():
 
 
 def carry_out(task, found):
-    """Carry out a study in this process.
-
-    Parameters
-    ----------
-    task : dict
-        As for `ask`.
-    found : dict
-        "kernels" and "rounding" of this process.
-
-    Returns
-    -------
-    dict
-        "run" and "data", as `ask` returns them.
-    """
+    """Carry out a study in this process, whose "kernels" and "rounding" are given; task and answer as for `ask`."""
     study = open_study(task["profile"], store=task["store"], jobs=task["jobs"])
     study = replace(study, profile=replace(study.profile, precision=task["precision"]))
     study.carry_out(lambda line: print(f"{task['name']}: {line}", file=sys.stderr, flush=True))

@@ -1,7 +1,6 @@
 """What a data set is and what a study will make of it, looked at before the first epoch.
 
-What is left out is decided by `vaept.uses.measure.left_out` and what is refused by `refusal`: the same functions that a
-study asks.
+What is left out is decided by `vaept.uses.measure.left_out` and what is refused by `refusal`, as a study asks them.
 """
 
 import warnings
@@ -44,20 +43,8 @@ def refusal(dataset, profile):
     return ""
 
 
-def require(dataset, profile):
-    """Raise InputError, with the reason, if no study can be made of a data set; arguments as for `refusal`."""
-    if reason := refusal(dataset, profile):
-        raise InputError(reason)
-
-
 def description(dataset, profile):
-    """What a data set is, and what a study leaves out of it and why; arguments as for `refusal`.
-
-    Returns
-    -------
-    list of str
-        Lines for a terminal.
-    """
+    """What a data set is, and what a study leaves out of it and why, as a list of lines; arguments as for `refusal`."""
     shape = " × ".join(map(str, dataset.image_shape))
     lines = [
         f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} test images of {shape} values.",
@@ -86,9 +73,8 @@ def _values(dataset):
 def _classes(dataset):
     if not dataset.classes:
         return ["No classes."]
-    train, test = (
-        np.bincount(labels, minlength=len(dataset.classes)) for labels in (dataset.train_labels, dataset.test_labels)
-    )
+    own = (dataset.train_labels, dataset.test_labels)
+    train, test = (np.bincount(labels, minlength=len(dataset.classes)) for labels in own)
     counts = [f"{name} ({a} + {b})" for name, a, b in zip(dataset.classes, train, test, strict=True)]
     more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
     some = "1 class" if len(counts) == 1 else f"{len(counts)} classes"

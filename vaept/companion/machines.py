@@ -47,21 +47,17 @@ class Run:
 
     Attributes
     ----------
-    path : str
-        Its name, as in `CODE_PATHS`.
-    environment : dict from str to str
-        The variables that chose it.
-    precision : str
+    path, environment
+        Its name, as in `CODE_PATHS`, and the variables that chose it.
+    precision
         In which the members were trained.
-    kernels : list of str
-        What the libraries say that they ran with.
-    rounding : str
-        As of `kernels`; equal for runs that give equal numbers.
-    machine, created : str
-    versions : dict from str to str
-    code : str
+    kernels, rounding
+        As `vaept.companion.codepaths.kernels` returns them; rounding is equal for runs that give equal numbers.
+    machine, created, versions
+        As in the provenance of a result.
+    code
         A hash of all code that the numbers came through.
-    checks : dict from str to Found
+    checks
         By id, as of `vaept.companion.ledger.Entry.ids`.
     """
 
@@ -152,23 +148,12 @@ class Machines:
 
 
 def spread(means, published):
-    """The interval in which 99 % of further runs on other machines are expected to lie.
+    """The interval, two floats, in which 99 % of further runs on other machines are expected to lie.
 
     mean ± t s √(1 + 1/k) with t the 0.995 quantile of Student's distribution with k − 1 degrees of freedom, from the k
     different ones of the given numbers; extended to hold all of these and the published one. Numbers that are equal to
     the last bit came the same way (a code path may choose other kernels than those that this number went through), and
-    count once.
-
-    Parameters
-    ----------
-    means : array, shape (n,)
-        One number from each run; NaN where it has none.
-    published : float
-
-    Returns
-    -------
-    tuple of two float, or None
-        None where there are fewer than `LEAST` different numbers.
+    count once; NaN, where a run has no number, does not. None for fewer than `LEAST` different numbers.
     """
     different = np.unique(np.asarray(means, dtype=float))
     different = different[~np.isnan(different)]
@@ -181,59 +166,32 @@ def spread(means, published):
 
 
 def machines_of(records, results=None):
-    """The published `Machines` of a profile and its data, or None if there are none.
+    """The published `Machines` of the profile and the data of some `Records`, or None if there are none.
 
-    Parameters
-    ----------
-    records : vaept.companion.records.Records
-        Say which profile, and which data.
-    results : Path, optional
-        The folder with what is published; that of the checkout if not given.
-
-    Raises
-    ------
-    DamagedFileError
-        If the file is damaged.
+    `results` is the folder with what is published, by default that of the checkout. Raises DamagedFileError.
     """
     if results is None and CHECKOUT is None:
         return None
     path = (results or CHECKOUT / "results") / records.profile / FILE
-    if not path.is_file():
-        return None
-    found = Machines.load(path)
-    return found if found.fits(records) else None
+    found = Machines.load(path) if path.is_file() else None
+    return found if found and found.fits(records) else None
 
 
 def today():
     """A hash of the present code of a study and of what turns its numbers into those of checks; words do not count."""
-    parts = [
-        *code_hashes().values(),
-        source_hash(compare, from_samples, mean_over_members, cost_exponent, versions=False),
-    ]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    checks = source_hash(compare, from_samples, mean_over_members, cost_exponent, versions=False)
+    return hashlib.sha256(" ".join([*code_hashes().values(), checks]).encode()).hexdigest()
 
 
 def table(machines, published):
-    """Every check of the runs beside what is published, for a terminal.
-
-    Parameters
-    ----------
-    machines : Machines
-    published : list of vaept.companion.ledger.Entry
-        The published ledger, or an empty list.
-
-    Returns
-    -------
-    str
-    """
+    """Every check of the runs of a `Machines`, beside the published ledger (a list, or an empty one), as a str."""
     old = {id: check for each in published for id, check in each.ids()}
     lines = [f"{'check':<32}{'published':>12}{'smallest':>12}{'largest':>12}  met in"]
     for id in dict.fromkeys(id for run in machines.runs for id in run.checks):
         means, met = machines.means(id), machines.met(id)
         known = means[~np.isnan(means)] if not np.isnan(means).all() else means
-        cells = [
-            shown(value, ".5g") for value in (old[id].value.mean if id in old else np.nan, known.min(), known.max())
-        ]
+        values = (old[id].value.mean if id in old else np.nan, known.min(), known.max())
+        cells = "".join(f"{shown(value, '.5g'):>12}" for value in values)
         agreed = f", published {'yes' if old[id].met else 'no'}" if id in old else ""
-        lines.append(f"{id:<32}" + "".join(f"{cell:>12}" for cell in cells) + f"  {sum(met)} of {len(met)}{agreed}")
+        lines.append(f"{id:<32}{cells}  {sum(met)} of {len(met)}{agreed}")
     return "\n".join(lines)

@@ -50,19 +50,15 @@ class Run:
 
     Attributes
     ----------
-    latent_dim : int
-        d.
-    arm : str
-        The name of an `Arm`.
-    coupling : float, optional
-        λ instead of the arm's or the profile's.
-    members, epochs : int, optional
-        Instead of the profile's.
-    after : int
+    latent_dim, arm
+        d, and the name of an `Arm`.
+    coupling, members, epochs
+        λ instead of the arm's or the profile's, and numbers instead of the profile's.
+    after
         For how many stretches of the profile's aftermath the members were trained on without a field.
     place : {"arms", "doses", "aftermath"}
         Where it stands in the study.
-    title : str
+    title
         What progress and the status page call it.
     """
 
@@ -83,38 +79,33 @@ class Profile:
     Attributes
     ----------
     name : str
-    dataset : str
+    dataset
         As for `vaept.datasets.load`.
-    latent_dims : tuple of int
+    latent_dims
         Every arm is trained for each latent dimension d.
-    members : int
+    members
         Seeds 0 … members − 1.
     epochs, hidden, batch_size, learning_rate, precision
         As for `vaept.vae.training.fit`.
-    coupling : float
-        λ of the arms that are trained in a field.
-    schedule : dict
-        Of these arms, as for `vaept.perturbation.potentials.Schedule`.
-    likelihood_images, importance_samples : int
+    coupling, schedule
+        λ of the arms that are trained in a field, and their schedule, as for `vaept.perturbation.potentials.Schedule`.
+    likelihood_images, importance_samples
         As for `vaept.vae.evaluation.evaluate`.
-    couplings : tuple of float
-        λ of the dose-response.
-    couplings_dim, couplings_members, couplings_epochs : int
-        Latent dimension, members and epochs of the dose-response.
-    aftermath_members : int
-        How many corrected members are trained on without the field.
-    aftermath : tuple of int
-        For how many epochs, in stretches; each begins anew with the first learning rate.
-    arms, further_arms : tuple of str
+    couplings, couplings_dim, couplings_members, couplings_epochs
+        λ of the dose-response, its latent dimension, its members and their epochs.
+    aftermath_members, aftermath
+        How many corrected members are trained on without the field, and for how many epochs, in stretches; each begins
+        anew with the first learning rate.
+    arms, further_arms
         The arms of every latent dimension, of which the first is the plain model, and those of the last one only.
     """
 
     name: str
     dataset: str
-    latent_dims: tuple
+    latent_dims: tuple[int, ...]
     members: int
     epochs: int
-    hidden: tuple
+    hidden: tuple[int, ...]
     batch_size: int
     learning_rate: float
     precision: str
@@ -122,14 +113,14 @@ class Profile:
     schedule: dict
     likelihood_images: int
     importance_samples: int
-    couplings: tuple
+    couplings: tuple[float, ...]
     couplings_dim: int
     couplings_members: int
     couplings_epochs: int
     aftermath_members: int
-    aftermath: tuple
-    arms: tuple
-    further_arms: tuple
+    aftermath: tuple[int, ...]
+    arms: tuple[str, ...]
+    further_arms: tuple[str, ...]
 
     def arms_of(self, latent_dim):
         """Names of the arms that are trained with this latent dimension."""
@@ -163,10 +154,7 @@ def profiles():
 
 def profile(name):
     """The profile of this name; raises InputError, with the known names, if there is none."""
-    known = profiles()
-    if not isinstance(name, str) or name not in known:
-        raise InputError(f'Unknown profile "{name}": choose one of {", ".join(known)}.')
-    return known[name]
+    return _named("profile", name, profiles())
 
 
 def code_paths():
@@ -176,7 +164,10 @@ def code_paths():
 
 def arm(name):
     """The arm of this name; raises InputError, with the known names, if there is none."""
-    known = _tables()["arms"]
+    return Arm(name, **_named("arm", name, _tables()["arms"]))
+
+
+def _named(what, name, known):
     if not isinstance(name, str) or name not in known:
-        raise InputError(f'Unknown arm "{name}": choose one of {", ".join(known)}.')
-    return Arm(name, **known[name])
+        raise InputError(f'Unknown {what} "{name}": choose one of {", ".join(known)}.')
+    return known[name]

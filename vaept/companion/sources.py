@@ -29,7 +29,7 @@ CHECKS = ("vaept.arguments", None)  # calls of this module refuse, or give their
 
 
 def source_hash(*roots, versions=True):
-    """SHA-256 of the code that these can reach.
+    """SHA-256, in hexadecimal digits, of the code that these can reach.
 
     Parameters
     ----------
@@ -37,11 +37,6 @@ def source_hash(*roots, versions=True):
         A str is Python source, as of a notebook, all of which counts.
     versions : bool
         Whether the versions of the other packages that it uses count too.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits.
     """
     roots = tuple(root if isinstance(root, str) else (root.__module__, root.__qualname__) for root in roots)
     return _hash(roots, versions)
@@ -86,12 +81,8 @@ def _hash(roots, versions):
 
 @functools.cache
 def _module(name):
-    """A module of this package by its dotted name, or None if there is none."""
-    path = PACKAGE.joinpath(*name.split(".")[1:])
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
-            return _parsed(name, file.read_text("utf-8"))
-    return None
+    """A module of this package by its dotted name."""
+    return _parsed(name, _file(name).read_text("utf-8"))
 
 
 @functools.cache
@@ -99,16 +90,13 @@ def _parsed(name, source):
     return _Module(name, source)
 
 
-@functools.cache
+_owners = functools.cache(metadata.packages_distributions)
+
+
 def _version(package):
     """The version of the distribution that a top-level module belongs to; None for the standard library."""
     owners = _owners().get(package)
     return metadata.version(owners[0]) if owners else None
-
-
-@functools.cache
-def _owners():
-    return metadata.packages_distributions()
 
 
 class _Module:
@@ -159,7 +147,7 @@ class _Module:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
                 name = modules[node.value.id]
                 used.add((name, node.attr))
-                node.value.id = "." if _is_module(name) else f". {name}"  # where ours is does not count
+                node.value.id = "." if _file(name) else f". {name}"  # where ours is does not count
         whole &= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         return _as_text(tree), used | {(modules[name], None) for name in whole}
 
@@ -233,12 +221,13 @@ def _as_text(node):
 def _origin(module, name):
     """The (module, definition) that `from module import name` gives; the definition is None for a module."""
     inner = f"{module}.{name}"
-    return (inner, None) if module.partition(".")[0] == NAME and _is_module(inner) else (module, name)
+    return (inner, None) if module.partition(".")[0] == NAME and _file(inner) else (module, name)
 
 
-def _is_module(name):
+def _file(name):
+    """The file of a module of this package, or None if there is no such module."""
     path = PACKAGE.joinpath(*name.split(".")[1:])
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _global_names(table):

@@ -43,18 +43,7 @@ def default_store():
 
 @dataclass(frozen=True)
 class RunStore:
-    """Results in folders named by what made them.
-
-    Attributes
-    ----------
-    root : Path
-        The folder that holds them; it is made if needed.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be made or written.
-    """
+    """Results in folders below `root`, named by what made them; an InputError says why `root` cannot be written."""
 
     root: Path
     _checked: set = field(default_factory=set, repr=False, compare=False)
@@ -87,7 +76,7 @@ class RunStore:
         UserWarning
             If a file of the result was damaged; the message names it, and the result is made again.
         """
-        folder, request = self.root / self.name(kind, request), json.loads(json.dumps(request))
+        folder = self.root / self.name(kind, request)
         partial = self.root / f".{folder.name}.partial"
         # Two chapters, or two commands, may ask for one result at the same time: the second waits for the first.
         with lock(self.root / f".{folder.name}.lock", wait=True):
@@ -128,13 +117,7 @@ class RunStore:
 
 
 def provenance(folder):
-    """The record of how a result was made, as a dict; see `RunStore`.
-
-    Raises
-    ------
-    DamagedFileError
-        If the file is missing or was altered.
-    """
+    """The record of how a result was made, as a dict; raises DamagedFileError if it is missing or was altered."""
     try:
         return read_json(folder / PROVENANCE, "provenance")
     except InputError as error:

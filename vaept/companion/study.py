@@ -11,12 +11,13 @@ import numpy as np
 
 from vaept import arguments
 from vaept.companion import profiles
-from vaept.companion.inspection import require
+from vaept.companion.inspection import refusal
 from vaept.companion.profiles import Profile, Run
 from vaept.companion.records import IMAGES, ArmRecord, Records, Series
 from vaept.companion.sources import source_hash
 from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
 from vaept.datasets import NAMED, load
+from vaept.errors import InputError
 from vaept.files import read_json, write_json
 from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
 from vaept.uses import measure
@@ -68,22 +69,13 @@ class Study:
 
     def check(self):
         """Look at the data before anything is trained; raises InputError if they cannot go through the whole study."""
-        require(self.dataset, self.profile)
+        if reason := refusal(self.dataset, self.profile):
+            raise InputError(reason)
 
     def carry_out(self, report, timed=lambda part: nullcontext()):
-        """Make every ensemble, its evaluation and its uses.
+        """Make every ensemble, its evaluation and its uses, after `check`.
 
-        Parameters
-        ----------
-        report : callable
-            Called with a line for each ensemble.
-        timed : callable
-            Called with the name of a part; gives a context in which that part is made.
-
-        Raises
-        ------
-        InputError
-            If the data cannot go through the whole study.
+        `report` is called with a line for each ensemble; `timed(part)` gives a context in which a part is made.
         """
         self.check()
         runs = self.profile.runs()
@@ -205,7 +197,7 @@ class Study:
     def field_folder(self, kind):
         """The folder of the store with a field."""
         request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
-        request |= {"source": source_hash(*_made_by_field(kind))}
+        request |= {"source": source_hash(*made_by_field(kind))}
 
         def compute(folder):
             if kind == "shuffled":
@@ -242,16 +234,9 @@ class Study:
             start = None
             if origin is not None:
                 start = Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
-            ensemble = fit(
-                self.dataset,
-                **how,
-                seeds=seeds,
-                field=self.field(kind) if kind else None,
-                start=start,
-                jobs=self.jobs,
-                device=self.device,
-                checkpoint=folder / CHECKPOINTS,
-            )
+            what = {"seeds": seeds, "field": self.field(kind) if kind else None, "start": start}
+            where = {"jobs": self.jobs, "device": self.device, "checkpoint": folder / CHECKPOINTS}
+            ensemble = fit(self.dataset, **how, **what, **where)
             ensemble.save(folder / "ensemble.safetensors")
 
         return self._obtain("ensemble", request, train)
@@ -287,33 +272,26 @@ class Study:
     def measure_folders(self, run):
         """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path."""
         names = measure.measures_of(run.arm) if run.place == "arms" else []
-        return {name: self._measure_folder(name, run) for name in names if name not in self.left_out}
+        return {name: self.measure_folder(name, run) for name in names if name not in self.left_out}
 
-    def _measure_folder(self, name, run):
+    def measure_folder(self, name, run):
+        """The folder of the store with one of these measures."""
         ensemble = self.ensemble_folder(run)
-        request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(*_made_by_measure(name))}
+        request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(*made_by_measure(name))}
         request |= {"classifier": None if "classifier" in self.left_out else self.classifier_folder().name}
 
         def take(folder):
-            found = measure.measure(
-                name,
-                Ensemble.load(ensemble / "ensemble.safetensors"),
-                self.dataset,
-                self.classifier,
-                jobs=self.jobs,
-                checkpoint=folder / CHECKPOINTS,
-            )
+            of = (Ensemble.load(ensemble / "ensemble.safetensors"), self.dataset, self.classifier)
+            found = measure.measure(name, *of, jobs=self.jobs, checkpoint=folder / CHECKPOINTS)
             write_json(folder / "numbers.json", name, found)
 
         return self._obtain("measure", request, take)
 
     def _schedule(self, chosen):
         """The parts of the profile's schedule that an arm follows, as a dict."""
-        schedule = self.profile.schedule
-        kept = ["warm_start"] if chosen.warm_start else []
-        if chosen.perturbed and chosen.switch_off:
-            kept += ["fade", "switch_off"]
-        return {key: value for key, value in schedule.items() if key in kept}
+        fades = chosen.perturbed and chosen.switch_off
+        kept = {"warm_start": chosen.warm_start, "fade": fades, "switch_off": fades}
+        return {key: value for key, value in self.profile.schedule.items() if kept[key]}
 
     def _obtain(self, kind, request, make):
         key = (kind, json.dumps(request, sort_keys=True))
@@ -323,23 +301,7 @@ class Study:
 
 
 def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
-    """What `Study.field_reproducibility` returns, for one function that makes fields.
-
-    Parameters
-    ----------
-    make : callable
-        One of `vaept.perturbation.fields.FIELDS`.
-    n_components : int
-    dataset : Dataset
-    pairs : int
-        Pairs of halves, and of seeds.
-    seeded : bool
-        Whether the field has a seed.
-
-    Returns
-    -------
-    dict from str to list of float
-    """
+    """What `Study.field_reproducibility` returns, for a function of `FIELDS` and pairs of halves and seeds."""
     x, found = dataset.train, defaultdict(list)
 
     def compared(first, second):
@@ -365,16 +327,17 @@ def code_hashes():
     Parts are "training", "fields", "evaluation" and the names of `vaept.uses.measure.MEASURES`.
     """
     parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *FIELDS.values())}
-    parts |= {"evaluation": EVALUATION} | {name: _made_by_measure(name) for name in measure.MEASURES}
+    parts |= {"evaluation": EVALUATION} | {name: made_by_measure(name) for name in measure.MEASURES}
     return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
 
 
-def _made_by_field(kind):
+def made_by_field(kind):
+    """The functions and classes that make a field of a kind."""
     return Field, *((neighbour_field, shuffled) if kind == "shuffled" else (FIELDS[kind],))
 
 
-def _made_by_measure(name):
-    """A measure gets its member as an argument, so what makes the member counts too."""
+def made_by_measure(name):
+    """The functions that take a measure; it gets its member as an argument, so what makes the member counts too."""
     return measure.MEASURES[name][0], measure.measure_member, measure.gathered
 
 
@@ -389,19 +352,8 @@ def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
         Another data set than the profile's: a name or an .npz file, as for `vaept.datasets.load`.
     store : path, optional
         Where results are kept; `default_store()` if not given.
-    jobs : int, optional
-        Processes; one per core if not given.
-    device : str
-        Where members are trained.
-
-    Returns
-    -------
-    Study
-
-    Raises
-    ------
-    InputError
-        If the profile is unknown, the store cannot be written, or another argument is of no use.
+    jobs, device
+        As of the `Study`; an InputError says which argument is of no use.
     """
     chosen = profiles.profile(name)
     if data is not None:

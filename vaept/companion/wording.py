@@ -16,18 +16,11 @@ MAY_LACK = ("classifier", "clustering", "filters", "generation", "outliers")
 
 
 def words(study):
-    """Words and sentences about a study's data, by name.
+    """Words and sentences about the data of a `Study`, as a dict by name.
 
-    Parameters
-    ----------
-    study : vaept.companion.study.Study
-
-    Returns
-    -------
-    dict from str to str
-        "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", whether all are 0 or 1;
-        "in_classes"; "classes_shown", how many of many classes are named; and for each of `MAY_LACK` why it is left
-        out. Sentences that are not needed are "".
+    "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", whether all are 0 or 1; "in_classes";
+    "classes_shown", how many of many classes are named; and for each of `MAY_LACK` why it is left out. Sentences that
+    are not needed are "".
     """
     dataset, n_classes = study.dataset, len(study.dataset.classes)
     binary = all(np.isin(part, (0, 1)).all() for part in (dataset.train, dataset.test))
@@ -57,10 +50,7 @@ def _count(n, one, many):
 
 
 def given_classes(found):
-    """The classes of test images as they were given, of a `Dataset` or of `Records`: ndarray of int, shape (n,).
-
-    None where there are none.
-    """
+    """The classes of test images of a `Dataset` or `Records` as they were given: int array, shape (n,), or None."""
     labels = found.test_labels if isinstance(found, Dataset) else found.labels
     return None if labels is None else np.asarray(found.classes)[labels]
 
