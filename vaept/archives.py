@@ -35,10 +35,6 @@ COPY_BYTES = {"x": 4, "y": 8}  # a value of the copies that a Dataset holds
 def read_npz(path):
     """The arrays x and y of an .npz file.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     x, y : ndarrays, shape (n, …) and (n,)
@@ -71,22 +67,9 @@ def read_npz(path):
 
 
 def read_idx(path):
-    """Read a gzipped IDX file of unsigned bytes.
+    """Read a gzipped IDX file of unsigned bytes, as a read-only array of uint8 with the shape that the file states.
 
-    Parameters
-    ----------
-    path : str or path
-        The file. Format: http://yann.lecun.com/exdb/mnist, section "file formats".
-
-    Returns
-    -------
-    ndarray of uint8
-        With the shape that the file states.
-
-    Raises
-    ------
-    InputError
-        If the file is truncated or not of this format.
+    Format: http://yann.lecun.com/exdb/mnist, section "file formats". An InputError says why a file is none.
     """
     try:
         with gzip.open(path) as stream:
@@ -193,7 +176,7 @@ def _header(archive, info, name):
             f"the header of {name} states {printable(dtype)} values of shape {printable(shape)}, which does not "
             f"agree with its size of {info.file_size} bytes"
         )
-    return tuple(int(n) for n in shape), dtype
+    return shape, dtype
 
 
 def _check_headers(path, headers):

@@ -95,8 +95,10 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
         Limit of their size; None lets all values pass, NaN and infinities too.
     """
     given = _plain(value, name)
-    if shape is not None:
-        _check_shape(given.shape, name, shape if isinstance(shape, list) else [shape])
+    allowed = shape if isinstance(shape, list) else [shape]
+    if shape is not None and not any(_fits(given.shape, each) for each in allowed):
+        shapes = " or ".join(f"({', '.join(map(str, each))}{',' * (len(each) == 1)})" for each in allowed)
+        raise InputError(f"{name} must have shape {shapes}; its shape is {given.shape}.")
     if largest is not None and dtype is not None and np.dtype(dtype).kind == "f":
         largest = min(largest, float(np.finfo(dtype).max))
     _check_values(given, name, minimum, maximum, largest)
@@ -265,13 +267,8 @@ def _plain(value, name):
     return found
 
 
-def _check_shape(found, name, allowed):
-    if not any(_fits(found, shape) for shape in allowed):
-        shapes = " or ".join(f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})" for shape in allowed)
-        raise InputError(f"{name} must have shape {shapes}; its shape is {found}.")
-
-
 def _fits(found, shape):
+    """Whether a shape is as `array` asks for it."""
     if shape and shape[-1] == "…":
         shape = shape[:-1]
         found = found[: len(shape)]

@@ -114,7 +114,7 @@ def write_json(path, kind, value):
     kind : str
         What the file holds; `read_json` asks for it.
     value : dict
-        Without an entry "file", which is taken for the checksum.
+        Has no entry "file", which is taken for the checksum.
     """
     value = json.loads(json.dumps(value))
     content = value | {"file": {"kind": kind, "format": FORMAT, "sha256": _json_checksum(value)}}
@@ -122,15 +122,7 @@ def write_json(path, kind, value):
 
 
 def read_json(path, kind):
-    """The dict that `write_json` wrote, checked.
-
-    Raises
-    ------
-    InputError
-        If there is no such file.
-    DamagedFileError
-        If it was truncated or altered, holds another kind, or was written by another version.
-    """
+    """The dict that `write_json` wrote, checked; raises what `read_tensors` raises."""
     path = _existing(path)
     with reading(path, kind):
         content = json.loads(path.read_text("utf-8"))

@@ -165,7 +165,7 @@ def of(text, tmp_path, monkeypatch):
     (tmp_path / "arguments.py").write_text("")
     monkeypatch.setattr(sources, "PACKAGE", tmp_path)
     sources.forget()
-    return sources._hash((("vaept.one", "f"),), True)
+    return source_hash(("vaept.one", "f"))
 
 
 def test_words_and_progress_do_not_count_and_code_does(tmp_path, monkeypatch):
@@ -224,11 +224,11 @@ def test_no_refusal_is_caught_where_results_are_made():
     roots = [*study.TRAINING, *study.EVALUATION, *study.made_by_field("shuffled"), *fields.FIELDS.values()]
     roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier]
     roots += [root for name in MEASURES for root in study.made_by_measure(name)]
-    code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in roots))
+    code, _ = sources.reached(*roots)
     names = {place for place in code if place[1] is not None}
     seen = 0
     for module, name in names:
-        for node in sources._module(module).definitions.get(name, ()):
+        for node in sources.parsed(module).definitions.get(name, ()):
             for handler in (each for each in ast.walk(node) if isinstance(each, ast.ExceptHandler)):
                 caught = {each.attr if isinstance(each, ast.Attribute) else each.id for each in _parts(handler.type)}
                 assert isinstance(handler.body[-1], ast.Raise) or caught <= GOES_ON, f"{module}.{name} catches {caught}"
@@ -288,7 +288,7 @@ def test_where_a_definition_stands_does_not_count(tmp_path, monkeypatch):
 
 
 def test_other_packages_count_by_version(monkeypatch):
-    _, packages = sources.reached((fields.neighbour_field.__module__, "neighbour_field"))
+    _, packages = sources.reached(fields.neighbour_field)
     assert {"sklearn", "numpy", "scipy"} - {"scipy"} <= packages
     before, without = source_hash(fields.neighbour_field), source_hash(fields.neighbour_field, versions=False)
     sources.forget()
@@ -299,7 +299,7 @@ def test_other_packages_count_by_version(monkeypatch):
 
 
 def test_a_measure_reaches_what_makes_its_member():
-    code, _ = sources.reached(*((root.__module__, root.__qualname__) for root in study.made_by_measure("relaxation")))
+    code, _ = sources.reached(*study.made_by_measure("relaxation"))
     modules = {module for module, _ in code}
     assert {
         "vaept.uses.relaxation",

@@ -40,13 +40,7 @@ class BookError(VaeptError, RuntimeError):
 
 
 def checkout():
-    """The folder of the checkout that the package runs from.
-
-    Raises
-    ------
-    InputError
-        If the package was installed without the book's sources, or the extra `book` is missing.
-    """
+    """The folder of the checkout that the package runs from; an InputError says what is missing."""
     if CHECKOUT is None:
         raise InputError(
             "The book's sources are not part of the installed package: clone the repository and run "
@@ -64,7 +58,7 @@ def chapters(root):
 
 
 def execute(study: Study, jobs: int, report=lambda line: None):
-    """Execute all chapters, or find them executed in the study's store.
+    """Execute all chapters, or find them executed in the study's store; returns the list of their paths, in order.
 
     Parameters
     ----------
@@ -74,11 +68,6 @@ def execute(study: Study, jobs: int, report=lambda line: None):
         Chapters at once, each in a process of its own.
     report : callable
         Called with a line for each chapter.
-
-    Returns
-    -------
-    list of Path
-        The executed notebooks, in the order of the chapters.
 
     Raises
     ------
@@ -121,7 +110,6 @@ def _execute_one(study, request, notebook):
         outcome = run_python("from papermill.cli import papermill; papermill()", command, env=os.environ | own)
         if outcome.returncode:
             raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
-        _hide_stored_parameters(result)
         shutil.rmtree(temporary)
         took.append(f"{time.perf_counter() - start:.0f} s")
 
@@ -147,17 +135,8 @@ def _cause(notebook, stderr):
     return (stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def _hide_stored_parameters(path):
-    """Keep from the reader the stored parameters, which papermill's injected cell has overridden."""
-    notebook = json.loads(path.read_text("utf-8"))
-    for cell in notebook["cells"]:
-        if "parameters" in cell["metadata"].get("tags", []):
-            cell["metadata"]["tags"].append("remove-cell")
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
 def build(study: Study, records: Records, entries: list, executed: list, output: Path):
-    """Build the book from executed chapters.
+    """Build the book from executed chapters; returns the path of its first page.
 
     Parameters
     ----------
@@ -170,11 +149,6 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
         As `execute` returns them.
     output : Path
         The folder that receives `html`; an older book there is replaced once the new one is complete.
-
-    Returns
-    -------
-    Path
-        The book's first page.
 
     Raises
     ------
@@ -227,13 +201,18 @@ def _config(path, substitutions):
 
 
 def _described(path):
-    """An executed notebook whose captions and alternative texts have what was glued, and no caption without figure."""
+    """An executed notebook whose captions and alternative texts have what was glued, and no caption without figure.
+
+    The stored parameters, which papermill's injected cell has overridden, are kept from the reader.
+    """
     notebook = json.loads(path.read_text("utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]
     glued = {o["metadata"]["scrapbook"]["name"]: o["data"][GLUE] for o in outputs if GLUE in o.get("data", {})}
     values = {name: str(ast.literal_eval("".join(text))) for name, text in glued.items()}
     for cell in cells:
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"].append("remove-cell")
         options = cell["metadata"].get("mystnb", {})
         if not any("image/png" in output.get("data", {}) for output in cell["outputs"]):
             options.pop("figure", None)

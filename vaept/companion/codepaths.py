@@ -93,10 +93,8 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
     ------
     InputError
         If a path is unknown, or if the study cannot be carried out, as without its data.
-    DamagedFileError
-        If `machines.json` is damaged.
-    ProcessError
-        If a process ends with an error.
+    DamagedFileError, ProcessError
+        If `machines.json` is damaged, or a process ends with an error.
     """
     unknown = [name for name in names if name not in CODE_PATHS]
     if unknown or not names:
@@ -142,7 +140,7 @@ class Unusable(ProcessError):
 
 
 def ask(task, environment):
-    """Have a process with these environment variables do something, with what it says passed through to the terminal.
+    """Have a process do something, with what it says passed through to the terminal.
 
     Parameters
     ----------
@@ -161,8 +159,8 @@ def ask(task, environment):
     ------
     Unusable
         If the process is ended by a signal.
-    ProcessError
-        If it ends with an error that is not one of the package's own; these are raised as InputError.
+    InputError, ProcessError
+        If it ends with an error of the package's own, or with another one.
     """
     kept = {name: value for name, value in os.environ.items() if all(name not in path for path in CODE_PATHS.values())}
     command = [sys.executable, "-c", GUARD + CHILD.format(path=sys.path), json.dumps(task)]

@@ -44,14 +44,11 @@ def reproduce(profile, data, jobs, device, store, output):
         times[part] = times.get(part, 0) + time.perf_counter() - start
 
     study = open_study(profile, _own_data(data, profile), store=store, jobs=jobs, device=device)
-    if output is not None:
-        _check_output(output, root, study)
     with timed("data"):
         echo("\n".join(description(study.dataset, study.profile)[:-1]))
-    if output is None:
-        name = f"-{study.dataset.name}" if study.profile.dataset != find_profile(profile).dataset else ""
-        output = root / "_build" / f"{profile}{name}"
-        _check_output(output, root, study)
+    name = f"-{study.dataset.name}" if study.profile.dataset != find_profile(profile).dataset else ""
+    output = output or root / "_build" / f"{profile}{name}"
+    _check_output(output, root, study)
     study.carry_out(echo, timed)
     with timed("records and ledger"):
         records = study.records()

@@ -21,10 +21,7 @@ def refusal(dataset, profile):
     A study makes fields of all training images and of random halves, with as many components as latent coordinates. Of
     many images only the whole is tried, because halves vary in as many directions.
 
-    Parameters
-    ----------
-    dataset : vaept.datasets.Dataset
-    profile : vaept.companion.profiles.Profile
+    Arguments are a `Dataset` and a `Profile`.
     """
     x, d = dataset.train, max(profile.latent_dims)
     order = np.random.default_rng(0).permutation(len(x))

@@ -28,6 +28,7 @@ BARS = ("bar",)  # calls that show progress; only what they iterate over counts
 CHECKS = ("vaept.arguments", None)  # calls of this module refuse, or give their first argument back
 
 
+@functools.cache
 def source_hash(*roots, versions=True):
     """SHA-256, in hexadecimal digits, of the code that these can reach.
 
@@ -38,19 +39,25 @@ def source_hash(*roots, versions=True):
     versions : bool
         Whether the versions of the other packages that it uses count too.
     """
-    roots = tuple(root if isinstance(root, str) else (root.__module__, root.__qualname__) for root in roots)
-    return _hash(roots, versions)
+    code, packages = reached(*roots)
+    rows = sorted((str(name), hashlib.sha256(text.encode()).hexdigest()) for (_, name), text in code.items() if text)
+    found = sorted((name, version) for name in packages if (version := _version(name))) if versions else []
+    return hashlib.sha256(json.dumps([rows, found]).encode()).hexdigest()
 
 
 def reached(*roots):
-    """The definitions that these can reach: a dict from (module, name) to bare code, and a set of other packages."""
+    """The definitions that these can reach: a dict from (module, name) to bare code, and a set of other packages.
+
+    Roots are as for `source_hash`, or tuples (module, name).
+    """
     code, packages, queue = {}, set(), []
     for number, root in enumerate(roots):
         if isinstance(root, str):
             code[f"source {number}", None], used = _Module("", root).everything
             queue += used
         else:
-            queue.append((root[0], root[1].partition(".")[0]))
+            module, name = root if isinstance(root, tuple) else (root.__module__, root.__qualname__)
+            queue.append((module, name.partition(".")[0]))
     while queue:
         place = queue.pop()
         name, definition = place
@@ -59,7 +66,7 @@ def reached(*roots):
         if name != NAME and not name.startswith(NAME + "."):
             packages.add(name.partition(".")[0])
             continue
-        module = _module(name)
+        module = parsed(name)
         code[place], used = module.everything if definition is None else module.definition(definition)
         queue += used
     return code, packages
@@ -67,26 +74,18 @@ def reached(*roots):
 
 def forget():
     """Read the sources anew at the next call; for tests that change them."""
-    _hash.cache_clear()
-    _module.cache_clear()
+    source_hash.cache_clear()
+    parsed.cache_clear()
 
 
 @functools.cache
-def _hash(roots, versions):
-    code, packages = reached(*roots)
-    rows = sorted((str(name), hashlib.sha256(text.encode()).hexdigest()) for (_, name), text in code.items() if text)
-    found = sorted((name, version) for name in packages if (version := _version(name))) if versions else []
-    return hashlib.sha256(json.dumps([rows, found]).encode()).hexdigest()
+def parsed(name):
+    """The definitions of a module of this package, by its dotted name, and what each of them uses."""
+    return _parse(name, _file(name).read_text("utf-8"))
 
 
 @functools.cache
-def _module(name):
-    """A module of this package by its dotted name."""
-    return _parsed(name, _file(name).read_text("utf-8"))
-
-
-@functools.cache
-def _parsed(name, source):
+def _parse(name, source):
     return _Module(name, source)
 
 

@@ -67,10 +67,6 @@ class RunStore:
             Called with a folder to write the files to. It is empty, or holds the folder `CHECKPOINTS` of an interrupted
             call; that is deleted once the result is made.
 
-        Returns
-        -------
-        Path
-
         Warns
         -----
         UserWarning

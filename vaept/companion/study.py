@@ -5,6 +5,7 @@ import warnings
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -58,14 +59,12 @@ class Study:
     device: str = "cpu"
     _loaded: dict = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def dataset(self):
         """The images; loaded once."""
-        if "dataset" not in self._loaded:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # the data's notes say the same
-                self._loaded["dataset"] = load(self.profile.dataset)
-        return self._loaded["dataset"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the data's notes say the same
+            return load(self.profile.dataset)
 
     def check(self):
         """Look at the data before anything is trained; raises InputError if they cannot go through the whole study."""
@@ -88,12 +87,10 @@ class Study:
             with timed("uses"):
                 self.measure_folders(run)
 
-    @property
+    @cached_property
     def left_out(self):
         """What cannot be measured of the data, as `vaept.uses.measure.left_out`."""
-        if "left out" not in self._loaded:
-            self._loaded["left out"] = measure.left_out(self.dataset)
-        return self._loaded["left out"]
+        return measure.left_out(self.dataset)
 
     def field(self, kind):
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
