@@ -228,9 +228,7 @@ class Study:
         request |= {"source": source_hash(*TRAINING)}
 
         def train(folder):
-            start = None
-            if origin is not None:
-                start = Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
+            start = origin and Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
             what = {"seeds": seeds, "field": self.field(kind) if kind else None, "start": start}
             where = {"jobs": self.jobs, "device": self.device, "checkpoint": folder / CHECKPOINTS}
             ensemble = fit(self.dataset, **how, **what, **where)
@@ -241,11 +239,8 @@ class Study:
     def evaluation_folder(self, run):
         """The folder of the store with an evaluation; only the arms in `EXACT_ARMS` get their likelihoods."""
         ensemble, exact = self.ensemble_folder(run), run.place == "arms" and run.arm in EXACT_ARMS
-        settings = {
-            "n_likelihood_images": self.profile.likelihood_images if exact else 0,
-            "n_importance_samples": self.profile.importance_samples,
-            "exact": exact,
-        }
+        settings = {"n_likelihood_images": self.profile.likelihood_images if exact else 0, "exact": exact}
+        settings["n_importance_samples"] = self.profile.importance_samples
         request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash(*EVALUATION)}
 
         def measure(folder):
