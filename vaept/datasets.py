@@ -6,7 +6,6 @@ Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak 1998; the copy
 MNIST (Y. LeCun, C. Cortes, C. Burges 1998; the official IDX files).
 """
 
-import contextlib
 import hashlib
 import math
 import os
@@ -146,10 +145,8 @@ def load(source):
     if path.suffix.lower() == ".npz":
         name = path.stem if path.stem not in NAMED else f"{path.stem} (own file)"
         return _split(*read_npz(path), name, f" in {path}")
-    what = "Unknown data set"
-    with contextlib.suppress(OSError):  # a folder that may not be read
-        if path.exists():
-            what = "A folder is no data set:" if path.is_dir() else "No .npz file:"
+    what = "No .npz file:" if os.path.exists(path) else "Unknown data set"
+    what = "A folder is no data set:" if os.path.isdir(path) else what
     raise InputError(f'{what} {arguments.brief(str(path))}: give "digits", "mnist" or the path of an .npz file.')
 
 

@@ -152,10 +152,9 @@ def file_checksum(path):
 
 def _existing(path):
     path = arguments.path(path, "path")
-    with contextlib.suppress(OSError):  # as of a name that is too long
-        if path.is_file():
-            return path
-    raise InputError(f"There is no file {path}.")
+    if not os.path.isfile(path):
+        raise InputError(f"There is no file {path}.")
+    return path
 
 
 def _verify(path, kind, own_kind, own_format, stated, found):

@@ -59,7 +59,8 @@ def test_a_half_that_nobody_holds_goes_when_a_store_is_opened(tmp_path):
     """Of one that failed, of one that was killed with its lock, and of one that is being made."""
     with pytest.raises(ZeroDivisionError):
         RunStore(tmp_path).obtain("failed", {}, lambda folder: (folder / "half").write_text("x") / 0)
-    (tmp_path / ".killed-1.partial").mkdir()
+    (tmp_path / ".killed-1.partial" / CHECKPOINTS).mkdir(parents=True)
+    (tmp_path / ".killed-1.partial" / CHECKPOINTS / ".lock").touch()
     (tmp_path / ".killed-1.lock").touch()
     (tmp_path / ".made-1.partial").mkdir()
     with lock(tmp_path / ".made-1.lock"):

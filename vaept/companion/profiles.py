@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import accumulate
 
+import msgspec
+
 from vaept.errors import InputError
 
 
@@ -146,10 +148,7 @@ def _tables():
 
 def profiles():
     """All named profiles, as a dict from name to `Profile`."""
-    return {
-        name: Profile(name, **{key: tuple(v) if isinstance(v, list) else v for key, v in table.items()})
-        for name, table in _tables()["profiles"].items()
-    }
+    return {name: msgspec.convert({"name": name} | table, Profile) for name, table in _tables()["profiles"].items()}
 
 
 def profile(name):

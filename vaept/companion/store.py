@@ -122,7 +122,7 @@ def provenance(folder):
 
 def _clear(partial):
     """Delete what no call can continue from of an interrupted one: everything but checkpoints."""
-    if not any((partial / CHECKPOINTS).glob("*")):
+    if not any((partial / CHECKPOINTS).glob("[!.]*")):  # a lock is no checkpoint
         shutil.rmtree(partial, ignore_errors=True)
     for path in partial.glob("*"):
         if path.name != CHECKPOINTS:
