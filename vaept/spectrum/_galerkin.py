@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import eigh, eigvalsh_tridiagonal, qr
+from scipy.sparse.linalg import LinearOperator
 
 from vaept.errors import InputError
-from vaept.spectrum._eigensolver import block_lowest
+from vaept.spectrum.lanczos import largest_pairs
 from vaept.spectrum.oscillator import hermite_functions
 
-DENSE_LIMIT = 3200
-COARSE = 1200  # functions on which the block solver's preconditioner is exact
+DENSE = 2000  # largest operator that is diagonalised densely
 MAX_FUNCTIONS = 30_000
 MAX_GRID = 8_000_000
 MAX_SIZE = 640  # beyond, the outermost Gauss weights underflow
@@ -28,16 +28,9 @@ CHUNK = 2_000_000  # numbers on the grid that are treated at once
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a basis stands.
+    """Where a basis stands: φ₀² has this centre, and the scales as standard deviations along the axes (the columns).
 
-    Attributes
-    ----------
-    centre, scale : ndarray, shape (d,)
-        The Gaussian φ₀² has this mean, and these standard deviations along the axes.
-    axes : ndarray, shape (d, d)
-        Orthonormal columns.
-    reach : ndarray, shape (d,)
-        Distance along each axis beyond which the wanted states are negligible.
+    Beyond the reach, a distance along each axis, the wanted states are negligible.
     """
 
     centre: np.ndarray
@@ -49,6 +42,7 @@ class Frame:
 class Basis:
     """Oscillator functions with Σ n_i/sizes_i ≤ 1, and the Gauss grid on which their integrals are taken.
 
+    With parities only functions even (0) or odd (1) along an axis, on half of the grid; None leaves an axis whole.
     Coefficients are (functions, m) arrays. Grid values are (nodes₁, …, nodes_d, m) arrays that carry the square root
     of the quadrature weight, so that going to the grid and back are transposes of each other.
     """
@@ -61,35 +55,17 @@ class Basis:
         self.scale = np.minimum(frame.scale, frame.reach / (2 * np.sqrt(self.sizes)))
         self.kinetic_scale = 1 / (4 * self.scale**2)
         numbers = simplex(self.sizes)
-        kept = [
-            np.full(len(numbers), True) if p is None else n % 2 == p
-            for p, n in zip(self.parities, numbers.T, strict=True)
-        ]
-        self.rows = np.flatnonzero(np.all(kept, axis=0))
+        # First number and step along each axis.
+        steps = [(0, 1) if p is None else (p, 2) for p in self.parities]
+        self.rows = np.flatnonzero(np.all([n % step == p for n, (p, step) in zip(numbers.T, steps, strict=True)], 0))
         self.numbers = numbers[self.rows]
         self._tables = [_tables(int(q), p) for q, p in zip(_nodes(self.sizes), self.parities, strict=True)]
         self.shape = tuple(len(table[0]) for table in self._tables)
-        steps = [(1, 0) if p is None else (2, p) for p in self.parities]
-        self._index = tuple((n - p) // step for n, (step, p) in zip(self.numbers.T, steps, strict=True))
-        self._kept = tuple((size - p) // step + 1 for size, (step, p) in zip(self.sizes, steps, strict=True))
-
-    def sector(self, parities):
-        """The functions even (0) or odd (1) along the axes, on half of the grid; None leaves an axis whole."""
-        return Basis(self.frame, self.sizes, parities)
-
-    def half(self, values):
-        """Values on the part of a whole grid (nodes₁, …) that this basis keeps."""
-        whole = tuple(
-            slice(None) if p is None else slice(q, None) for p, q in zip(self.parities, self.shape, strict=True)
-        )
-        return values[whole]
+        self._index = tuple((n - p) // step for n, (p, step) in zip(self.numbers.T, steps, strict=True))
+        self._kept = tuple((size - p) // step + 1 for size, (p, step) in zip(self.sizes, steps, strict=True))
 
     def __len__(self):
         return len(self.numbers)
-
-    def chunk(self):
-        """How many coefficient vectors fit on the grid at once."""
-        return max(1, CHUNK // int(np.prod(self.shape)))
 
     def grid_coordinates(self):
         """Nodes along the axes, in lengths: ndarray of shape (nodes, d)."""
@@ -182,24 +158,45 @@ def simplex(sizes):
     return rows
 
 
-class PotentialOperator:
-    """H = −½Δ + U in a basis, with U given on its grid, shape (nodes₁, …, nodes_d)."""
+class Operator:
+    """A symmetric operator in a basis, made of functions given on its grid, shape (functions, nodes₁, …, nodes_d)."""
 
-    def __init__(self, basis, values):
-        self.basis = basis
-        self._values = values
-        harmonic = 0.5 * basis.grid_coordinates() ** 2 @ (2 * basis.kinetic_scale) ** 2
-        self._rest = values[..., None] - harmonic.reshape(*basis.shape, 1)
-        self._diagonal = ((2 * basis.numbers + 1) * basis.kinetic_scale).sum(axis=1)
+    rounding = 2e-13  # of the functions
+
+    def __init__(self, basis, functions):
+        self.basis, self.functions = basis, functions
+
+    def signs(self, axis):
+        """By which the functions are multiplied when an axis is reflected."""
+        return np.ones(len(self.functions))
 
     def is_even(self, axis):
-        """Whether U does not change, but for rounding, under reflection of an axis."""
-        return _equal(self._values, np.flip(self._values, axis), 2e-13)
+        """Whether the operator does not change, but for rounding, under reflection of an axis."""
+        for values, sign in zip(self.functions, self.signs(axis), strict=True):
+            size = np.abs(values)
+            if (np.abs(values - sign * np.flip(values, axis)) > self.rounding * (size + np.median(size))).any():
+                return False
+        return True
 
     def sector(self, parities):
         """The same operator on the functions of given parities."""
-        basis = self.basis.sector(parities)
-        return PotentialOperator(basis, basis.half(self._values))
+        basis = Basis(self.basis.frame, self.basis.sizes, parities)
+        half = (slice(0 if p is None else q, None) for p, q in zip(parities, basis.shape, strict=True))
+        return type(self)(basis, self.functions[(slice(None), *half)])
+
+    def polish(self, vectors, levels):
+        """Levels and vectors, made more accurate where that is possible."""
+        return levels, vectors
+
+
+class PotentialOperator(Operator):
+    """H = −½Δ + U, of U."""
+
+    def __init__(self, basis, functions):
+        super().__init__(basis, functions)
+        harmonic = 0.5 * basis.grid_coordinates() ** 2 @ (2 * basis.kinetic_scale) ** 2
+        self._rest = functions[0][..., None] - harmonic.reshape(*basis.shape, 1)
+        self._diagonal = ((2 * basis.numbers + 1) * basis.kinetic_scale).sum(axis=1)
 
     def apply(self, coefficients, full=False):
         """H times coefficients; `full` also returns what leaves the basis."""
@@ -207,38 +204,27 @@ class PotentialOperator:
         kinetic = self._diagonal[:, None] * coefficients
         return self.basis.add(rest, kinetic) if full else rest + kinetic
 
-    def polish(self, vectors, levels):
-        """Nothing to gain: levels of H itself are as accurate as its entries."""
-        return levels, vectors
 
+class DensityOperator(Operator):
+    """H = ½Σ AᵢᵀAᵢ, Aᵢ = ∂ᵢ − ½∂ᵢlog ρ, of the components of ∇log ρ along the axes."""
 
-class DensityOperator:
-    """H = ½Σ AᵢᵀAᵢ, Aᵢ = ∂ᵢ − ½∂ᵢlog ρ, in a basis, with ∇log ρ along the axes given on its grid, (d, nodes₁, …)."""
+    rounding = 1e-11  # differences of log ρ carry more than log ρ
 
-    def __init__(self, basis, gradient):
-        self.basis = basis
-        self._gradient = gradient
-        self._half = -0.5 * gradient[..., None]
+    def signs(self, axis):
+        """One component of a gradient changes its sign."""
+        return np.where(np.arange(len(self.functions)) == axis, -1, 1)
 
-    def is_even(self, axis):
-        """Whether log ρ does not change, but for rounding, under reflection of an axis."""
-        signs = np.where(np.arange(len(self._gradient)) == axis, -1, 1)
-        # Differences of log ρ carry more rounding than log ρ.
-        return all(
-            _equal(part, sign * np.flip(part, axis), 1e-11) for part, sign in zip(self._gradient, signs, strict=True)
-        )
-
-    def sector(self, parities):
-        """The same operator on the functions of given parities."""
-        basis = self.basis.sector(parities)
-        return DensityOperator(basis, np.stack([basis.half(part) for part in self._gradient]))
+    def _roots(self, coefficients):
+        """Each Aᵢ times coefficients, on the grid, and the function −½∂ᵢlog ρ."""
+        values = self.basis.to_grid(coefficients)
+        for i, part in enumerate(self.functions):
+            half = -0.5 * part[..., None]
+            yield self.basis.to_grid(coefficients, derivative=i) + half * values, half
 
     def apply(self, coefficients, full=False):
         """H times coefficients; `full` also returns what leaves the basis."""
         result = 0
-        values = self.basis.to_grid(coefficients)
-        for i, half in enumerate(self._half):
-            root = self.basis.to_grid(coefficients, derivative=i) + half * values
+        for i, (root, half) in enumerate(self._roots(coefficients)):
             result = result + 0.5 * self.basis.from_grid(root, derivative=i, full=full)
             result = result + 0.5 * self.basis.from_grid(half * root, full=full)
         return result
@@ -249,11 +235,9 @@ class DensityOperator:
         Errors ε of the vectors enter a level as ε², so that a level far below the rounding of H keeps its digits.
         """
         columns = vectors.shape[1]
-        values = self.basis.to_grid(vectors)
         triangle = np.zeros((0, columns))
-        for i, half in enumerate(self._half):
-            root = (self.basis.to_grid(vectors, derivative=i) + half * values).reshape(-1, columns)
-            triangle = qr(np.vstack([triangle, root]), mode="r")[0][:columns]
+        for root, _ in self._roots(vectors):
+            triangle = qr(np.vstack([triangle, root.reshape(-1, columns)]), mode="r")[0][:columns]
         _, singular, right = np.linalg.svd(triangle)
         return singular[::-1] ** 2 / 2, vectors @ right[::-1].T
 
@@ -268,7 +252,7 @@ class Solution:
     residuals: np.ndarray
 
 
-def solve(operator, n_levels, seed=0):
+def solve(operator, n_levels):
     """Lowest levels of an operator in its basis, every member of a multiplet listed; a `Solution`.
 
     Reflections that leave the operator unchanged are found on the grid, and each combination of parities is solved by
@@ -281,7 +265,7 @@ def solve(operator, n_levels, seed=0):
         sector = operator if parities == basis.parities else operator.sector(parities)
         if not len(sector.basis):
             continue
-        found, vectors, defects = _solve_sector(sector, min(n_levels, len(sector.basis)), seed)
+        found, vectors, defects = _solve_sector(sector, min(n_levels, len(sector.basis)))
         levels, residuals = np.append(levels, found), np.append(residuals, defects)
         columns += [(sector.basis.rows, vector) for vector in vectors.T]
     order = np.argsort(levels, kind="stable")[:n_levels]
@@ -292,63 +276,41 @@ def solve(operator, n_levels, seed=0):
     return Solution(basis, levels[order], combined, residuals[order])
 
 
-def _solve_sector(operator, n_levels, seed):
+def _solve_sector(operator, n_levels):
     """Lowest levels (k,), vectors (functions, k) and residuals (k,)."""
-    size, step = len(operator.basis), operator.basis.chunk()
-    apply = _in_chunks(operator.apply, step)
-    if size <= DENSE_LIMIT:
-        matrix = apply(np.eye(size))
+    basis, size = operator.basis, len(operator.basis)
+    if size <= DENSE:
+        matrix = _in_chunks(operator.apply, basis, np.eye(size))
         levels, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=[0, n_levels - 1], check_finite=False)
     else:
-        ladder = (2 * operator.basis.numbers + 1) @ operator.basis.kinetic_scale
-        coarse = np.argsort(ladder, kind="stable")[:COARSE]
-        levels, vectors = block_lowest(apply, size, n_levels, diagonal=2 * ladder, coarse=coarse, seed=seed)
+        minus = LinearOperator((size, size), matvec=lambda v: -operator.apply(v[:, None])[:, 0], dtype=float)
+        levels, vectors = largest_pairs(minus, n_levels)
+        levels = -levels
     levels, vectors = operator.polish(vectors, levels)
-    residuals = _in_chunks(lambda columns: _residuals(operator, columns[1:], columns[0]), step)
-    return levels, vectors, residuals(np.vstack([levels, vectors]))
+
+    def residuals(columns):
+        """‖(H − E)ψ‖, with what leaves the basis; E is in the first row."""
+        image = basis.add(operator.apply(columns[1:], full=True), -columns[0] * columns[1:])
+        return np.sqrt((image**2).sum(axis=tuple(range(image.ndim - 1))))
+
+    return levels, vectors, _in_chunks(residuals, basis, np.vstack([levels, vectors]))
 
 
-def _equal(values, others, tolerance):
-    size = np.abs(values)
-    return bool((np.abs(values - others) <= tolerance * (size + np.median(size))).all())
-
-
-def _residuals(operator, vectors, levels):
-    """‖(H − E)ψ‖ of columns, with what leaves the basis."""
-    image = operator.basis.add(operator.apply(vectors, full=True), -levels * vectors)
-    return np.sqrt((image**2).sum(axis=tuple(range(image.ndim - 1))))
-
-
-def _in_chunks(apply, step):
-    def chunked(columns):
-        parts = [apply(columns[:, start : start + step]) for start in range(0, columns.shape[1], step)]
-        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-
-    return chunked
+def _in_chunks(function, basis, columns):
+    """A function of columns, of as many at once as fit on the grid."""
+    step = max(1, CHUNK // int(np.prod(basis.shape)))
+    return np.concatenate([function(columns[:, k : k + step]) for k in range(0, columns.shape[1], step)], axis=-1)
 
 
 def converge(make_operator, frame, n_levels, allowed):
-    """Grow the basis until two sizes agree.
+    """Grow the basis until two sizes agree: the last `Solution`, and estimated over allowed errors (n_levels,).
 
-    Parameters
-    ----------
-    make_operator : callable
-        Maps a `Basis` to an operator.
-    frame : Frame
-    n_levels : int
-    allowed : callable
-        Maps levels to the errors that are allowed, both (n_levels,).
-
-    Returns
-    -------
-    solution : Solution
-        The one of the largest basis.
-    ratio : ndarray, shape (n_levels,)
-        Estimated over allowed errors; all at most 1 if the levels converged.
+    `make_operator` maps a `Basis` to an operator, `allowed` levels to the errors that are allowed. Where the ratios are
+    above 1, the levels did not converge.
     """
     dim = len(frame.scale)
     sizes = _first_sizes(frame.scale**2, n_levels if dim > 4 else 3 * n_levels + (20 if dim == 1 else 30))
-    if sizes.max() > MAX_SIZE or simplex_size(sizes) > MAX_FUNCTIONS or np.prod(_nodes(sizes)) > MAX_GRID:
+    if sizes.max() > MAX_SIZE or _too_large(sizes):
         raise InputError(f"{n_levels} levels in {dim} dimensions need too large a basis; ask for fewer.")
     # Two more at least: one more function of the other parity changes nothing and proves nothing.
     least = 2 if dim <= 4 else 1
@@ -366,11 +328,14 @@ def converge(make_operator, frame, n_levels, allowed):
                 return solution, ratio
             # An error is the squared residual over an energy; how far the levels moved tells which energy.
             per_square = np.clip(moved.max() / squares[-2], 1e-4, 1)
-        estimates = per_square * np.array(squares)
-        sizes = _grown(sizes, basis.tails(solution.vectors), estimates, least)
-        if (sizes == basis.sizes).all() or simplex_size(sizes) > MAX_FUNCTIONS or np.prod(_nodes(sizes)) > MAX_GRID:
+        sizes = _grown(sizes, basis.tails(solution.vectors), per_square * np.array(squares), least)
+        if (sizes == basis.sizes).all() or _too_large(sizes):
             return solution, ratio
         last = solution
+
+
+def _too_large(sizes):
+    return len(simplex(sizes)) > MAX_FUNCTIONS or np.prod(_nodes(sizes)) > MAX_GRID
 
 
 def _first_sizes(weights, n_functions):
@@ -378,7 +343,7 @@ def _first_sizes(weights, n_functions):
     size = 1.0
     while True:
         sizes = np.maximum(np.rint(size * weights / weights.max()).astype(int), 1)
-        if simplex_size(sizes) >= n_functions:
+        if len(simplex(sizes)) >= n_functions:
             return sizes
         size += 1
 
@@ -404,12 +369,3 @@ def _nodes(sizes):
     """How many Gauss nodes the integrals in a basis of these sizes need along each axis."""
     nodes = sizes + 1 + (np.clip(sizes // 5, 3, 60) if len(sizes) <= 4 else 2)
     return nodes + nodes % 2  # even, so that no node lies on a plane of reflection
-
-
-def simplex_size(sizes):
-    """Number of functions of `simplex`, without the list of the last axis."""
-    if len(sizes) == 1:
-        return int(sizes[0]) + 1
-    rows = simplex(sizes[:-1])
-    left = 1 - (rows / np.asarray(sizes[:-1])).sum(axis=1)
-    return int((np.floor(left * sizes[-1] + 1e-9) + 1).sum())

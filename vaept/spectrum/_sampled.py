@@ -3,10 +3,10 @@ r"""The generator of a reversible diffusion from samples of its equilibrium alon
 Levels are those of ½(Δ + ∇log ρ·∇) with the sign changed, ħ = m = 1: stationary values of ½E[|∇f|²]/E[f²] over f
 orthogonal to the constant. Samples are whitened; functions are products of Hermite polynomials up to a total
 degree and, where held-out samples favour them, smooth indicators of the cells around the means of clusters, a
-partition of unity (`Space`); its slowest modes complete it (`SampledModes`). No rotation changes the space. Sources:
-Zhang, Hartmann & Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); Shepard 1968 (partition
-of unity), Weber 2006 (for conformations of molecules); McGibbon & Pande 2015 (held-out score); Weyl 1912
-(eigenvalues of a perturbed matrix).
+partition of unity (`Space`); its slowest modes complete it (`SampledModes`). No linear map of the samples changes the
+space. Sources: Zhang, Hartmann & Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); Shepard
+1968 (partition of unity), Weber 2006 (for conformations of molecules); McGibbon & Pande 2015 (held-out score); Weyl
+1912 (eigenvalues of a perturbed matrix).
 """
 
 import math
@@ -20,6 +20,7 @@ from sklearn.cluster import KMeans
 
 from vaept import arguments
 from vaept.errors import InputError
+from vaept.spectrum import _vetting
 from vaept.spectrum.oscillator import quantum_numbers
 
 SAMPLES_PER_FUNCTION = 10
@@ -35,6 +36,49 @@ POINTS_AT_BORDER, SEEN_CELLS = 30, 0.8  # points that a cell's border needs; sha
 ROWS = 2048  # points at a time
 MAX_DEGREE, MOST_FUNCTIONS = 100, 5000  # of a degree that is given
 VALUES_PER_POWER = 5  # distinct values that a coordinate needs for each of its powers
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Levels (k,), their residuals (k,) and modes; ½∇f·∇fᵀ and ffᵀ of the modes in blocks of points, and their sizes."""
+
+    levels: np.ndarray
+    residuals: np.ndarray
+    modes: "SampledModes"
+    stiffness: np.ndarray
+    mass: np.ndarray
+    sizes: np.ndarray
+
+
+def solve(x, n_levels, degree, generator):
+    """The solution for samples without outliers, some levels above the last one too, and rows that are lone states."""
+    copies, dim, adaptive = _vetting.Copies.of(x), x.shape[1], degree is None
+    degrees = degrees_to_try(copies, dim, n_levels, degree)
+    mean, whitening = _vetting.whitening_of(x)
+    order = copies.shuffled(generator)
+    x = x[order]
+    y = (x - mean) @ whitening
+    try:
+        space, mass, stiffness = best_space(
+            y, degrees, (whitening**2).sum(axis=0), n_levels, with_cells=adaptive, copies=len(x) / copies.rows
+        )
+        # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
+        n_solved = min(n_levels + 2 * dim + 8, len(mass))
+        vectors = pencil(mass, stiffness, n_solved)[1]
+        modes = SampledModes(space, vectors, mean, whitening, min(N_BENT, n_levels - 1) if adaptive else 0)
+        stiffness, mass, sizes = modes.blocks(y)
+        levels, mix, residuals = pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
+    except np.linalg.LinAlgError as error:
+        raise InputError(
+            "The samples carry too few independent functions for these levels: a few rows outweigh all others, or most "
+            "are alike. Look for outliers, or give more samples."
+        ) from error
+    if len(levels) < n_levels:
+        raise InputError(
+            f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
+        )
+    modes = replace(modes, mix=mix)
+    return Sampled(levels, residuals, modes, stiffness, mass, sizes), order[_vetting.lone_rows(modes.first(2), x, y)]
 
 
 def degrees_to_try(copies, dim, n_levels, degree):
@@ -81,15 +125,15 @@ class Polynomials:
         self.degree = degree
         self.numbers = quantum_numbers(degree, dim)
         index = {tuple(n): k for k, n in enumerate(self.numbers.tolist())}
-        size = len(self.numbers)
-        # lower[i][k] is the function with n_i one less, whose multiple √n_i is the derivative of function k.
-        self.lower = np.zeros((dim, size), dtype=int)
+        lower = np.zeros((dim, len(self.numbers)), dtype=int)
         self._build = []
         for k, n in enumerate(self.numbers.tolist()):
             for i in np.flatnonzero(n):
-                self.lower[i, k] = index[(*n[:i], n[i] - 1, *n[i + 1 :])]
+                lower[i, k] = index[(*n[:i], n[i] - 1, *n[i + 1 :])]
             first = next((i for i in range(dim) if n[i]), 0)
             self._build.append((index[(*n[:first], 0, *n[first + 1 :])], first, n[first]))
+        # For each coordinate, the functions with n_i one less, whose multiples √n_i are the derivatives.
+        self.lower = list(zip(lower, np.sqrt(self.numbers.T), strict=True))
 
     def up_to(self, degree):
         return self if degree == self.degree else Polynomials(degree, self.numbers.shape[1])
@@ -117,15 +161,15 @@ class Polynomials:
     def slopes(self, vectors):
         """Coefficients (d, functions, k) of the derivatives of the functions whose coefficients are (functions, k)."""
         result = np.zeros((len(self.lower), *vectors.shape))
-        for slope, lower, n in zip(result, self.lower, self.numbers.T, strict=True):
-            np.add.at(slope, lower, np.sqrt(n)[:, None] * vectors)
+        for slope, (lower, root) in zip(result, self.lower, strict=True):
+            has = root > 0
+            slope[lower[has]] = root[has, None] * vectors[has]
         return result
 
     def stiffness(self, mass, inverse_variance):
         """½E[∇φ·∇φᵀ] in the metric of the samples: derivatives are lower polynomials, so it is made of the mass."""
         total = np.zeros_like(mass)
-        for lower, n, factor in zip(self.lower, self.numbers.T, inverse_variance, strict=True):
-            root = np.sqrt(n)
+        for (lower, root), factor in zip(self.lower, inverse_variance, strict=True):
             total += 0.5 * factor * np.outer(root, root) * mass[np.ix_(lower, lower)]
         return total
 
@@ -134,13 +178,7 @@ class Polynomials:
 class Space:
     """Polynomials and soft cells of whitened points y: w_j ∝ exp(−|y − c_j|²/2h²), which add up to 1.
 
-    Attributes
-    ----------
-    polynomials : Polynomials
-    centres : array, shape (cells, d)
-        c_j; no rows for polynomials alone.
-    width : float
-        h.
+    The centres c_j have shape (cells, d), no rows for polynomials alone; h is the width.
     """
 
     polynomials: Polynomials
@@ -168,30 +206,25 @@ class Space:
 
     def moments(self, y, inverse_variance):
         """Means of φφᵀ and of ½∇φ·∇φᵀ, in the metric of the samples, over points."""
-        numbers, lower, size = self.polynomials.numbers, self.polynomials.lower, len(self.polynomials.numbers)
+        lower, size = self.polynomials.lower, len(self.polynomials.numbers)
         mass, own, mixed = 0.0, 0.0, 0.0
-        for part in np.array_split(y, -(-len(y) // ROWS)):
+        for part in parts_of(y):
             values = self.values(part)
             cells = values[size:]
             mean = self.centres.T @ cells
             scaled = inverse_variance[:, None] * mean
-            along = sum(np.sqrt(n)[:, None] * values[k] * s for k, n, s in zip(lower, numbers.T, scaled, strict=True))
+            along = sum(root[:, None] * values[k] * row for (k, root), row in zip(lower, scaled, strict=True))
             # Expanding (c_j − c̄)·(c_k − c̄) leaves one product of matrices, whatever d.
             own = own + (cells * (self.centres @ scaled - (mean * scaled).sum(axis=0) / 2)) @ cells.T
             mixed = mixed + along @ cells.T
             mass = mass + values @ values.T
         mass, own, mixed = mass / len(y), own / len(y), mixed / len(y)
         centres = self.centres * inverse_variance
-        steep = sum(
-            np.sqrt(n)[:, None] * mass[k, size:] * c for k, n, c in zip(lower, numbers.T, centres.T, strict=True)
-        )
-        stiffness = np.empty_like(mass)
-        stiffness[:size, :size] = self.polynomials.stiffness(mass[:size, :size], inverse_variance)
-        stiffness[:size, size:] = (steep - mixed) / (2 * self.width**2)
-        stiffness[size:, :size] = stiffness[:size, size:].T
-        square = centres @ self.centres.T * mass[size:, size:]
-        stiffness[size:, size:] = (square - own - own.T) / (2 * self.width**4)
-        return mass, stiffness
+        steep = sum(root[:, None] * mass[k, size:] * c for (k, root), c in zip(lower, centres.T, strict=True))
+        mixed = (steep - mixed) / (2 * self.width**2)
+        own = (centres @ self.centres.T * mass[size:, size:] - own - own.T) / (2 * self.width**4)
+        raw = self.polynomials.stiffness(mass[:size, :size], inverse_variance)
+        return mass, np.block([[raw, mixed], [mixed.T, own]])
 
 
 @dataclass(frozen=True)
@@ -219,9 +252,9 @@ class SampledModes:
         check_modes(result, points)
         return result
 
-    def mixed(self, mix):
-        """The same modes combined by the columns of `mix`, shape (modes, levels)."""
-        return replace(self, mix=mix)
+    def first(self, count):
+        """The first modes alone."""
+        return replace(self, mix=self.mix[:, :count])
 
     def blocks(self, y):
         """½∇f·∇fᵀ and ffᵀ of all functions, summed over blocks of whitened points, and the sizes of the blocks."""
@@ -254,6 +287,11 @@ class SampledModes:
             bent.append(legendre[1:])
             rates.append(slopes[1:] / root**3)
         return np.concatenate(bent), rates
+
+
+def parts_of(y):
+    """Points in parts of which the values of all functions find room."""
+    return np.array_split(y, -(-len(y) // ROWS))
 
 
 def check_modes(values, points):
@@ -346,7 +384,7 @@ def seen_cells(space, y, inverse_variance, copies):
     while len(space.centres) >= least:
         # The points that share in the sum of |∇w_j|²: (Σ |∇w_j|²)²/Σ |∇w_j|⁴.
         first, second = 0.0, 0.0
-        for part in np.array_split(rows, -(-len(rows) // ROWS)):
+        for part in parts_of(rows):
             cells, centres = space.cells(part), space.centres * inverse_variance
             mean = space.centres.T @ cells
             distance = (centres * space.centres).sum(axis=1)[:, None] - 2 * centres @ mean + inverse_variance @ mean**2
@@ -374,11 +412,16 @@ def held_out(halves, n_levels):
     return total
 
 
-def intervals_of(levels, stiffness, mass, sizes, bootstrap, generator):
+def intervals_of(solution, bootstrap, generator):
     """95 % intervals, shape (levels, 2); see `from_samples`."""
+    levels, sizes, mix = solution.levels, solution.sizes, solution.modes.mix[:, 1:]
+    arguments.memory(bootstrap * len(levels) ** 2, f"{bootstrap} resamples of {len(levels)} levels")
     counts = generator.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=bootstrap)
     weights = counts / (counts @ sizes)[:, None] - 1 / sizes.sum()
-    stiffness, mass = (np.einsum("rb,bij->rij", weights, part, optimize=True) for part in (stiffness, mass))
+    stiffness, mass = (
+        np.einsum("rb,bij->rij", weights, mix.T @ part @ mix, optimize=True)
+        for part in (solution.stiffness, solution.mass)
+    )
 
     def shifts(members):
         rows = np.ix_(range(bootstrap), members, members)
