@@ -8,7 +8,6 @@ Aᵢ = ∂ᵢ − ½∂ᵢlog ρ, whose singular values keep small levels to rel
 """
 
 import functools
-import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +18,7 @@ from vaept.errors import InputError
 from vaept.spectrum.lanczos import largest_pairs
 from vaept.spectrum.oscillator import hermite_functions
 
-DENSE = 2000  # largest operator that is diagonalised densely
+DENSE = 1000  # largest operator that is diagonalised densely
 MAX_FUNCTIONS = 30_000
 MAX_GRID = 8_000_000
 MAX_SIZE = 640  # beyond, the outermost Gauss weights underflow
@@ -42,27 +41,19 @@ class Frame:
 class Basis:
     """Oscillator functions with Σ n_i/sizes_i ≤ 1, and the Gauss grid on which their integrals are taken.
 
-    With parities only functions even (0) or odd (1) along an axis, on half of the grid; None leaves an axis whole.
     Coefficients are (functions, m) arrays. Grid values are (nodes₁, …, nodes_d, m) arrays that carry the square root
     of the quadrature weight, so that going to the grid and back are transposes of each other.
     """
 
-    def __init__(self, frame, sizes, parities=None):
-        self.sizes = np.asarray(sizes)
-        self.frame = frame
-        self.parities = tuple(parities or [None] * len(self.sizes))
+    def __init__(self, frame, sizes):
+        self.frame, self.sizes = frame, np.asarray(sizes)
         # A basis that already reaches as far as the states spends further functions on resolution alone.
         self.scale = np.minimum(frame.scale, frame.reach / (2 * np.sqrt(self.sizes)))
         self.kinetic_scale = 1 / (4 * self.scale**2)
-        numbers = simplex(self.sizes)
-        # First number and step along each axis.
-        steps = [(0, 1) if p is None else (p, 2) for p in self.parities]
-        self.rows = np.flatnonzero(np.all([n % step == p for n, (p, step) in zip(numbers.T, steps, strict=True)], 0))
-        self.numbers = numbers[self.rows]
-        self._tables = [_tables(int(q), p) for q, p in zip(_nodes(self.sizes), self.parities, strict=True)]
+        self.numbers = simplex(self.sizes)
+        self._tables = [_tables(int(q)) for q in _nodes(self.sizes)]
         self.shape = tuple(len(table[0]) for table in self._tables)
-        self._index = tuple((n - p) // step for n, (p, step) in zip(self.numbers.T, steps, strict=True))
-        self._kept = tuple((size - p) // step + 1 for size, (p, step) in zip(self.sizes, steps, strict=True))
+        self._index = tuple(self.numbers.T)
 
     def __len__(self):
         return len(self.numbers)
@@ -78,10 +69,10 @@ class Basis:
 
     def to_grid(self, coefficients, derivative=None):
         """Values of Σ c φ, or of its derivative along one axis, on the grid."""
-        values = np.zeros((*self._kept, coefficients.shape[1]))
+        values = np.zeros((*(self.sizes + 1), coefficients.shape[1]))
         values[self._index] = coefficients
         for i in reversed(range(len(self.sizes))):
-            table = self._table(i, derivative)[:, : self._kept[i]]
+            table = self._table(i, derivative)[:, : self.sizes[i] + 1]
             # Contracting the last axis into the first, d times, leaves the axes in order.
             values = np.tensordot(table, values, axes=(1, len(self.sizes) - 1))
         return values
@@ -90,7 +81,7 @@ class Basis:
         """The transpose of `to_grid`; `full` keeps all functions that the grid can tell apart, as a tensor."""
         for i in reversed(range(len(self.sizes))):
             table = self._table(i, derivative)
-            table = table if full else table[:, : self._kept[i]]
+            table = table if full else table[:, : self.sizes[i] + 1]
             values = np.tensordot(table, values, axes=(0, len(self.sizes) - 1))
         return values if full else values[self._index]
 
@@ -126,15 +117,8 @@ class Basis:
 
 
 @functools.lru_cache(maxsize=256)
-def _tables(n_nodes, parity=None):
-    """Gauss nodes, and the first n_nodes functions h_n and their derivatives there times √weight.
-
-    With a parity, positive nodes and the functions of that parity only; each node then stands for two.
-    """
-    if parity is not None:
-        nodes, values, slopes = _tables(n_nodes)
-        half, root = slice(n_nodes // 2, None), np.sqrt(2)
-        return nodes[half], root * values[half, parity::2], root * slopes[half, parity::2]
+def _tables(n_nodes):
+    """Gauss nodes, and the first n_nodes functions h_n and their derivatives there times √weight."""
     nodes = eigvalsh_tridiagonal(np.zeros(n_nodes), np.sqrt(np.arange(1, n_nodes)))
     nodes = (nodes - nodes[::-1]) / 2
     functions = hermite_functions(nodes, n_nodes)
@@ -158,44 +142,13 @@ def simplex(sizes):
     return rows
 
 
-class Operator:
-    """A symmetric operator in a basis, made of functions given on its grid, shape (functions, nodes₁, …, nodes_d)."""
+class PotentialOperator:
+    """H = −½Δ + U in a basis, with U given on its grid, shape (nodes₁, …, nodes_d)."""
 
-    rounding = 2e-13  # of the functions
-
-    def __init__(self, basis, functions):
-        self.basis, self.functions = basis, functions
-
-    def signs(self, axis):
-        """By which the functions are multiplied when an axis is reflected."""
-        return np.ones(len(self.functions))
-
-    def is_even(self, axis):
-        """Whether the operator does not change, but for rounding, under reflection of an axis."""
-        for values, sign in zip(self.functions, self.signs(axis), strict=True):
-            size = np.abs(values)
-            if (np.abs(values - sign * np.flip(values, axis)) > self.rounding * (size + np.median(size))).any():
-                return False
-        return True
-
-    def sector(self, parities):
-        """The same operator on the functions of given parities."""
-        basis = Basis(self.basis.frame, self.basis.sizes, parities)
-        half = (slice(0 if p is None else q, None) for p, q in zip(parities, basis.shape, strict=True))
-        return type(self)(basis, self.functions[(slice(None), *half)])
-
-    def polish(self, vectors, levels):
-        """Levels and vectors, made more accurate where that is possible."""
-        return levels, vectors
-
-
-class PotentialOperator(Operator):
-    """H = −½Δ + U, of U."""
-
-    def __init__(self, basis, functions):
-        super().__init__(basis, functions)
+    def __init__(self, basis, values):
+        self.basis = basis
         harmonic = 0.5 * basis.grid_coordinates() ** 2 @ (2 * basis.kinetic_scale) ** 2
-        self._rest = functions[0][..., None] - harmonic.reshape(*basis.shape, 1)
+        self._rest = (values - harmonic.reshape(basis.shape))[..., None]
         self._diagonal = ((2 * basis.numbers + 1) * basis.kinetic_scale).sum(axis=1)
 
     def apply(self, coefficients, full=False):
@@ -204,21 +157,22 @@ class PotentialOperator(Operator):
         kinetic = self._diagonal[:, None] * coefficients
         return self.basis.add(rest, kinetic) if full else rest + kinetic
 
+    def polish(self, vectors, levels):
+        """Nothing to gain: levels of H itself are as accurate as its entries."""
+        return levels, vectors
 
-class DensityOperator(Operator):
-    """H = ½Σ AᵢᵀAᵢ, Aᵢ = ∂ᵢ − ½∂ᵢlog ρ, of the components of ∇log ρ along the axes."""
 
-    rounding = 1e-11  # differences of log ρ carry more than log ρ
+class DensityOperator:
+    """H = ½Σ AᵢᵀAᵢ, Aᵢ = ∂ᵢ − ½∂ᵢlog ρ, in a basis, with ∇log ρ along the axes given on its grid, (d, nodes₁, …)."""
 
-    def signs(self, axis):
-        """One component of a gradient changes its sign."""
-        return np.where(np.arange(len(self.functions)) == axis, -1, 1)
+    def __init__(self, basis, gradient):
+        self.basis = basis
+        self._halves = -0.5 * gradient[..., None]
 
     def _roots(self, coefficients):
         """Each Aᵢ times coefficients, on the grid, and the function −½∂ᵢlog ρ."""
         values = self.basis.to_grid(coefficients)
-        for i, part in enumerate(self.functions):
-            half = -0.5 * part[..., None]
+        for i, half in enumerate(self._halves):
             yield self.basis.to_grid(coefficients, derivative=i) + half * values, half
 
     def apply(self, coefficients, full=False):
@@ -253,32 +207,9 @@ class Solution:
 
 
 def solve(operator, n_levels):
-    """Lowest levels of an operator in its basis, every member of a multiplet listed; a `Solution`.
-
-    Reflections that leave the operator unchanged are found on the grid, and each combination of parities is solved by
-    itself.
-    """
-    basis = operator.basis
-    choices = [(0, 1) if operator.is_even(axis) else (None,) for axis in range(len(basis.shape))]
-    levels, residuals, columns = [], [], []
-    for parities in itertools.product(*choices):
-        sector = operator if parities == basis.parities else operator.sector(parities)
-        if not len(sector.basis):
-            continue
-        found, vectors, defects = _solve_sector(sector, min(n_levels, len(sector.basis)))
-        levels, residuals = np.append(levels, found), np.append(residuals, defects)
-        columns += [(sector.basis.rows, vector) for vector in vectors.T]
-    order = np.argsort(levels, kind="stable")[:n_levels]
-    combined = np.zeros((len(basis), len(order)))
-    for k, index in enumerate(order):
-        rows, vector = columns[index]
-        combined[rows, k] = vector
-    return Solution(basis, levels[order], combined, residuals[order])
-
-
-def _solve_sector(operator, n_levels):
-    """Lowest levels (k,), vectors (functions, k) and residuals (k,)."""
+    """Lowest levels of an operator in its basis, every member of a multiplet listed; a `Solution`."""
     basis, size = operator.basis, len(operator.basis)
+    n_levels = min(n_levels, size)
     if size <= DENSE:
         matrix = _in_chunks(operator.apply, basis, np.eye(size))
         levels, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=[0, n_levels - 1], check_finite=False)
@@ -293,7 +224,7 @@ def _solve_sector(operator, n_levels):
         image = basis.add(operator.apply(columns[1:], full=True), -columns[0] * columns[1:])
         return np.sqrt((image**2).sum(axis=tuple(range(image.ndim - 1))))
 
-    return levels, vectors, _in_chunks(residuals, basis, np.vstack([levels, vectors]))
+    return Solution(basis, levels, vectors, _in_chunks(residuals, basis, np.vstack([levels, vectors])))
 
 
 def _in_chunks(function, basis, columns):
@@ -368,4 +299,4 @@ def _grown(sizes, tails, estimates, least):
 def _nodes(sizes):
     """How many Gauss nodes the integrals in a basis of these sizes need along each axis."""
     nodes = sizes + 1 + (np.clip(sizes // 5, 3, 60) if len(sizes) <= 4 else 2)
-    return nodes + nodes % 2  # even, so that no node lies on a plane of reflection
+    return nodes + nodes % 2

@@ -266,12 +266,7 @@ def gaussian_frame(energy, centre, covariance):
         curvature, axes = eigen_axes(axes @ (second / np.outer(width, width)) @ axes.T)
         if curvature.min() <= 0:
             break
-        step = -axes @ ((axes.T @ (last @ force)) / curvature)
-        centre = centre + step
-        # Centre and axes of a symmetric potential are fixed points: the basis finds its symmetry to rounding.
-        turned = 1 - np.abs((axes * last).sum(axis=0)).min()
-        if np.abs(step).max() < 1e-14 * (np.abs(centre).max() + width.max()) and turned < 1e-15:
-            break
+        centre = centre - axes @ ((axes.T @ (last @ force)) / curvature)
     return centre, axes, curvature
 
 

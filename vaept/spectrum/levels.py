@@ -109,8 +109,7 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
     frame, far = _survey.potential_frame(energy, dim, n_levels, tol)
 
     def make_operator(basis):
-        values = energy(basis.grid(), finite=True)
-        return _galerkin.PotentialOperator(basis, values.reshape(1, *basis.shape))
+        return _galerkin.PotentialOperator(basis, energy(basis.grid(), finite=True).reshape(basis.shape))
 
     def allowed(levels):
         return 0.1 * tol * np.maximum(1, np.abs(levels))
