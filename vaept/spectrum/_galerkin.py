@@ -27,10 +27,7 @@ CHUNK = 2_000_000  # numbers on the grid that are treated at once
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a basis stands: φ₀² has this centre, and the scales as standard deviations along the axes (the columns).
-
-    Beyond the reach, a distance along each axis, the wanted states are negligible.
-    """
+    """Mean and standard deviations of φ₀² along the axes (the columns), and how far along them states reach."""
 
     centre: np.ndarray
     axes: np.ndarray
@@ -184,10 +181,7 @@ class DensityOperator:
         return result
 
     def polish(self, vectors, levels):
-        """Levels as squared singular values of A on the span of the vectors.
-
-        Errors ε of the vectors enter a level as ε², so that a level far below the rounding of H keeps its digits.
-        """
+        """Levels as squared singular values of A on the span of the vectors: errors ε of these enter as ε²."""
         columns = vectors.shape[1]
         triangle = np.zeros((0, columns))
         for root, _ in self._roots(vectors):
@@ -280,10 +274,7 @@ def _first_sizes(weights, n_functions):
 
 
 def _grown(sizes, tails, estimates, least):
-    """The next sizes: axes along which the vectors are cut off grow by a factor, the others once these agree.
-
-    `estimates` are errors of all sizes so far over the allowed one.
-    """
+    """The next sizes, from estimated over allowed errors so far: axes grow where vectors are cut off, then all."""
     factor = {1: 1.5, 2: 1.4, 3: 1.25, 4: 1.25}.get(len(sizes), 1)
     active = tails >= 0.1 * tails.max()
     if estimates[-1] <= 1:

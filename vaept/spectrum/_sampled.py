@@ -40,7 +40,7 @@ VALUES_PER_POWER = 5  # distinct values that a coordinate needs for each of its 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Levels (k,), their residuals (k,) and modes; ½∇f·∇fᵀ and ffᵀ of the modes in blocks of points, and their sizes."""
+    """Levels, their residuals and modes; ½∇f·∇fᵀ and ffᵀ of the modes in blocks of points, and the blocks' sizes."""
 
     levels: np.ndarray
     residuals: np.ndarray
@@ -83,19 +83,13 @@ def solve(x, n_levels, degree, generator):
 
 def degrees_to_try(copies, dim, n_levels, degree):
     """The degrees to be tried, one if it is given; checks that there are samples enough."""
-
-    def needed(p):
-        return SAMPLES_PER_FUNCTION * math.comb(dim + p, p)
-
     n, most_powers = copies.rows, copies.values // VALUES_PER_POWER - 1
     least = 1 if degree is None else arguments.integer(degree, "degree", 1, MAX_DEGREE)
     while degree is None and math.comb(dim + least, least) < n_levels:
         least += 1
-    if math.comb(dim + least, least) < n_levels:
-        raise InputError(
-            f"degree {least} in {dim} dimensions has {math.comb(dim + least, least)} functions, too few for "
-            f"{n_levels} levels."
-        )
+    size = math.comb(dim + least, least)
+    if size < n_levels:
+        raise InputError(f"degree {least} in {dim} dimensions has {size} functions, too few for {n_levels} levels.")
     if copies.values == 1 < copies.all_rows:
         raise InputError(f"Coordinate {copies.coordinate} of the samples is constant; leave it out.")
     if copies.values < copies.all_rows and least > most_powers:
@@ -104,18 +98,18 @@ def degrees_to_try(copies, dim, n_levels, degree):
             f"degree {least}, which needs {VALUES_PER_POWER * (least + 1)}: values on a coarse grid, or copies of a "
             "few, have no density. Give them as they were before rounding, or leave the coordinate out."
         )
-    if n < needed(least):
+    if n < SAMPLES_PER_FUNCTION * size:
         distinct = f" In effect {n} of the {copies.all_rows} rows are distinct." if n < copies.all_rows else ""
         raise InputError(
-            f"{n} samples are too few for degree {least} in {dim} dimensions: at least {needed(least)} are needed. "
-            "Give more samples, or ask for a lower degree or fewer levels." + distinct
+            f"{n} samples are too few for degree {least} in {dim} dimensions: at least {SAMPLES_PER_FUNCTION * size} "
+            "are needed. Give more samples, or ask for a lower degree or fewer levels." + distinct
         )
-    if math.comb(dim + least, least) > MOST_FUNCTIONS:
+    if size > MOST_FUNCTIONS:
         raise InputError(f"degree {least} in {dim} dimensions has more than {MOST_FUNCTIONS} functions; lower it.")
     if degree is not None:
         return [least]
-    most = [p for p in range(least, 13) if 2 * needed(p) <= n and needed(p) <= SAMPLES_PER_FUNCTION * MAX_FUNCTIONS]
-    return [p for p in most if p <= most_powers] or [least]
+    most = min(n / (2 * SAMPLES_PER_FUNCTION), MAX_FUNCTIONS)
+    return [p for p in range(least, 13) if p <= most_powers and math.comb(dim + p, p) <= most] or [least]
 
 
 class Polynomials:
@@ -134,9 +128,6 @@ class Polynomials:
             self._build.append((index[(*n[:first], 0, *n[first + 1 :])], first, n[first]))
         # For each coordinate, the functions with n_i one less, whose multiples √n_i are the derivatives.
         self.lower = list(zip(lower, np.sqrt(self.numbers.T), strict=True))
-
-    def up_to(self, degree):
-        return self if degree == self.degree else Polynomials(degree, self.numbers.shape[1])
 
     def values(self, y):
         """Values at points (n, d): ndarray of shape (functions, n)."""
@@ -231,8 +222,7 @@ class Space:
 class SampledModes:
     """Modes in a space (the columns of `vectors`), and the first few of them bent, mixed by a matrix.
 
-    Where slow modes level off inside wells, polynomials do not, and in many dimensions cells are too coarse. So
-    Legendre polynomials of f/√(1 + f²), for the slowest modes f, complete the space.
+    Legendre polynomials of f/√(1 + f²) level off inside wells, as slow modes f do and polynomials do not.
     """
 
     space: Space
@@ -307,7 +297,7 @@ def check_modes(values, points):
 def pencil(mass, stiffness, n_levels):
     """Lowest levels, coefficients (functions, levels) and residuals of stiffness f = level · mass f.
 
-    Function 0 is the constant, the ground state. It is kept apart and stays at exactly 0.
+    Function 0, the constant, is the ground state, kept apart at exactly 0.
     """
     mean = mass[0, 1:]
     values, basis = np.linalg.eigh(mass[1:, 1:] - np.outer(mean, mean))
@@ -316,9 +306,9 @@ def pencil(mass, stiffness, n_levels):
     reduced = basis.T @ stiffness[1:, 1:] @ basis
     reduced = (reduced + reduced.T) / 2
     count = min(n_levels - 1, len(reduced))
-    levels, vectors = (
-        eigh(reduced, subset_by_index=[0, count - 1]) if count else (np.zeros(0), np.zeros((len(reduced), 0)))
-    )
+    levels, vectors = np.zeros(0), np.zeros((len(reduced), 0))
+    if count:
+        levels, vectors = eigh(reduced, subset_by_index=[0, count - 1])
     residuals = np.linalg.norm(reduced @ vectors - vectors * levels, axis=0)
     coefficients = np.zeros((len(mass), count + 1))
     coefficients[0, 0] = 1
@@ -329,21 +319,20 @@ def pencil(mass, stiffness, n_levels):
 
 def best_space(y, degrees, inverse_variance, n_levels, *, with_cells, copies=1.0):
     """The space that does best on held-out halves of whitened points, its mass and its stiffness."""
-    halves = np.array_split(y, 2)
-    polynomials = Polynomials(degrees[-1], y.shape[1])
-    masses = [polynomials.mass(half) for half in halves]
+    halves, dim = np.array_split(y, 2), y.shape[1]
+    largest = Polynomials(degrees[-1], dim)
+    whole = [(mass, largest.stiffness(mass, inverse_variance)) for mass in map(largest.mass, halves)]
 
     def moments(degree):
-        part = polynomials.up_to(degree)
-        cut = [mass[: len(part.numbers), : len(part.numbers)] for mass in masses]
-        return [(mass, part.stiffness(mass, inverse_variance)) for mass in cut]
+        size = math.comb(dim + degree, degree)
+        return [(mass[:size, :size], stiffness[:size, :size]) for mass, stiffness in whole]
 
     scores = [held_out(moments(p), n_levels) for p in degrees] if len(degrees) > 1 else [0]
     # A larger space has to earn its variance.
     degree = next(p for p, score in zip(degrees, scores, strict=True) if score >= 0.999 * max(scores))
-    best = (Space(polynomials.up_to(degree), np.empty((0, y.shape[1]))), moments(degree))
+    best = (Space(Polynomials(degree, dim), np.empty((0, dim))), moments(degree))
     if with_cells:
-        low, factors = polynomials.up_to(min(degree, DEGREE_WITH_CELLS)), WIDTHS
+        low, factors = Polynomials(min(degree, DEGREE_WITH_CELLS), dim), WIDTHS
         for centres, spacing in cell_centres(y):
             trials, scores = [], []
             for factor in factors:
@@ -357,10 +346,8 @@ def best_space(y, degrees, inverse_variance, n_levels, *, with_cells, copies=1.0
             best = trials[scores.index((score, factor))]
             # More cells are smaller, and the same width is more of their distances.
             factors = WIDTHS[WIDTHS.index(factor) :][:2]
-    weights = np.array([len(half) for half in halves]) / len(y)
-    return best[0], *(
-        sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in zip(*best[1], strict=True)
-    )
+    first, second = (len(half) / len(y) for half in halves)
+    return best[0], *(first * one + second * other for one, other in zip(*best[1], strict=True))
 
 
 def cell_centres(y):
@@ -374,13 +361,11 @@ def cell_centres(y):
 
 
 def seen_cells(space, y, inverse_variance, copies):
-    """The space without cells at whose borders there are too few points; None if these cells are many.
+    """The space without cells at whose borders too few points lie, each in some copies; None if these are many.
 
     A cell of outliers has a steep border in a gap without samples, and would pass for a state that is never left.
-    A point stands for a number of `copies`, 1 if it is the only one.
     """
-    least, rows = SEEN_CELLS * len(space.centres), y[:CLUSTERED_SAMPLES]
-    points = POINTS_AT_BORDER * copies
+    least, rows, points = SEEN_CELLS * len(space.centres), y[:CLUSTERED_SAMPLES], POINTS_AT_BORDER * copies
     while len(space.centres) >= least:
         # The points that share in the sum of |∇w_j|²: (Σ |∇w_j|²)²/Σ |∇w_j|⁴.
         first, second = 0.0, 0.0
@@ -390,8 +375,7 @@ def seen_cells(space, y, inverse_variance, copies):
             distance = (centres * space.centres).sum(axis=1)[:, None] - 2 * centres @ mean + inverse_variance @ mean**2
             slope = cells**2 * np.maximum(distance, 0)
             first, second = first + slope.sum(axis=1), second + (slope**2).sum(axis=1)
-        seen = first**2 >= points * second
-        seen &= second > 0
+        seen = (first**2 >= points * second) & (second > 0)
         if seen.all():
             return space
         space = replace(space, centres=space.centres[seen])
@@ -399,10 +383,7 @@ def seen_cells(space, y, inverse_variance, copies):
 
 
 def held_out(halves, n_levels):
-    """Σ 1/level of the modes of one half of the samples on the other half; larger is better, both ways averaged.
-
-    A half is its mass and its stiffness.
-    """
+    """Σ 1/level of the modes of one half (mass and stiffness) on the other, both ways averaged; larger is better."""
     total = 0.0
     for train, test in (halves, halves[::-1]):
         modes = pencil(*train, max(n_levels, 2))[1][:, 1:]

@@ -28,16 +28,15 @@ def potential_frame(energy, dim, n_levels, tol):
     far = values[np.linalg.norm(points, axis=1) > 0.5 * FAR].min()
 
     def room(values, volumes):
-        top = weyl_energy(values, volumes, dim, n_levels, far)
-        return volumes * np.maximum(top - values, 0) ** (dim / 2), top
+        return phase_space(values, volumes, dim, n_levels, far)[0]
 
-    if not room(values, volumes)[0].any():
+    if not room(values, volumes).any():
         raise InputError(
             f"The potential is nowhere lower than its least value {far:.6g} at distance {FAR:g} from the origin: it "
             "binds no state that could be found. Confine it in every direction, or shift and scale the coordinates."
         )
-    points, volumes, values = close_in(energy, points, volumes, values, lambda *found: room(*found)[0])
-    weights, top = room(values, volumes)
+    points, volumes, values = close_in(energy, points, volumes, values, room)
+    weights, top = phase_space(values, volumes, dim, n_levels, far)
     centre, covariance = moments(points, weights)
     momentum = 2 * np.average(np.maximum(top - values, 0), weights=weights) / (dim + 2)
     exponent = 0.5 * np.log(1 / tol) + 4
@@ -59,7 +58,7 @@ def density_frame(energy, dim, tol):
 
 
 def checked(function, dim, name):
-    """The function, with its values checked for shape and NaN; +inf (of U or −log ρ) passes unless all must be finite."""
+    """The function, its values checked for shape and NaN; +inf (of U or −log ρ) passes unless all must be finite."""
     arguments.function(function, name, f"an array (n, {dim})")
     forbidden = -np.inf if name == "potential" else np.inf
 
@@ -164,10 +163,9 @@ def evenly_spread(n_points, dim):
 
 
 def close_in(energy, points, volumes, values, weigh):
-    """Points, volumes and energies in the region that counts.
+    """Points, volumes and energies in the region that counts, by its weights.
 
-    Where states live far from the origin, few points of the first look do. Looks about the lowest point so far, again
-    at all distances, come closer by a factor each; Gaussians of the region's moments then fill it.
+    Looks about the lowest point so far, at all distances, come closer by a factor each; Gaussians then fill the region.
     """
     for _ in range(40):
         weights = weigh(values, volumes)
@@ -188,15 +186,13 @@ def close_in(energy, points, volumes, values, weigh):
     return points, volumes, values
 
 
-def weyl_energy(values, volumes, dim, n_levels, far):
-    """Energy E below which phase space has room for the wanted states and one more.
+def phase_space(values, volumes, dim, n_levels, far):
+    """Shares of points in the classical phase space of the wanted states and one more, and the energy that bounds it.
 
-    The room is c_d/(2π)^d ∫(2(E − U))^(d/2), with c_d the volume of the unit ball.
+    Below an energy E there is room for c_d/(2π)^d ∫(2(E − U))^(d/2) states, with c_d the volume of the unit ball.
     """
-    inside = volumes > 0
-    values, volumes = values[inside], volumes[inside]
     ball = np.pi ** (dim / 2) / math.gamma(dim / 2 + 1) / (2 * np.pi) ** dim
-    low = values.min()
+    low = values[volumes > 0].min()
 
     def too_low(energy):
         return ball * (volumes * (2 * np.maximum(energy - values, 0)) ** (dim / 2)).sum() < n_levels + 1
@@ -204,12 +200,14 @@ def weyl_energy(values, volumes, dim, n_levels, far):
     width = 1e-8
     while too_low(low + width) and width < 1e30:
         width *= 2
-    left, right = low, low + width
+    left, top = low, low + width
     for _ in range(12):
-        middle = (left + right) / 2
-        left, right = (middle, right) if too_low(middle) else (left, middle)
-    # Where the potential levels off, the states below that are all that can be bound.
-    return min(right, far - 0.02 * (far - low)) if np.isfinite(far) else right
+        middle = (left + top) / 2
+        left, top = (middle, top) if too_low(middle) else (left, middle)
+    if np.isfinite(far):
+        # Where the potential levels off, the states below that are all that can be bound.
+        top = min(top, far - 0.02 * (far - low))
+    return volumes * np.maximum(top - values, 0) ** (dim / 2), top
 
 
 def moments(points, weights):
@@ -246,8 +244,7 @@ def along(axes, covariance):
 def gaussian_frame(energy, centre, covariance):
     """Centre, axes and curvatures of the harmonic function that fits best on average over a Gaussian.
 
-    Mean force and curvature are taken from the energies alone, by integration by parts; both are exact for a
-    harmonic function. Nearly diagonal curvatures count as diagonal, so that symmetries of a potential stay visible.
+    Mean force and curvature come from the energies alone, by integration by parts.
     """
     dim = len(centre)
     nodes, weights = np.polynomial.hermite_e.hermegauss(7 if dim <= 4 else 3)

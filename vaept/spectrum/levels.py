@@ -2,9 +2,9 @@ r"""Energy spectra of latent spaces: from a potential, from a density, or from n
 
 Units ħ = m = 1; H = −½Δ + U on ℝᵈ. A density ρ stands for the Hamiltonian whose ground state is √ρ at energy 0, U = ¼Δ
 log ρ + ⅛|∇log ρ|²; its levels are also the relaxation rates of ½(Δ + ∇log ρ·∇), the Langevin dynamics dz = ½∇log ρ dt +
-dW (Risken 1989, ch. 5). Potentials and densities are looked over for where their states live (`vaept.spectrum._survey`)
-and solved in an oscillator basis that grows until two sizes agree (`vaept.spectrum._galerkin`), samples by the generator
-Galerkin method in polynomials and soft cells (`vaept.spectrum._sampled`).
+dW (Risken 1989, ch. 5). Potentials and densities are looked over for where their states live (`_survey`) and solved in
+an oscillator basis that grows until two sizes agree (`_galerkin`), samples by the generator Galerkin method in
+polynomials and soft cells (`_sampled`).
 """
 
 import math
@@ -250,7 +250,9 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
         left_out = arguments.brief(np.delete(np.arange(len(x)), kept).tolist())
         _warn(f"Rows {left_out} of the samples (from 0) lie far from all others and are left out.")
     intervals = _sampled.intervals_of(solution, bootstrap, generator)[:n_levels] if bootstrap else None
-    return Spectrum(solution.levels[:n_levels], solution.residuals[:n_levels], intervals, solution.modes.first(n_levels))
+    return Spectrum(
+        solution.levels[:n_levels], solution.residuals[:n_levels], intervals, solution.modes.first(n_levels)
+    )
 
 
 def _warn(text):

@@ -52,8 +52,8 @@ def quantum_numbers(max_level, dim):
 def eigenfunctions(points, max_level):
     """Eigenfunctions of H₀ up to level `max_level` at points (n, d): ndarray of shape (n, states).
 
-    They are orthonormal functions of z, in the order of `quantum_numbers`. Raises InputError if the points are no finite
-    (n, d) array, or if the result would need more than 2 GiB.
+    They are orthonormal functions of z, in the order of `quantum_numbers`. Raises InputError if the points are no
+    finite (n, d) array, or if the result would need more than 2 GiB.
     """
     z = arguments.points(points, "points")
     max_level = arguments.integer(max_level, "max_level", 0, MAX_LEVEL)
@@ -85,8 +85,8 @@ def hermite_functions(z, max_n):
 def energy(mean, variance):
     """Energy ⟨H₀⟩ of the states √N(μ, diag σ²) above the ground state, shape (…), of μ and σ², both of shape (…, d).
 
-    ⟨H₀⟩ = Σ_i [μ_i² + (σ_i − 1/σ_i)²] / 8, one eighth of the Fisher information relative to the prior. Raises InputError
-    if the shapes differ, a mean is not finite or a variance is not positive.
+    ⟨H₀⟩ = Σ_i [μ_i² + (σ_i − 1/σ_i)²] / 8, one eighth of the Fisher information relative to the prior. Raises
+    InputError if the shapes differ, a mean is not finite or a variance is not positive.
     """
     mean, variance = gaussian(mean, variance)
     return (mean**2 + variance - 2 + 1 / variance).sum(-1) / 8
