@@ -174,11 +174,11 @@ class DensityOperator:
 
     def apply(self, coefficients, full=False):
         """H times coefficients; `full` also returns what leaves the basis."""
-        result = 0
+        result, inner = 0, 0
         for i, (root, half) in enumerate(self._roots(coefficients)):
             result = result + 0.5 * self.basis.from_grid(root, derivative=i, full=full)
-            result = result + 0.5 * self.basis.from_grid(half * root, full=full)
-        return result
+            inner = inner + half * root
+        return result + 0.5 * self.basis.from_grid(inner, full=full)
 
     def polish(self, vectors, levels):
         """Levels as squared singular values of A on the span of the vectors: errors ε of these enter as ε²."""

@@ -19,7 +19,7 @@ from vaept import arguments
 from vaept.errors import ConvergenceError, InputError
 from vaept.spectrum import _galerkin, _sampled, _survey, _vetting
 
-MAX_DIM = 10  # the grids of a potential or a density grow as 4^d at least
+MAX_DIM = 8  # the grids of a potential or a density grow as 6^d at least
 MAX_LEVELS = 500  # the solvers' time grows with their square
 MAX_BOOTSTRAP = 10_000
 
@@ -85,7 +85,7 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
     potential : callable
         U: maps an array (n, d) of points to (n,) energies. Points reach 10⁴ from the origin; +inf is allowed far out.
     dim : int
-        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one; at most 10.
+        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one.
     n_levels : int
         How many levels, every member of a multiplet counted; at most 500, in one dimension 206.
     tol : float
@@ -134,7 +134,7 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
         log ρ up to a constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf is
         allowed far out.
     dim : int
-        d, at most 10.
+        d, as for `from_potential`.
     n_levels : int
         How many levels, the ground state's zero and every member of a multiplet counted; as for `from_potential`.
     tol : float
