@@ -23,3 +23,7 @@ class DamagedFileError(VaeptError, OSError):
 
 class TrainingError(VaeptError, RuntimeError):
     """A member whose loss is no longer a finite number."""
+
+
+class ConvergenceError(VaeptError, RuntimeError):
+    """Levels that could not be computed to the accuracy that was asked for."""

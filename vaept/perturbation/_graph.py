@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
 
 from vaept.errors import InputError
 from vaept.perturbation._axes import TIED
+from vaept.spectrum.lanczos import largest_pairs
 
 SPARE = 4  # eigenvectors computed beyond those that are wanted
 DENSE = 2000  # largest operator that is diagonalised densely
@@ -88,29 +88,12 @@ def shortest_edge(points, inside):
 
 
 def leading_pairs(operator, count):
-    """The largest eigenvalues, descending, of a symmetric operator with norm 1, and their vectors.
-
-    Lanczos can miss members of a multiplet. So some more pairs are computed, and the rest of the space is searched from
-    another start until nothing is found there above the levels that are wanted.
-    """
+    """The largest eigenvalues, descending, of a symmetric operator with norm 1, and their vectors."""
     n = operator.shape[0]
     if n <= DENSE:
         levels, vectors = np.linalg.eigh(operator.toarray())
         return levels[::-1][:count], vectors[:, ::-1][:, :count]
-    generator = np.random.default_rng(0)
-    levels, vectors = eigsh(operator, k=count + 8, which="LA", v0=generator.standard_normal(n))
-    while True:
-        rest = LinearOperator(
-            (n, n), matvec=lambda v, w=vectors, e=levels: operator @ v - w @ ((e + 1) * (w.T @ v)), dtype=float
-        )
-        start = generator.standard_normal(n)
-        level, vector = eigsh(rest, k=1, which="LA", v0=start - vectors @ (vectors.T @ start), tol=1e-5)
-        if level[0] <= np.sort(levels)[-count] + 1e-9:
-            break
-        missed, vector = eigsh(rest, k=1, which="LA", v0=vector[:, 0])
-        levels, vectors = np.append(levels, missed), np.hstack([vectors, vector])
-    order = np.argsort(-levels)[:count]
-    levels, vectors = levels[order], vectors[:, order]
+    levels, vectors = largest_pairs(operator, count)
     residual = np.linalg.norm(operator @ vectors - vectors * levels, axis=0).max()
     if residual > 1e-8:
         warnings.warn(f"The eigenvectors of the diffusion operator have residuals up to {residual:.1g}.", stacklevel=4)

@@ -8,18 +8,17 @@ Aᵢ = ∂ᵢ − ½∂ᵢlog ρ, whose singular values keep small levels to rel
 """
 
 import functools
-import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import eigh, eigvalsh_tridiagonal, qr
+from scipy.sparse.linalg import LinearOperator
 
 from vaept.errors import InputError
-from vaept.spectrum._eigensolver import block_lowest
+from vaept.spectrum.lanczos import largest_pairs
 from vaept.spectrum.oscillator import hermite_functions
 
-DENSE_LIMIT = 3200
-COARSE = 1200  # functions on which the block solver's preconditioner is exact
+DENSE = 1000  # largest operator that is diagonalised densely
 MAX_FUNCTIONS = 30_000
 MAX_GRID = 8_000_000
 MAX_SIZE = 640  # beyond, the outermost Gauss weights underflow
@@ -28,17 +27,7 @@ CHUNK = 2_000_000  # numbers on the grid that are treated at once
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a basis stands.
-
-    Attributes
-    ----------
-    centre, scale : ndarray, shape (d,)
-        The Gaussian φ₀² has this mean, and these standard deviations along the axes.
-    axes : ndarray, shape (d, d)
-        Orthonormal columns.
-    reach : ndarray, shape (d,)
-        Distance along each axis beyond which the wanted states are negligible.
-    """
+    """Mean and standard deviations of φ₀² along the axes (the columns), and how far along them states reach."""
 
     centre: np.ndarray
     axes: np.ndarray
@@ -53,43 +42,18 @@ class Basis:
     of the quadrature weight, so that going to the grid and back are transposes of each other.
     """
 
-    def __init__(self, frame, sizes, parities=None):
-        self.sizes = np.asarray(sizes)
-        self.frame = frame
-        self.parities = tuple(parities or [None] * len(self.sizes))
+    def __init__(self, frame, sizes):
+        self.frame, self.sizes = frame, np.asarray(sizes)
         # A basis that already reaches as far as the states spends further functions on resolution alone.
         self.scale = np.minimum(frame.scale, frame.reach / (2 * np.sqrt(self.sizes)))
         self.kinetic_scale = 1 / (4 * self.scale**2)
-        numbers = simplex(self.sizes)
-        kept = [
-            np.full(len(numbers), True) if p is None else n % 2 == p
-            for p, n in zip(self.parities, numbers.T, strict=True)
-        ]
-        self.rows = np.flatnonzero(np.all(kept, axis=0))
-        self.numbers = numbers[self.rows]
-        self._tables = [_tables(int(q), p) for q, p in zip(_nodes(self.sizes), self.parities, strict=True)]
+        self.numbers = simplex(self.sizes)
+        self._tables = [_tables(int(q)) for q in _nodes(self.sizes)]
         self.shape = tuple(len(table[0]) for table in self._tables)
-        steps = [(1, 0) if p is None else (2, p) for p in self.parities]
-        self._index = tuple((n - p) // step for n, (step, p) in zip(self.numbers.T, steps, strict=True))
-        self._kept = tuple((size - p) // step + 1 for size, (step, p) in zip(self.sizes, steps, strict=True))
-
-    def sector(self, parities):
-        """The functions even (0) or odd (1) along the axes, on half of the grid; None leaves an axis whole."""
-        return Basis(self.frame, self.sizes, parities)
-
-    def half(self, values):
-        """Values on the part of a whole grid (nodes₁, …) that this basis keeps."""
-        whole = tuple(
-            slice(None) if p is None else slice(q, None) for p, q in zip(self.parities, self.shape, strict=True)
-        )
-        return values[whole]
+        self._index = tuple(self.numbers.T)
 
     def __len__(self):
         return len(self.numbers)
-
-    def chunk(self):
-        """How many coefficient vectors fit on the grid at once."""
-        return max(1, CHUNK // int(np.prod(self.shape)))
 
     def grid_coordinates(self):
         """Nodes along the axes, in lengths: ndarray of shape (nodes, d)."""
@@ -102,10 +66,10 @@ class Basis:
 
     def to_grid(self, coefficients, derivative=None):
         """Values of Σ c φ, or of its derivative along one axis, on the grid."""
-        values = np.zeros((*self._kept, coefficients.shape[1]))
+        values = np.zeros((*(self.sizes + 1), coefficients.shape[1]))
         values[self._index] = coefficients
         for i in reversed(range(len(self.sizes))):
-            table = self._table(i, derivative)[:, : self._kept[i]]
+            table = self._table(i, derivative)[:, : self.sizes[i] + 1]
             # Contracting the last axis into the first, d times, leaves the axes in order.
             values = np.tensordot(table, values, axes=(1, len(self.sizes) - 1))
         return values
@@ -114,7 +78,7 @@ class Basis:
         """The transpose of `to_grid`; `full` keeps all functions that the grid can tell apart, as a tensor."""
         for i in reversed(range(len(self.sizes))):
             table = self._table(i, derivative)
-            table = table if full else table[:, : self._kept[i]]
+            table = table if full else table[:, : self.sizes[i] + 1]
             values = np.tensordot(table, values, axes=(0, len(self.sizes) - 1))
         return values if full else values[self._index]
 
@@ -150,15 +114,8 @@ class Basis:
 
 
 @functools.lru_cache(maxsize=256)
-def _tables(n_nodes, parity=None):
-    """Gauss nodes, and the first n_nodes functions h_n and their derivatives there times √weight.
-
-    With a parity, positive nodes and the functions of that parity only; each node then stands for two.
-    """
-    if parity is not None:
-        nodes, values, slopes = _tables(n_nodes)
-        half, root = slice(n_nodes // 2, None), np.sqrt(2)
-        return nodes[half], root * values[half, parity::2], root * slopes[half, parity::2]
+def _tables(n_nodes):
+    """Gauss nodes, and the first n_nodes functions h_n and their derivatives there times √weight."""
     nodes = eigvalsh_tridiagonal(np.zeros(n_nodes), np.sqrt(np.arange(1, n_nodes)))
     nodes = (nodes - nodes[::-1]) / 2
     functions = hermite_functions(nodes, n_nodes)
@@ -187,19 +144,9 @@ class PotentialOperator:
 
     def __init__(self, basis, values):
         self.basis = basis
-        self._values = values
         harmonic = 0.5 * basis.grid_coordinates() ** 2 @ (2 * basis.kinetic_scale) ** 2
-        self._rest = values[..., None] - harmonic.reshape(*basis.shape, 1)
+        self._rest = (values - harmonic.reshape(basis.shape))[..., None]
         self._diagonal = ((2 * basis.numbers + 1) * basis.kinetic_scale).sum(axis=1)
-
-    def is_even(self, axis):
-        """Whether U does not change, but for rounding, under reflection of an axis."""
-        return _equal(self._values, np.flip(self._values, axis), 2e-13)
-
-    def sector(self, parities):
-        """The same operator on the functions of given parities."""
-        basis = self.basis.sector(parities)
-        return PotentialOperator(basis, basis.half(self._values))
 
     def apply(self, coefficients, full=False):
         """H times coefficients; `full` also returns what leaves the basis."""
@@ -217,43 +164,28 @@ class DensityOperator:
 
     def __init__(self, basis, gradient):
         self.basis = basis
-        self._gradient = gradient
-        self._half = -0.5 * gradient[..., None]
+        self._halves = -0.5 * gradient[..., None]
 
-    def is_even(self, axis):
-        """Whether log ρ does not change, but for rounding, under reflection of an axis."""
-        signs = np.where(np.arange(len(self._gradient)) == axis, -1, 1)
-        # Differences of log ρ carry more rounding than log ρ.
-        return all(
-            _equal(part, sign * np.flip(part, axis), 1e-11) for part, sign in zip(self._gradient, signs, strict=True)
-        )
-
-    def sector(self, parities):
-        """The same operator on the functions of given parities."""
-        basis = self.basis.sector(parities)
-        return DensityOperator(basis, np.stack([basis.half(part) for part in self._gradient]))
+    def _roots(self, coefficients):
+        """Each Aᵢ times coefficients, on the grid, and the function −½∂ᵢlog ρ."""
+        values = self.basis.to_grid(coefficients)
+        for i, half in enumerate(self._halves):
+            yield self.basis.to_grid(coefficients, derivative=i) + half * values, half
 
     def apply(self, coefficients, full=False):
         """H times coefficients; `full` also returns what leaves the basis."""
-        result = 0
-        values = self.basis.to_grid(coefficients)
-        for i, half in enumerate(self._half):
-            root = self.basis.to_grid(coefficients, derivative=i) + half * values
+        result, inner = 0, 0
+        for i, (root, half) in enumerate(self._roots(coefficients)):
             result = result + 0.5 * self.basis.from_grid(root, derivative=i, full=full)
-            result = result + 0.5 * self.basis.from_grid(half * root, full=full)
-        return result
+            inner = inner + half * root
+        return result + 0.5 * self.basis.from_grid(inner, full=full)
 
     def polish(self, vectors, levels):
-        """Levels as squared singular values of A on the span of the vectors.
-
-        Errors ε of the vectors enter a level as ε², so that a level far below the rounding of H keeps its digits.
-        """
+        """Levels as squared singular values of A on the span of the vectors: errors ε of these enter as ε²."""
         columns = vectors.shape[1]
-        values = self.basis.to_grid(vectors)
         triangle = np.zeros((0, columns))
-        for i, half in enumerate(self._half):
-            root = (self.basis.to_grid(vectors, derivative=i) + half * values).reshape(-1, columns)
-            triangle = qr(np.vstack([triangle, root]), mode="r")[0][:columns]
+        for root, _ in self._roots(vectors):
+            triangle = qr(np.vstack([triangle, root.reshape(-1, columns)]), mode="r")[0][:columns]
         _, singular, right = np.linalg.svd(triangle)
         return singular[::-1] ** 2 / 2, vectors @ right[::-1].T
 
@@ -268,87 +200,42 @@ class Solution:
     residuals: np.ndarray
 
 
-def solve(operator, n_levels, seed=0):
-    """Lowest levels of an operator in its basis, every member of a multiplet listed; a `Solution`.
-
-    Reflections that leave the operator unchanged are found on the grid, and each combination of parities is solved by
-    itself.
-    """
-    basis = operator.basis
-    choices = [(0, 1) if operator.is_even(axis) else (None,) for axis in range(len(basis.shape))]
-    levels, residuals, columns = [], [], []
-    for parities in itertools.product(*choices):
-        sector = operator if parities == basis.parities else operator.sector(parities)
-        if not len(sector.basis):
-            continue
-        found, vectors, defects = _solve_sector(sector, min(n_levels, len(sector.basis)), seed)
-        levels, residuals = np.append(levels, found), np.append(residuals, defects)
-        columns += [(sector.basis.rows, vector) for vector in vectors.T]
-    order = np.argsort(levels, kind="stable")[:n_levels]
-    combined = np.zeros((len(basis), len(order)))
-    for k, index in enumerate(order):
-        rows, vector = columns[index]
-        combined[rows, k] = vector
-    return Solution(basis, levels[order], combined, residuals[order])
-
-
-def _solve_sector(operator, n_levels, seed):
-    """Lowest levels (k,), vectors (functions, k) and residuals (k,)."""
-    size, step = len(operator.basis), operator.basis.chunk()
-    apply = _in_chunks(operator.apply, step)
-    if size <= DENSE_LIMIT:
-        matrix = apply(np.eye(size))
+def solve(operator, n_levels):
+    """Lowest levels of an operator in its basis, every member of a multiplet listed; a `Solution`."""
+    basis, size = operator.basis, len(operator.basis)
+    n_levels = min(n_levels, size)
+    if size <= DENSE:
+        matrix = _in_chunks(operator.apply, basis, np.eye(size))
         levels, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=[0, n_levels - 1], check_finite=False)
     else:
-        ladder = (2 * operator.basis.numbers + 1) @ operator.basis.kinetic_scale
-        coarse = np.argsort(ladder, kind="stable")[:COARSE]
-        levels, vectors = block_lowest(apply, size, n_levels, diagonal=2 * ladder, coarse=coarse, seed=seed)
+        minus = LinearOperator((size, size), matvec=lambda v: -operator.apply(v[:, None])[:, 0], dtype=float)
+        levels, vectors = largest_pairs(minus, n_levels)
+        levels = -levels
     levels, vectors = operator.polish(vectors, levels)
-    residuals = _in_chunks(lambda columns: _residuals(operator, columns[1:], columns[0]), step)
-    return levels, vectors, residuals(np.vstack([levels, vectors]))
+
+    def residuals(columns):
+        """‖(H − E)ψ‖, with what leaves the basis; E is in the first row."""
+        image = basis.add(operator.apply(columns[1:], full=True), -columns[0] * columns[1:])
+        return np.sqrt((image**2).sum(axis=tuple(range(image.ndim - 1))))
+
+    return Solution(basis, levels, vectors, _in_chunks(residuals, basis, np.vstack([levels, vectors])))
 
 
-def _equal(values, others, tolerance):
-    size = np.abs(values)
-    return bool((np.abs(values - others) <= tolerance * (size + np.median(size))).all())
-
-
-def _residuals(operator, vectors, levels):
-    """‖(H − E)ψ‖ of columns, with what leaves the basis."""
-    image = operator.basis.add(operator.apply(vectors, full=True), -levels * vectors)
-    return np.sqrt((image**2).sum(axis=tuple(range(image.ndim - 1))))
-
-
-def _in_chunks(apply, step):
-    def chunked(columns):
-        parts = [apply(columns[:, start : start + step]) for start in range(0, columns.shape[1], step)]
-        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-
-    return chunked
+def _in_chunks(function, basis, columns):
+    """A function of columns, of as many at once as fit on the grid."""
+    step = max(1, CHUNK // int(np.prod(basis.shape)))
+    return np.concatenate([function(columns[:, k : k + step]) for k in range(0, columns.shape[1], step)], axis=-1)
 
 
 def converge(make_operator, frame, n_levels, allowed):
-    """Grow the basis until two sizes agree.
+    """Grow the basis until two sizes agree: the last `Solution`, and estimated over allowed errors (n_levels,).
 
-    Parameters
-    ----------
-    make_operator : callable
-        Maps a `Basis` to an operator.
-    frame : Frame
-    n_levels : int
-    allowed : callable
-        Maps levels to the errors that are allowed, both (n_levels,).
-
-    Returns
-    -------
-    solution : Solution
-        The one of the largest basis.
-    ratio : ndarray, shape (n_levels,)
-        Estimated over allowed errors; all at most 1 if the levels converged.
+    `make_operator` maps a `Basis` to an operator, `allowed` levels to the errors that are allowed. Where the ratios are
+    above 1, the levels did not converge.
     """
     dim = len(frame.scale)
     sizes = _first_sizes(frame.scale**2, n_levels if dim > 4 else 3 * n_levels + (20 if dim == 1 else 30))
-    if sizes.max() > MAX_SIZE or simplex_size(sizes) > MAX_FUNCTIONS or np.prod(_nodes(sizes)) > MAX_GRID:
+    if sizes.max() > MAX_SIZE or _too_large(sizes):
         raise InputError(f"{n_levels} levels in {dim} dimensions need too large a basis; ask for fewer.")
     # Two more at least: one more function of the other parity changes nothing and proves nothing.
     least = 2 if dim <= 4 else 1
@@ -366,11 +253,14 @@ def converge(make_operator, frame, n_levels, allowed):
                 return solution, ratio
             # An error is the squared residual over an energy; how far the levels moved tells which energy.
             per_square = np.clip(moved.max() / squares[-2], 1e-4, 1)
-        estimates = per_square * np.array(squares)
-        sizes = _grown(sizes, basis.tails(solution.vectors), estimates, least)
-        if (sizes == basis.sizes).all() or simplex_size(sizes) > MAX_FUNCTIONS or np.prod(_nodes(sizes)) > MAX_GRID:
+        sizes = _grown(sizes, basis.tails(solution.vectors), per_square * np.array(squares), least)
+        if (sizes == basis.sizes).all() or _too_large(sizes):
             return solution, ratio
         last = solution
+
+
+def _too_large(sizes):
+    return len(simplex(sizes)) > MAX_FUNCTIONS or np.prod(_nodes(sizes)) > MAX_GRID
 
 
 def _first_sizes(weights, n_functions):
@@ -378,16 +268,13 @@ def _first_sizes(weights, n_functions):
     size = 1.0
     while True:
         sizes = np.maximum(np.rint(size * weights / weights.max()).astype(int), 1)
-        if simplex_size(sizes) >= n_functions:
+        if len(simplex(sizes)) >= n_functions:
             return sizes
         size += 1
 
 
 def _grown(sizes, tails, estimates, least):
-    """The next sizes: axes along which the vectors are cut off grow by a factor, the others once these agree.
-
-    `estimates` are errors of all sizes so far over the allowed one.
-    """
+    """The next sizes, from estimated over allowed errors so far: axes grow where vectors are cut off, then all."""
     factor = {1: 1.5, 2: 1.4, 3: 1.25, 4: 1.25}.get(len(sizes), 1)
     active = tails >= 0.1 * tails.max()
     if estimates[-1] <= 1:
@@ -403,13 +290,4 @@ def _grown(sizes, tails, estimates, least):
 def _nodes(sizes):
     """How many Gauss nodes the integrals in a basis of these sizes need along each axis."""
     nodes = sizes + 1 + (np.clip(sizes // 5, 3, 60) if len(sizes) <= 4 else 2)
-    return nodes + nodes % 2  # even, so that no node lies on a plane of reflection
-
-
-def simplex_size(sizes):
-    """Number of functions of `simplex`, without the list of the last axis."""
-    if len(sizes) == 1:
-        return int(sizes[0]) + 1
-    rows = simplex(sizes[:-1])
-    left = 1 - (rows / np.asarray(sizes[:-1])).sum(axis=1)
-    return int((np.floor(left * sizes[-1] + 1e-9) + 1).sum())
+    return nodes + nodes % 2

@@ -3,10 +3,10 @@ r"""The generator of a reversible diffusion from samples of its equilibrium alon
 Levels are those of ½(Δ + ∇log ρ·∇) with the sign changed, ħ = m = 1: stationary values of ½E[|∇f|²]/E[f²] over f
 orthogonal to the constant. Samples are whitened; functions are products of Hermite polynomials up to a total
 degree and, where held-out samples favour them, smooth indicators of the cells around the means of clusters, a
-partition of unity (`Space`); its slowest modes complete it (`SampledModes`). No rotation changes the space. Sources:
-Zhang, Hartmann & Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); Shepard 1968 (partition
-of unity), Weber 2006 (for conformations of molecules); McGibbon & Pande 2015 (held-out score); Weyl 1912
-(eigenvalues of a perturbed matrix).
+partition of unity (`Space`); its slowest modes complete it (`SampledModes`). No linear map of the samples changes the
+space. Sources: Zhang, Hartmann & Schütte 2016 (generator from samples), Klus et al. 2020 (Galerkin matrices); Shepard
+1968 (partition of unity), Weber 2006 (for conformations of molecules); McGibbon & Pande 2015 (held-out score); Weyl
+1912 (eigenvalues of a perturbed matrix).
 """
 
 import math
@@ -20,6 +20,7 @@ from sklearn.cluster import KMeans
 
 from vaept import arguments
 from vaept.errors import InputError
+from vaept.spectrum import _vetting
 from vaept.spectrum.oscillator import quantum_numbers
 
 SAMPLES_PER_FUNCTION = 10
@@ -37,21 +38,58 @@ MAX_DEGREE, MOST_FUNCTIONS = 100, 5000  # of a degree that is given
 VALUES_PER_POWER = 5  # distinct values that a coordinate needs for each of its powers
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """Levels, their residuals and modes; ½∇f·∇fᵀ and ffᵀ of the modes in blocks of points, and the blocks' sizes."""
+
+    levels: np.ndarray
+    residuals: np.ndarray
+    modes: "SampledModes"
+    stiffness: np.ndarray
+    mass: np.ndarray
+    sizes: np.ndarray
+
+
+def solve(x, n_levels, degree, generator):
+    """The solution for samples without outliers, some levels above the last one too, and rows that are lone states."""
+    copies, dim, adaptive = _vetting.Copies.of(x), x.shape[1], degree is None
+    degrees = degrees_to_try(copies, dim, n_levels, degree)
+    mean, whitening = _vetting.whitening_of(x)
+    order = copies.shuffled(generator)
+    x = x[order]
+    y = (x - mean) @ whitening
+    try:
+        space, mass, stiffness = best_space(
+            y, degrees, (whitening**2).sum(axis=0), n_levels, with_cells=adaptive, copies=len(x) / copies.rows
+        )
+        # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
+        n_solved = min(n_levels + 2 * dim + 8, len(mass))
+        vectors = pencil(mass, stiffness, n_solved)[1]
+        modes = SampledModes(space, vectors, mean, whitening, min(N_BENT, n_levels - 1) if adaptive else 0)
+        stiffness, mass, sizes = modes.blocks(y)
+        levels, mix, residuals = pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
+    except np.linalg.LinAlgError as error:
+        raise InputError(
+            "The samples carry too few independent functions for these levels: a few rows outweigh all others, or most "
+            "are alike. Look for outliers, or give more samples."
+        ) from error
+    if len(levels) < n_levels:
+        raise InputError(
+            f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
+        )
+    modes = replace(modes, mix=mix)
+    return Sampled(levels, residuals, modes, stiffness, mass, sizes), order[_vetting.lone_rows(modes.first(2), x, y)]
+
+
 def degrees_to_try(copies, dim, n_levels, degree):
     """The degrees to be tried, one if it is given; checks that there are samples enough."""
-
-    def needed(p):
-        return SAMPLES_PER_FUNCTION * math.comb(dim + p, p)
-
     n, most_powers = copies.rows, copies.values // VALUES_PER_POWER - 1
     least = 1 if degree is None else arguments.integer(degree, "degree", 1, MAX_DEGREE)
     while degree is None and math.comb(dim + least, least) < n_levels:
         least += 1
-    if math.comb(dim + least, least) < n_levels:
-        raise InputError(
-            f"degree {least} in {dim} dimensions has {math.comb(dim + least, least)} functions, too few for "
-            f"{n_levels} levels."
-        )
+    size = math.comb(dim + least, least)
+    if size < n_levels:
+        raise InputError(f"degree {least} in {dim} dimensions has {size} functions, too few for {n_levels} levels.")
     if copies.values == 1 < copies.all_rows:
         raise InputError(f"Coordinate {copies.coordinate} of the samples is constant; leave it out.")
     if copies.values < copies.all_rows and least > most_powers:
@@ -60,18 +98,18 @@ def degrees_to_try(copies, dim, n_levels, degree):
             f"degree {least}, which needs {VALUES_PER_POWER * (least + 1)}: values on a coarse grid, or copies of a "
             "few, have no density. Give them as they were before rounding, or leave the coordinate out."
         )
-    if n < needed(least):
+    if n < SAMPLES_PER_FUNCTION * size:
         distinct = f" In effect {n} of the {copies.all_rows} rows are distinct." if n < copies.all_rows else ""
         raise InputError(
-            f"{n} samples are too few for degree {least} in {dim} dimensions: at least {needed(least)} are needed. "
-            "Give more samples, or ask for a lower degree or fewer levels." + distinct
+            f"{n} samples are too few for degree {least} in {dim} dimensions: at least {SAMPLES_PER_FUNCTION * size} "
+            "are needed. Give more samples, or ask for a lower degree or fewer levels." + distinct
         )
-    if math.comb(dim + least, least) > MOST_FUNCTIONS:
+    if size > MOST_FUNCTIONS:
         raise InputError(f"degree {least} in {dim} dimensions has more than {MOST_FUNCTIONS} functions; lower it.")
     if degree is not None:
         return [least]
-    most = [p for p in range(least, 13) if 2 * needed(p) <= n and needed(p) <= SAMPLES_PER_FUNCTION * MAX_FUNCTIONS]
-    return [p for p in most if p <= most_powers] or [least]
+    most = min(n / (2 * SAMPLES_PER_FUNCTION), MAX_FUNCTIONS)
+    return [p for p in range(least, 13) if p <= most_powers and math.comb(dim + p, p) <= most] or [least]
 
 
 class Polynomials:
@@ -81,18 +119,15 @@ class Polynomials:
         self.degree = degree
         self.numbers = quantum_numbers(degree, dim)
         index = {tuple(n): k for k, n in enumerate(self.numbers.tolist())}
-        size = len(self.numbers)
-        # lower[i][k] is the function with n_i one less, whose multiple √n_i is the derivative of function k.
-        self.lower = np.zeros((dim, size), dtype=int)
+        lower = np.zeros((dim, len(self.numbers)), dtype=int)
         self._build = []
         for k, n in enumerate(self.numbers.tolist()):
             for i in np.flatnonzero(n):
-                self.lower[i, k] = index[(*n[:i], n[i] - 1, *n[i + 1 :])]
+                lower[i, k] = index[(*n[:i], n[i] - 1, *n[i + 1 :])]
             first = next((i for i in range(dim) if n[i]), 0)
             self._build.append((index[(*n[:first], 0, *n[first + 1 :])], first, n[first]))
-
-    def up_to(self, degree):
-        return self if degree == self.degree else Polynomials(degree, self.numbers.shape[1])
+        # For each coordinate, the functions with n_i one less, whose multiples √n_i are the derivatives.
+        self.lower = list(zip(lower, np.sqrt(self.numbers.T), strict=True))
 
     def values(self, y):
         """Values at points (n, d): ndarray of shape (functions, n)."""
@@ -117,15 +152,15 @@ class Polynomials:
     def slopes(self, vectors):
         """Coefficients (d, functions, k) of the derivatives of the functions whose coefficients are (functions, k)."""
         result = np.zeros((len(self.lower), *vectors.shape))
-        for slope, lower, n in zip(result, self.lower, self.numbers.T, strict=True):
-            np.add.at(slope, lower, np.sqrt(n)[:, None] * vectors)
+        for slope, (lower, root) in zip(result, self.lower, strict=True):
+            has = root > 0
+            slope[lower[has]] = root[has, None] * vectors[has]
         return result
 
     def stiffness(self, mass, inverse_variance):
         """½E[∇φ·∇φᵀ] in the metric of the samples: derivatives are lower polynomials, so it is made of the mass."""
         total = np.zeros_like(mass)
-        for lower, n, factor in zip(self.lower, self.numbers.T, inverse_variance, strict=True):
-            root = np.sqrt(n)
+        for (lower, root), factor in zip(self.lower, inverse_variance, strict=True):
             total += 0.5 * factor * np.outer(root, root) * mass[np.ix_(lower, lower)]
         return total
 
@@ -134,13 +169,7 @@ class Polynomials:
 class Space:
     """Polynomials and soft cells of whitened points y: w_j ∝ exp(−|y − c_j|²/2h²), which add up to 1.
 
-    Attributes
-    ----------
-    polynomials : Polynomials
-    centres : array, shape (cells, d)
-        c_j; no rows for polynomials alone.
-    width : float
-        h.
+    The centres c_j have shape (cells, d), no rows for polynomials alone; h is the width.
     """
 
     polynomials: Polynomials
@@ -168,38 +197,32 @@ class Space:
 
     def moments(self, y, inverse_variance):
         """Means of φφᵀ and of ½∇φ·∇φᵀ, in the metric of the samples, over points."""
-        numbers, lower, size = self.polynomials.numbers, self.polynomials.lower, len(self.polynomials.numbers)
+        lower, size = self.polynomials.lower, len(self.polynomials.numbers)
         mass, own, mixed = 0.0, 0.0, 0.0
-        for part in np.array_split(y, -(-len(y) // ROWS)):
+        for part in parts_of(y):
             values = self.values(part)
             cells = values[size:]
             mean = self.centres.T @ cells
             scaled = inverse_variance[:, None] * mean
-            along = sum(np.sqrt(n)[:, None] * values[k] * s for k, n, s in zip(lower, numbers.T, scaled, strict=True))
+            along = sum(root[:, None] * values[k] * row for (k, root), row in zip(lower, scaled, strict=True))
             # Expanding (c_j − c̄)·(c_k − c̄) leaves one product of matrices, whatever d.
             own = own + (cells * (self.centres @ scaled - (mean * scaled).sum(axis=0) / 2)) @ cells.T
             mixed = mixed + along @ cells.T
             mass = mass + values @ values.T
         mass, own, mixed = mass / len(y), own / len(y), mixed / len(y)
         centres = self.centres * inverse_variance
-        steep = sum(
-            np.sqrt(n)[:, None] * mass[k, size:] * c for k, n, c in zip(lower, numbers.T, centres.T, strict=True)
-        )
-        stiffness = np.empty_like(mass)
-        stiffness[:size, :size] = self.polynomials.stiffness(mass[:size, :size], inverse_variance)
-        stiffness[:size, size:] = (steep - mixed) / (2 * self.width**2)
-        stiffness[size:, :size] = stiffness[:size, size:].T
-        square = centres @ self.centres.T * mass[size:, size:]
-        stiffness[size:, size:] = (square - own - own.T) / (2 * self.width**4)
-        return mass, stiffness
+        steep = sum(root[:, None] * mass[k, size:] * c for (k, root), c in zip(lower, centres.T, strict=True))
+        mixed = (steep - mixed) / (2 * self.width**2)
+        own = (centres @ self.centres.T * mass[size:, size:] - own - own.T) / (2 * self.width**4)
+        raw = self.polynomials.stiffness(mass[:size, :size], inverse_variance)
+        return mass, np.block([[raw, mixed], [mixed.T, own]])
 
 
 @dataclass(frozen=True)
 class SampledModes:
     """Modes in a space (the columns of `vectors`), and the first few of them bent, mixed by a matrix.
 
-    Where slow modes level off inside wells, polynomials do not, and in many dimensions cells are too coarse. So
-    Legendre polynomials of f/√(1 + f²), for the slowest modes f, complete the space.
+    Legendre polynomials of f/√(1 + f²) level off inside wells, as slow modes f do and polynomials do not.
     """
 
     space: Space
@@ -219,9 +242,9 @@ class SampledModes:
         check_modes(result, points)
         return result
 
-    def mixed(self, mix):
-        """The same modes combined by the columns of `mix`, shape (modes, levels)."""
-        return replace(self, mix=mix)
+    def first(self, count):
+        """The first modes alone."""
+        return replace(self, mix=self.mix[:, :count])
 
     def blocks(self, y):
         """½∇f·∇fᵀ and ffᵀ of all functions, summed over blocks of whitened points, and the sizes of the blocks."""
@@ -256,6 +279,11 @@ class SampledModes:
         return np.concatenate(bent), rates
 
 
+def parts_of(y):
+    """Points in parts of which the values of all functions find room."""
+    return np.array_split(y, -(-len(y) // ROWS))
+
+
 def check_modes(values, points):
     """Refuse values of modes, shape (n, levels), that are not finite."""
     bad = ~np.isfinite(values).all(axis=1)
@@ -269,7 +297,7 @@ def check_modes(values, points):
 def pencil(mass, stiffness, n_levels):
     """Lowest levels, coefficients (functions, levels) and residuals of stiffness f = level · mass f.
 
-    Function 0 is the constant, the ground state. It is kept apart and stays at exactly 0.
+    Function 0, the constant, is the ground state, kept apart at exactly 0.
     """
     mean = mass[0, 1:]
     values, basis = np.linalg.eigh(mass[1:, 1:] - np.outer(mean, mean))
@@ -278,9 +306,9 @@ def pencil(mass, stiffness, n_levels):
     reduced = basis.T @ stiffness[1:, 1:] @ basis
     reduced = (reduced + reduced.T) / 2
     count = min(n_levels - 1, len(reduced))
-    levels, vectors = (
-        eigh(reduced, subset_by_index=[0, count - 1]) if count else (np.zeros(0), np.zeros((len(reduced), 0)))
-    )
+    levels, vectors = np.zeros(0), np.zeros((len(reduced), 0))
+    if count:
+        levels, vectors = eigh(reduced, subset_by_index=[0, count - 1])
     residuals = np.linalg.norm(reduced @ vectors - vectors * levels, axis=0)
     coefficients = np.zeros((len(mass), count + 1))
     coefficients[0, 0] = 1
@@ -291,21 +319,20 @@ def pencil(mass, stiffness, n_levels):
 
 def best_space(y, degrees, inverse_variance, n_levels, *, with_cells, copies=1.0):
     """The space that does best on held-out halves of whitened points, its mass and its stiffness."""
-    halves = np.array_split(y, 2)
-    polynomials = Polynomials(degrees[-1], y.shape[1])
-    masses = [polynomials.mass(half) for half in halves]
+    halves, dim = np.array_split(y, 2), y.shape[1]
+    largest = Polynomials(degrees[-1], dim)
+    whole = [(mass, largest.stiffness(mass, inverse_variance)) for mass in map(largest.mass, halves)]
 
     def moments(degree):
-        part = polynomials.up_to(degree)
-        cut = [mass[: len(part.numbers), : len(part.numbers)] for mass in masses]
-        return [(mass, part.stiffness(mass, inverse_variance)) for mass in cut]
+        size = math.comb(dim + degree, degree)
+        return [(mass[:size, :size], stiffness[:size, :size]) for mass, stiffness in whole]
 
     scores = [held_out(moments(p), n_levels) for p in degrees] if len(degrees) > 1 else [0]
     # A larger space has to earn its variance.
     degree = next(p for p, score in zip(degrees, scores, strict=True) if score >= 0.999 * max(scores))
-    best = (Space(polynomials.up_to(degree), np.empty((0, y.shape[1]))), moments(degree))
+    best = (Space(Polynomials(degree, dim), np.empty((0, dim))), moments(degree))
     if with_cells:
-        low, factors = polynomials.up_to(min(degree, DEGREE_WITH_CELLS)), WIDTHS
+        low, factors = Polynomials(min(degree, DEGREE_WITH_CELLS), dim), WIDTHS
         for centres, spacing in cell_centres(y):
             trials, scores = [], []
             for factor in factors:
@@ -319,10 +346,8 @@ def best_space(y, degrees, inverse_variance, n_levels, *, with_cells, copies=1.0
             best = trials[scores.index((score, factor))]
             # More cells are smaller, and the same width is more of their distances.
             factors = WIDTHS[WIDTHS.index(factor) :][:2]
-    weights = np.array([len(half) for half in halves]) / len(y)
-    return best[0], *(
-        sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in zip(*best[1], strict=True)
-    )
+    first, second = (len(half) / len(y) for half in halves)
+    return best[0], *(first * one + second * other for one, other in zip(*best[1], strict=True))
 
 
 def cell_centres(y):
@@ -336,24 +361,21 @@ def cell_centres(y):
 
 
 def seen_cells(space, y, inverse_variance, copies):
-    """The space without cells at whose borders there are too few points; None if these cells are many.
+    """The space without cells at whose borders too few points lie, each in some copies; None if these are many.
 
     A cell of outliers has a steep border in a gap without samples, and would pass for a state that is never left.
-    A point stands for a number of `copies`, 1 if it is the only one.
     """
-    least, rows = SEEN_CELLS * len(space.centres), y[:CLUSTERED_SAMPLES]
-    points = POINTS_AT_BORDER * copies
+    least, rows, points = SEEN_CELLS * len(space.centres), y[:CLUSTERED_SAMPLES], POINTS_AT_BORDER * copies
     while len(space.centres) >= least:
         # The points that share in the sum of |∇w_j|²: (Σ |∇w_j|²)²/Σ |∇w_j|⁴.
         first, second = 0.0, 0.0
-        for part in np.array_split(rows, -(-len(rows) // ROWS)):
+        for part in parts_of(rows):
             cells, centres = space.cells(part), space.centres * inverse_variance
             mean = space.centres.T @ cells
             distance = (centres * space.centres).sum(axis=1)[:, None] - 2 * centres @ mean + inverse_variance @ mean**2
             slope = cells**2 * np.maximum(distance, 0)
             first, second = first + slope.sum(axis=1), second + (slope**2).sum(axis=1)
-        seen = first**2 >= points * second
-        seen &= second > 0
+        seen = (first**2 >= points * second) & (second > 0)
         if seen.all():
             return space
         space = replace(space, centres=space.centres[seen])
@@ -361,10 +383,7 @@ def seen_cells(space, y, inverse_variance, copies):
 
 
 def held_out(halves, n_levels):
-    """Σ 1/level of the modes of one half of the samples on the other half; larger is better, both ways averaged.
-
-    A half is its mass and its stiffness.
-    """
+    """Σ 1/level of the modes of one half (mass and stiffness) on the other, both ways averaged; larger is better."""
     total = 0.0
     for train, test in (halves, halves[::-1]):
         modes = pencil(*train, max(n_levels, 2))[1][:, 1:]
@@ -374,11 +393,16 @@ def held_out(halves, n_levels):
     return total
 
 
-def intervals_of(levels, stiffness, mass, sizes, bootstrap, generator):
+def intervals_of(solution, bootstrap, generator):
     """95 % intervals, shape (levels, 2); see `from_samples`."""
+    levels, sizes, mix = solution.levels, solution.sizes, solution.modes.mix[:, 1:]
+    arguments.memory(bootstrap * len(levels) ** 2, f"{bootstrap} resamples of {len(levels)} levels")
     counts = generator.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=bootstrap)
     weights = counts / (counts @ sizes)[:, None] - 1 / sizes.sum()
-    stiffness, mass = (np.einsum("rb,bij->rij", weights, part, optimize=True) for part in (stiffness, mass))
+    stiffness, mass = (
+        np.einsum("rb,bij->rij", weights, mix.T @ part @ mix, optimize=True)
+        for part in (solution.stiffness, solution.mass)
+    )
 
     def shifts(members):
         rows = np.ix_(range(bootstrap), members, members)

@@ -28,29 +28,19 @@ def potential_frame(energy, dim, n_levels, tol):
     far = values[np.linalg.norm(points, axis=1) > 0.5 * FAR].min()
 
     def room(values, volumes):
-        top = weyl_energy(values, volumes, dim, n_levels, far)
-        return volumes * np.maximum(top - values, 0) ** (dim / 2), top
+        return phase_space(values, volumes, dim, n_levels, far)[0]
 
-    if not room(values, volumes)[0].any():
+    if not room(values, volumes).any():
         raise InputError(
             f"The potential is nowhere lower than its least value {far:.6g} at distance {FAR:g} from the origin: it "
             "binds no state that could be found. Confine it in every direction, or shift and scale the coordinates."
         )
-    points, values, weights = close_in(energy, points, volumes, values, lambda *found: room(*found)[0])
-    for _ in range(4):
-        centre, covariance = moments(points, weights)
-        points, volumes = gaussian_points(centre, 1.5 * covariance)
-        values = energy(points)
-        weights, top = room(values, volumes)
+    points, volumes, values = close_in(energy, points, volumes, values, room)
+    weights, top = phase_space(values, volumes, dim, n_levels, far)
     centre, covariance = moments(points, weights)
     momentum = 2 * np.average(np.maximum(top - values, 0), weights=weights) / (dim + 2)
-    centre, axes, curvature = gaussian_frame(energy, centre, covariance)
-    variance = np.einsum("ij,ik,kj->j", axes, covariance, axes)
-    # The curvature is exact for an oscillator; on average it may be negative, and phase space then sets the width.
-    omega = np.sqrt(np.maximum(curvature, 0.25 * momentum / variance))
-    inside = points[weights > 0]
-    reach = extent(energy, centre, axes, np.sqrt(variance), inside, top, 0.5 * np.log(1 / tol) + 4)
-    return make_frame(centre, axes, 1 / np.sqrt(2 * omega), reach), far
+    exponent = 0.5 * np.log(1 / tol) + 4
+    return make_frame(energy, centre, covariance, points[weights > 0], exponent, momentum, top), far
 
 
 def density_frame(energy, dim, tol):
@@ -59,29 +49,20 @@ def density_frame(energy, dim, tol):
     def mass(values, volumes):
         return volumes * np.exp(values.min() - values)
 
-    points, volumes, values = explore(energy, dim, "log_density")
-    points, values, weights = close_in(energy, points, volumes, values, mass)
-    for _ in range(4):
-        centre, covariance = moments(points, weights)
-        points, volumes = gaussian_points(centre, 1.5 * covariance)
-        values = energy(points)
-        weights = mass(values, volumes)
-    centre, covariance = moments(points, weights)
+    points, volumes, values = close_in(energy, *explore(energy, dim, "log_density"), mass)
+    centre, covariance = moments(points, mass(values, volumes))
     threshold = continuum(energy, centre, covariance)
-    centre, axes, curvature = gaussian_frame(energy, centre, covariance)
-    variance = np.einsum("ij,ik,kj->j", axes, covariance, axes)
-    likely = points[values < values.min() + 10]
     # Small levels ask for the tails to a precision relative to them: so far out is far enough for levels of 1e-12.
-    reach = extent(energy, centre, axes, np.sqrt(variance), likely, None, 0.5 * np.log(1 / tol) + 10)
-    return make_frame(centre, axes, 1 / np.sqrt(np.maximum(curvature, 0.25 / variance)), reach), threshold
+    exponent = 0.5 * np.log(1 / tol) + 10
+    return make_frame(energy, centre, covariance, points[values < values.min() + 10], exponent), threshold
 
 
 def checked(function, dim, name):
-    """The function, with its values checked for shape and NaN; +inf (of U or −log ρ) passes."""
+    """The function, its values checked for shape and NaN; +inf (of U or −log ρ) passes unless all must be finite."""
     arguments.function(function, name, f"an array (n, {dim})")
     forbidden = -np.inf if name == "potential" else np.inf
 
-    def values_at(points):
+    def values_at(points, finite=False):
         # A value may overflow far out, where nothing but its size matters.
         with np.errstate(all="ignore"):
             values = arguments.array(function(points), f"What {name} returns", largest=None)
@@ -90,26 +71,15 @@ def checked(function, dim, name):
                 f"{name} must map an array of shape (n, {dim}) to shape (n,); it mapped {points.shape} to "
                 f"{values.shape}."
             )
-        bad = np.isnan(values) | (values == forbidden)
+        bad = ~np.isfinite(values) if finite else np.isnan(values) | (values == forbidden)
         if bad.any():
             raise InputError(
                 f"{name} must be finite; it is {values[bad][0]} at x = {points[bad][0].tolist()}. Give a function "
-                "that is defined on all of space."
+                "that is defined on all of space, with steep smooth walls for hard ones."
             )
         return values
 
     return values_at
-
-
-def finite(energy, points, name):
-    """Values of an energy at points (n, d), shape (n,); raises InputError, with `name`, if one is not finite."""
-    values = energy(points)
-    if not np.isfinite(values).all():
-        where = points[~np.isfinite(values)][0].tolist()
-        raise InputError(
-            f"{name} must be finite; it is infinite at x = {where}. Replace a hard wall by a steep smooth one."
-        )
-    return values
 
 
 def log_gradient(log_density, gradient, basis):
@@ -124,7 +94,7 @@ def log_gradient(log_density, gradient, basis):
 def check_gradient(log_density, gradient, frame):
     """Refuse a ∇log ρ that is not that of log ρ: compared with differences along the frame's axes where ρ is large."""
     dim = len(frame.centre)
-    points = frame.centre + ndtri(_sequence(16 * dim, dim)) * frame.scale @ frame.axes.T
+    points = frame.centre + ndtri(evenly_spread(16 * dim, dim)) * frame.scale @ frame.axes.T
     density = log_density(points)
     points = points[density >= density.max() - 10 - 2 * dim]
     given = arguments.array(gradient(points), "What gradient returns", shape=points.shape)
@@ -146,14 +116,14 @@ def differences(function, points, axes, steps):
     result = np.zeros((len(points), len(steps)))
     for i, (direction, step) in enumerate(zip(axes.T, steps, strict=True)):
         for k, weight in enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), start=1):
-            ahead = finite(function, points + k * step * direction, "log_density")
-            result[:, i] += weight / step * (ahead - finite(function, points - k * step * direction, "log_density"))
+            ahead, behind = (function(points + sign * k * step * direction, finite=True) for sign in (1, -1))
+            result[:, i] += weight / step * (ahead - behind)
     return result
 
 
 def explore(energy, dim, name):
     """Points at all distances from the origin, the volumes they stand for, and energies; checks that these confine."""
-    points, volumes = _spread_points(dim)
+    points, volumes = spread_points(dim)
     values = energy(points)
     radii = np.linalg.norm(points, axis=1)
     if not np.isfinite(values).any():
@@ -170,9 +140,9 @@ def explore(energy, dim, name):
     return points, volumes, values
 
 
-def _spread_points(dim):
+def spread_points(dim):
     """Points whose distances from the origin are spread evenly over seven decades, and the volumes they stand for."""
-    cube = _sequence(N_EXPLORE * dim, dim + 1)
+    cube = evenly_spread(N_EXPLORE * dim, dim + 1)
     normal = ndtri(cube[:, 1:])
     directions = normal / np.linalg.norm(normal, axis=1, keepdims=True)
     axes = np.repeat(np.eye(dim), 64, axis=0)
@@ -184,53 +154,60 @@ def _spread_points(dim):
     return np.concatenate([points, -points]), np.concatenate([volumes, volumes])
 
 
-def close_in(energy, points, volumes, values, weigh):
-    """Points, energies and weights of points many of which count.
+def evenly_spread(n_points, dim):
+    """Points of the open unit cube: the additive recurrence of the generalised golden ratio."""
+    ratio = 2.0
+    for _ in range(60):
+        ratio = (1 + ratio) ** (1 / (dim + 1))
+    return (0.5 + np.outer(np.arange(1, n_points + 1), ratio ** -np.arange(1.0, dim + 1))) % 1
 
-    Where states live far from the origin, few points of the first look do. Looks about the lowest point so far, again
-    at all distances, come closer by a factor each.
+
+def close_in(energy, points, volumes, values, weigh):
+    """Points, volumes and energies in the region that counts, by its weights.
+
+    Looks about the lowest point so far, at all distances, come closer by a factor each; Gaussians then fill the region.
     """
     for _ in range(40):
         weights = weigh(values, volumes)
         if weights.sum() ** 2 > 50 * (weights**2).sum():
             break
-        spread, volumes = _spread_points(points.shape[1])
+        spread, volumes = spread_points(points.shape[1])
         points = points[values.argmin()] + spread
         values = energy(points)
-    return points, values, weights
+    for _ in range(4):
+        centre, covariance = moments(points, weights)
+        normal = ndtri(evenly_spread(N_EXPLORE * len(centre) // 2, len(centre)))
+        normal = np.concatenate([normal, -normal])
+        root = np.linalg.cholesky(1.5 * covariance)
+        volumes = np.exp(0.5 * (normal**2).sum(axis=1)) * (2 * np.pi) ** (len(centre) / 2) * np.prod(np.diag(root))
+        points, volumes = centre + normal @ root.T, volumes / len(normal)
+        values = energy(points)
+        weights = weigh(values, volumes)
+    return points, volumes, values
 
 
-def weyl_energy(values, volumes, dim, n_levels, far):
-    """Energy E below which phase space has room for the wanted states and one more.
+def phase_space(values, volumes, dim, n_levels, far):
+    """Shares of points in the classical phase space of the wanted states and one more, and the energy that bounds it.
 
-    The room is c_d/(2π)^d ∫(2(E − U))^(d/2), with c_d the volume of the unit ball.
+    Below an energy E there is room for c_d/(2π)^d ∫(2(E − U))^(d/2) states, with c_d the volume of the unit ball.
     """
-    inside = volumes > 0
-    values, volumes = values[inside], volumes[inside]
     ball = np.pi ** (dim / 2) / math.gamma(dim / 2 + 1) / (2 * np.pi) ** dim
-    low = values.min()
+    low = values[volumes > 0].min()
 
-    def states(energy):
-        return ball * (volumes * (2 * np.maximum(energy - values, 0)) ** (dim / 2)).sum()
+    def too_low(energy):
+        return ball * (volumes * (2 * np.maximum(energy - values, 0)) ** (dim / 2)).sum() < n_levels + 1
 
     width = 1e-8
-    while states(low + width) < n_levels + 1 and width < 1e30:
+    while too_low(low + width) and width < 1e30:
         width *= 2
-    left, right = low, low + width
+    left, top = low, low + width
     for _ in range(12):
-        middle = (left + right) / 2
-        left, right = (middle, right) if states(middle) < n_levels + 1 else (left, middle)
-    # Where the potential levels off, the states below that are all that can be bound.
-    return min(right, far - 0.02 * (far - low)) if np.isfinite(far) else right
-
-
-def gaussian_points(centre, covariance):
-    """Points of a Gaussian, symmetric about its centre, and the volumes that they stand for."""
-    normal = ndtri(_sequence(N_EXPLORE * len(centre) // 2, len(centre)))
-    normal = np.concatenate([normal, -normal])
-    root = np.linalg.cholesky(covariance)
-    volumes = np.exp(0.5 * (normal**2).sum(axis=1)) * (2 * np.pi) ** (len(centre) / 2) * np.prod(np.diag(root))
-    return centre + normal @ root.T, volumes / len(normal)
+        middle = (left + top) / 2
+        left, top = (middle, top) if too_low(middle) else (left, middle)
+    if np.isfinite(far):
+        # Where the potential levels off, the states below that are all that can be bound.
+        top = min(top, far - 0.02 * (far - low))
+    return volumes * np.maximum(top - values, 0) ** (dim / 2), top
 
 
 def moments(points, weights):
@@ -245,20 +222,37 @@ def moments(points, weights):
     return centre, covariance + 1e-4 * np.trace(covariance) / len(centre) * np.eye(len(centre))
 
 
+def make_frame(energy, centre, covariance, starts, exponent, momentum=1.0, top=None):
+    """The frame of states whose amplitudes fall as `extent` says, from starts, and with a mean square momentum."""
+    centre, axes, curvature = gaussian_frame(energy, centre, covariance)
+    variance = along(axes, covariance)
+    # The curvature is exact for an oscillator; on average it may be negative, and phase space then sets the width.
+    curvature = np.maximum(curvature, 0.25 * momentum / variance)
+    scale = 1 / np.sqrt(curvature if top is None else 2 * np.sqrt(curvature))
+    reach = extent(energy, centre, axes, np.sqrt(variance), starts, top, exponent)
+    # The basis stands in the middle of the states' reach where that is plainly lopsided.
+    shift = (reach[:, 0] - reach[:, 1]) / 2
+    shift = np.where(np.abs(shift) > 0.15 * reach.mean(axis=1), shift, 0)
+    return Frame(centre + axes @ shift, axes, scale, np.maximum(reach[:, 0] - shift, reach[:, 1] + shift))
+
+
+def along(axes, covariance):
+    """Variances along the axes."""
+    return np.einsum("ij,ik,kj->j", axes, covariance, axes)
+
+
 def gaussian_frame(energy, centre, covariance):
     """Centre, axes and curvatures of the harmonic function that fits best on average over a Gaussian.
 
-    Mean force and curvature are taken from the energies alone, by integration by parts; both are exact for a
-    harmonic function. Nearly diagonal curvatures count as diagonal, so that symmetries of a potential stay visible.
+    Mean force and curvature come from the energies alone, by integration by parts.
     """
     dim = len(centre)
-    n_nodes = 7 if dim <= 4 else 3
-    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(7 if dim <= 4 else 3)
     normal = np.stack(np.meshgrid(*[nodes] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
     weights = functools.reduce(np.multiply.outer, [weights / weights.sum()] * dim).ravel()
-    axes = _eigen_axes(covariance)[1]
+    axes = eigen_axes(covariance)[1]
     for _ in range(12):
-        width = np.sqrt(np.einsum("ij,ik,kj->j", axes, covariance, axes))
+        width = np.sqrt(along(axes, covariance))
         values = energy(centre + (normal * width) @ axes.T)
         if not np.isfinite(values).all():
             return centre, np.eye(dim), np.zeros(dim)
@@ -266,19 +260,14 @@ def gaussian_frame(energy, centre, covariance):
         force = normal.T @ weighted / width
         second = (normal * weighted[:, None]).T @ normal - weighted.sum() * np.eye(dim)
         last = axes
-        curvature, axes = _eigen_axes(axes @ (second / np.outer(width, width)) @ axes.T)
+        curvature, axes = eigen_axes(axes @ (second / np.outer(width, width)) @ axes.T)
         if curvature.min() <= 0:
             break
-        step = -axes @ ((axes.T @ (last @ force)) / curvature)
-        centre = centre + step
-        # Centre and axes of a symmetric potential are fixed points: the basis finds its symmetry to rounding.
-        turned = 1 - np.abs((axes * last).sum(axis=0)).min()
-        if np.abs(step).max() < 1e-14 * (np.abs(centre).max() + width.max()) and turned < 1e-15:
-            break
+        centre = centre - axes @ ((axes.T @ (last @ force)) / curvature)
     return centre, axes, curvature
 
 
-def _eigen_axes(matrix):
+def eigen_axes(matrix):
     """Eigenvalues and axes of a symmetric matrix; a nearly diagonal one counts as diagonal."""
     matrix = (matrix + matrix.T) / 2
     size = np.sqrt(np.abs(np.outer(np.diag(matrix), np.diag(matrix))))
@@ -309,20 +298,13 @@ def extent(energy, centre, axes, width, starts, top, exponent):
     return reach
 
 
-def make_frame(centre, axes, scale, reach):
-    """A frame whose basis stands in the middle of the states' reach where that is plainly lopsided."""
-    shift = (reach[:, 0] - reach[:, 1]) / 2
-    shift = np.where(np.abs(shift) > 0.15 * reach.mean(axis=1), shift, 0)
-    return Frame(centre + axes @ shift, axes, scale, np.maximum(reach[:, 0] - shift, reach[:, 1] + shift))
-
-
 def continuum(energy, centre, covariance):
     """Where the continuous spectrum of a density begins, ∞ if nowhere; warns unless it is ∞.
 
     Along a ray with log ρ ~ −κ r the potential tends to κ²/8. Steeper tails confine; with flatter ones it tends to 0.
     """
     dim = len(centre)
-    directions = np.concatenate([np.eye(dim), ndtri(_sequence(32, dim))])
+    directions = np.concatenate([np.eye(dim), ndtri(evenly_spread(32, dim))])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     directions = np.concatenate([directions, -directions])
     width = np.sqrt(np.trace(covariance))
@@ -341,11 +323,3 @@ def continuum(energy, centre, covariance):
         stacklevel=4,
     )
     return threshold
-
-
-def _sequence(n_points, dim):
-    """Evenly spread points of the open unit cube: the additive recurrence of the generalised golden ratio."""
-    ratio = 2.0
-    for _ in range(60):
-        ratio = (1 + ratio) ** (1 / (dim + 1))
-    return (0.5 + np.outer(np.arange(1, n_points + 1), ratio ** -np.arange(1.0, dim + 1))) % 1

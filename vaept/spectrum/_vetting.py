@@ -14,19 +14,10 @@ SMALLEST = 1e-50  # standard deviation of a coordinate; levels go with its inver
 
 @dataclass(frozen=True)
 class Copies:
-    """Which rows of the samples are copies of one another.
+    """Which rows of the samples are copies: each row's distinct one, by number, or None if there are none.
 
-    Attributes
-    ----------
-    group : array of int, shape (n,), or None
-        The number of the distinct row; None if there are no copies.
-    all_rows : int
-        n.
-    rows, values : int
-        Effective numbers n²/Σ count² of distinct rows and, of the worst coordinate, of distinct values (Kish 1965,
-        Survey Sampling, ch. 11).
-    coordinate : int
-        The worst one.
+    `rows` and `values` are effective numbers n²/Σ count² of distinct rows and, of the worst coordinate, of distinct
+    values (Kish 1965, Survey Sampling, ch. 11).
     """
 
     group: np.ndarray | None
@@ -59,10 +50,7 @@ def outliers_of(x):
 
     Distances are measured by the denser half of the rows (concentration steps: Rousseeuw & Van Driessen 1999,
     Technometrics 41, 212). A row lies apart if it is farther out than rows of a Gaussian come, has few neighbours
-    nearer to it than half its distance, and is half as far again from the centre as those that do not lie apart. Tails
-    are a power law's if they reach well beyond a Gaussian's and the index of extremes, along an axis or of the
-    distance, is positive (moment estimator: Dekkers, Einmahl & de Haan 1989, Ann. Stat. 17, 1833), also in the outer
-    quarter, where a cluster would have its edge. The edge cannot be told when the farthest rows are left out.
+    nearer than half its distance, and is half as far again from the centre as those that do not lie apart.
     """
     n, d = x.shape
     nothing = np.zeros(0, dtype=int), False
@@ -106,7 +94,11 @@ def lone_rows(modes, x, y):
 
 
 def _is_power_law(distance, far, edge):
-    """Whether descending distances reach as far and fall off as a power of the distance, with an edge of this index."""
+    """Whether descending distances reach beyond `far` and fall off as a power, in the outer quarter with this edge.
+
+    The index of extremes (moment estimator: Dekkers, Einmahl & de Haan 1989, Ann. Stat. 17, 1833) is then positive. A
+    cluster would have its edge in the outer quarter, unless the farthest rows are left out.
+    """
     most = min(len(distance) // 3, max(30, len(distance) // 10))
     if distance[0] <= far or most < 10:
         return False

@@ -2,25 +2,24 @@ r"""Energy spectra of latent spaces: from a potential, from a density, or from n
 
 Units ħ = m = 1; H = −½Δ + U on ℝᵈ. A density ρ stands for the Hamiltonian whose ground state is √ρ at energy 0, U = ¼Δ
 log ρ + ⅛|∇log ρ|²; its levels are also the relaxation rates of ½(Δ + ∇log ρ·∇), the Langevin dynamics dz = ½∇log ρ dt +
-dW. Potentials and densities are looked over for where their states live (`vaept.spectrum._survey`) and solved by a
-Galerkin method in an oscillator basis that grows until two sizes agree (`vaept.spectrum._galerkin`), samples by the
-generator Galerkin method in polynomials and soft cells (`vaept.spectrum._sampled`). Source: Risken 1989, ch. 5 (density
-and Hamiltonian).
+dW (Risken 1989, ch. 5). Potentials and densities are looked over for where their states live (`_survey`) and solved in
+an oscillator basis that grows until two sizes agree (`_galerkin`), samples by the generator Galerkin method in
+polynomials and soft cells (`_sampled`).
 """
 
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from vaept import arguments
-from vaept.errors import InputError
+from vaept.errors import ConvergenceError, InputError
 from vaept.spectrum import _galerkin, _sampled, _survey, _vetting
-from vaept.spectrum._eigensolver import ConvergenceError
 
-MAX_DIM = 10  # the grids of a potential or a density grow as 4^d at least
+MAX_DIM = 8  # the grids of a potential or a density grow as 6^d at least
 MAX_LEVELS = 500  # the solvers' time grows with their square
 MAX_BOOTSTRAP = 10_000
 
@@ -52,19 +51,11 @@ class Spectrum:
         return self.group()
 
     def group(self, tolerance=1e-7):
-        """Sizes of the groups of numerically equal levels.
+        """Sizes of the groups of numerically equal levels; ndarray of int, shape (distinct levels,).
 
-        Parameters
-        ----------
-        tolerance : float
-            Neighbours join one group if they differ by at most `tolerance` times the energy above the ground level,
-            or, where the levels were sampled, if their intervals overlap. Levels are equal if a chain of neighbours
-            connects them. The ground level is never degenerate: a tiny gap above it stays a gap.
-
-        Returns
-        -------
-        ndarray of int, shape (distinct levels,)
-            The last group may go on above the last level that was asked for.
+        Levels are equal if a chain of neighbours connects them that differ by at most `tolerance` times the energy
+        above the ground level or, where the levels were sampled, whose intervals overlap. The ground level is never
+        degenerate: a tiny gap above it stays a gap. The last group may go on above the last level that was asked for.
         """
         tolerance, known = arguments.number(tolerance, "tolerance", 0), np.isfinite(self.levels)
         finite = self.levels[known]
@@ -77,23 +68,11 @@ class Spectrum:
         return np.diff(starts)
 
     def eigenfunctions(self, points):
-        """Eigenfunctions at points.
+        """Eigenfunctions at points, array (n, d): ndarray of shape (n, n_levels).
 
-        Parameters
-        ----------
-        points : array, shape (n, d)
-
-        Returns
-        -------
-        ndarray, shape (n, n_levels)
-            From a potential the states ψ_k, with ∫ψ² = 1. From a density or samples the relaxation modes
-            f_k = ψ_k/ψ₀, with f₀ = 1 and ⟨f_k²⟩ = 1 under the density. Signs, and rotations
-            within a multiplet, are arbitrary.
-
-        Raises
-        ------
-        InputError
-            If the points are no finite (n, d) array, or so far out that no mode has a finite value there.
+        From a potential the states ψ_k, with ∫ψ² = 1. From a density or samples the relaxation modes f_k = ψ_k/ψ₀, with
+        f₀ = 1 and ⟨f_k²⟩ = 1 under the density. Signs, and rotations within a multiplet, are arbitrary. Raises
+        InputError if the points are no finite (n, d) array, or so far out that no mode has a finite value there.
         """
         return self._functions(points)
 
@@ -106,7 +85,7 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
     potential : callable
         U: maps an array (n, d) of points to (n,) energies. Points reach 10⁴ from the origin; +inf is allowed far out.
     dim : int
-        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one; at most 10.
+        d; 1 to 4 for any smooth confining potential, up to 8 for a nearly harmonic one.
     n_levels : int
         How many levels, every member of a multiplet counted; at most 500, in one dimension 206.
     tol : float
@@ -130,9 +109,7 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
     frame, far = _survey.potential_frame(energy, dim, n_levels, tol)
 
     def make_operator(basis):
-        return _galerkin.PotentialOperator(
-            basis, _survey.finite(energy, basis.grid(), "potential").reshape(basis.shape)
-        )
+        return _galerkin.PotentialOperator(basis, energy(basis.grid(), finite=True).reshape(basis.shape))
 
     def allowed(levels):
         return 0.1 * tol * np.maximum(1, np.abs(levels))
@@ -145,7 +122,7 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
             "potential."
         )
     _require(ratio, tol, solution)
-    return Spectrum(solution.levels, solution.residuals, None, _States(solution))
+    return Spectrum(solution.levels, solution.residuals, None, partial(_states, solution))
 
 
 def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
@@ -157,21 +134,20 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
         log ρ up to a constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf is
         allowed far out.
     dim : int
-        d, at most 10.
+        d, as for `from_potential`.
     n_levels : int
-        How many levels, the zero of the ground state and every member of a multiplet counted; at most 500, in one
-        dimension 206.
+        How many levels, the ground state's zero and every member of a multiplet counted; as for `from_potential`.
     tol : float
         Relative: two sizes of the basis agree to a tenth of tol · level, for small gaps too. Below a level of about
         10⁻¹² rounding takes over.
     gradient : callable, optional
-        ∇log ρ: maps (n, d) to (n, d). Without it differences of the eighth order are taken. It is compared with them
-        at some points where ρ is large.
+        ∇log ρ: maps (n, d) to (n, d). It is compared with differences of log ρ, of the eighth order, at some points
+        where ρ is large; without it they take its place.
 
     Returns
     -------
     Spectrum
-        Of a density with tails too heavy for a discrete spectrum, levels in the continuum are NaN.
+        Levels in a continuum are NaN.
 
     Warns
     -----
@@ -200,9 +176,8 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
         return _only_ground_state(n_levels, dim)
 
     def make_operator(basis):
-        return _galerkin.DensityOperator(
-            basis, _survey.log_gradient(log_density, gradient, basis).T.reshape(dim, *basis.shape)
-        )
+        slopes = _survey.log_gradient(log_density, gradient, basis).T
+        return _galerkin.DensityOperator(basis, slopes.reshape(dim, *basis.shape))
 
     def allowed(levels):
         errors = 0.1 * tol * levels + 1e-30
@@ -216,27 +191,24 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
         _require(ratio, tol, solution)
     else:
         levels[1:][(ratio[1:] > 1) | (levels[1:] >= threshold)] = np.nan
-    return Spectrum(levels, solution.residuals, None, _Modes(solution, log_density))
+    return Spectrum(levels, solution.residuals, None, partial(_modes, solution, log_density))
 
 
 def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     """Levels of the density that samples were drawn from, above its ground state, without the density.
 
-    The Dirichlet form ½E[∇f·∇g] over E[fg] in polynomials and soft cells, the same space after any linear map of the
-    samples. A finite space moves levels up, sampling moves them down: they are estimates, not bounds.
+    A finite space of functions moves levels up, sampling moves them down: they are estimates, not bounds.
 
     Parameters
     ----------
     samples : array, shape (n, d)
-        Independent draws. Copies of a row count as weights: all of them are on one side wherever the samples are
-        divided, and only distinct rows count as samples. Values may be rounded, but not to a coarse grid.
+        Independent draws. Copies of a row count as weights. Values may be rounded, but not to a coarse grid.
     n_levels : int
-        How many levels, the zero of the ground state and every member of a multiplet counted; at most 500.
+        How many levels, the ground state's zero and every member of a multiplet counted; at most 500.
     degree : int, optional
-        Of the polynomials, which are then all; at most 100. Without it, the degree whose slowest modes, found on one
-        half of the samples, are slowest on the other half; where that half prefers them, low polynomials and smooth
-        indicators of cells around the means of clusters, whose number and width it decides; and bounded functions of
-        the slowest three modes besides.
+        Of polynomials as the only functions; at most 100. Without it, what one half of the samples finds is judged on
+        the other: the degree, or low polynomials and soft cells around clusters; and bounded functions of the slowest
+        three modes besides.
     bootstrap : int
         Resamples for the intervals, at most 10 000; 0 for none.
     seed : int
@@ -245,16 +217,14 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     Returns
     -------
     Spectrum
-        A level's interval holds the whole multiplet to which it may belong: half its width is the 95 % quantile
-        of the norm of the matrix by which resampling perturbs that multiplet, a bound on any level's shift. What the
-        choice of the space does to levels is not in it. Of samples whose tails fall off as a power of the distance, all
-        levels above 0 are NaN.
+        Half an interval's width is the 95 % quantile of the norm by which resampling perturbs the multiplet to which
+        the level may belong, a bound on any level's shift. What the choice of the space does to levels is not in it.
+        Of samples whose tails fall off as a power of the distance, all levels above 0 are NaN.
 
     Warns
     -----
     UserWarning
-        If the tails are so heavy, for the spectrum is then continuous above 0; or if a few rows lie far from all
-        others: these are left out.
+        If the tails are so heavy; or if a few rows lie far from all others: these are left out.
 
     Raises
     ------
@@ -268,119 +238,60 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     _sampled.degrees_to_try(_vetting.Copies.of(x), x.shape[1], n_levels, degree)
     apart, heavy = _vetting.outliers_of(x)
     if heavy:
-        warnings.warn(
-            "The samples' tails fall off as a power of the distance, too slowly for a discrete spectrum: it is "
-            "continuous above 0. Levels are NaN.",
-            UserWarning,
-            stacklevel=2,
-        )
+        _warn("The samples' tails fall off as a power of the distance: the spectrum is continuous above 0.")
         return _only_ground_state(n_levels, x.shape[1], with_intervals=bootstrap > 0)
-    kept = np.delete(np.arange(len(x)), apart)
+    kept, lone = np.arange(len(x)), apart
     while True:
-        parts, modes, lone = _from_kept(x[kept], n_levels, degree, generator)
+        kept = np.delete(kept, lone)
+        solution, lone = _sampled.solve(x[kept], n_levels, degree, generator)
         if not len(lone):
             break
-        # A row may look like a state that is never left without being far out.
-        kept = np.delete(kept, lone)
     if len(kept) < len(x):
         left_out = arguments.brief(np.delete(np.arange(len(x)), kept).tolist())
-        warnings.warn(
-            f"Rows {left_out} of the samples (from 0) lie far from all others and are left out.",
-            UserWarning,
-            stacklevel=2,
-        )
-    levels, mix, residuals, stiffness, mass, sizes = parts
-    intervals = None
-    arguments.memory(bootstrap * len(levels) ** 2, f"{bootstrap} resamples of {len(levels)} levels")
-    if bootstrap:
-        blocks = [mix[:, 1:].T @ part @ mix[:, 1:] for part in (stiffness, mass)]
-        intervals = _sampled.intervals_of(levels, *blocks, sizes, bootstrap, generator)[:n_levels]
-    return Spectrum(levels[:n_levels], residuals[:n_levels], intervals, modes.mixed(mix[:, :n_levels]))
+        _warn(f"Rows {left_out} of the samples (from 0) lie far from all others and are left out.")
+    intervals = _sampled.intervals_of(solution, bootstrap, generator)[:n_levels] if bootstrap else None
+    return Spectrum(
+        solution.levels[:n_levels], solution.residuals[:n_levels], intervals, solution.modes.first(n_levels)
+    )
 
 
-def _from_kept(x, n_levels, degree, generator):
-    """What `from_samples` makes of samples without outliers: the solution, its modes, and rows that are lone states."""
-    copies = _vetting.Copies.of(x)
-    degrees = _sampled.degrees_to_try(copies, x.shape[1], n_levels, degree)
-    mean, whitening = _vetting.whitening_of(x)
-    order = copies.shuffled(generator)
-    y = (x[order] - mean) @ whitening
-    inverse_variance = (whitening**2).sum(axis=0)
-    adaptive = degree is None
-    try:
-        space, mass, stiffness = _sampled.best_space(
-            y, degrees, inverse_variance, n_levels, with_cells=adaptive, copies=len(x) / copies.rows
-        )
-        # Neighbours above the last level may belong to its multiplet, and the intervals must know them.
-        n_solved = min(n_levels + 2 * x.shape[1] + 8, len(mass))
-        vectors = _sampled.pencil(mass, stiffness, n_solved)[1]
-        n_bent = min(_sampled.N_BENT, n_levels - 1) if adaptive else 0
-        modes = _sampled.SampledModes(space, vectors, mean, whitening, n_bent)
-        stiffness, mass, sizes = modes.blocks(y)
-        levels, mix, residuals = _sampled.pencil(mass.sum(axis=0) / len(y), stiffness.sum(axis=0) / len(y), n_solved)
-    except np.linalg.LinAlgError as error:
-        raise InputError(
-            "The samples carry too few independent functions for these levels: a few rows outweigh all others, or most "
-            "are alike. Look for outliers, or give more samples."
-        ) from error
-    if len(levels) < n_levels:
-        raise InputError(
-            f"The samples carry only {len(levels)} independent functions; ask for fewer than {n_levels} levels."
-        )
-    lone = order[_vetting.lone_rows(modes.mixed(mix[:, :2]), x[order], y)]
-    return (levels, mix, residuals, stiffness, mass, sizes), modes, lone
+def _warn(text):
+    warnings.warn(text, UserWarning, stacklevel=3)
 
 
-@dataclass(frozen=True)
-class _States:
+def _states(solution, points):
     """ψ_k of a solution."""
-
-    solution: _galerkin.Solution
-
-    def __call__(self, points):
-        basis = self.solution.basis
-        return basis.evaluate(self.solution.vectors, arguments.points(points, "points", len(basis.shape)))
+    basis = solution.basis
+    return basis.evaluate(solution.vectors, arguments.points(points, "points", len(basis.shape)))
 
 
-@dataclass(frozen=True)
-class _Constant:
-    """The ground state's f₀ = 1 where it is all there is."""
-
-    dim: int
-    levels: np.ndarray
-
-    def __call__(self, points):
-        return np.tile(np.where(self.levels == 0, 1.0, np.nan), (len(arguments.points(points, "points", self.dim)), 1))
-
-
-@dataclass(frozen=True)
-class _Modes:
+def _modes(solution, log_density, points):
     """f_k = ψ_k/√ρ of a solution, ρ normalised on the solution's grid."""
-
-    solution: _galerkin.Solution
-    log_density: Callable
-
-    def __call__(self, points):
-        basis = self.solution.basis
-        points = arguments.points(points, "points", len(basis.shape))
-        grid = basis.grid()
-        ground = np.abs(basis.evaluate(self.solution.vectors[:, :1], grid)[:, 0])
-        best = ground.argmax()
-        # √ρ = ψ₀ fixes the constant that log ρ lacks, best where ψ₀ is largest.
-        shift = 2 * np.log(ground[best]) - self.log_density(grid[[best]])[0]
-        half = 0.5 * (self.log_density(points) + shift)
-        with np.errstate(over="ignore", invalid="ignore"):
-            modes = basis.evaluate(self.solution.vectors, points) * np.exp(-half)[:, None]
-        modes[:, 0] = 1
-        _sampled.check_modes(modes, points)
-        return modes
+    basis = solution.basis
+    points = arguments.points(points, "points", len(basis.shape))
+    grid = basis.grid()
+    ground = np.abs(basis.evaluate(solution.vectors[:, :1], grid)[:, 0])
+    best = ground.argmax()
+    # √ρ = ψ₀ fixes the constant that log ρ lacks, best where ψ₀ is largest.
+    shift = 2 * np.log(ground[best]) - log_density(grid[[best]])[0]
+    half = 0.5 * (log_density(points) + shift)
+    with np.errstate(over="ignore", invalid="ignore"):
+        modes = basis.evaluate(solution.vectors, points) * np.exp(-half)[:, None]
+    modes[:, 0] = 1
+    _sampled.check_modes(modes, points)
+    return modes
 
 
 def _only_ground_state(n_levels, dim, *, with_intervals=False):
     """The spectrum of a density whose continuum begins at 0."""
     levels = np.where(np.arange(n_levels) == 0, 0.0, np.nan)
     intervals = np.column_stack([levels, levels]) if with_intervals else None
-    return Spectrum(levels, np.full(n_levels, np.nan), intervals, _Constant(dim, levels))
+    return Spectrum(levels, np.full(n_levels, np.nan), intervals, partial(_constant, dim, levels))
+
+
+def _constant(dim, levels, points):
+    """The ground state's f₀ = 1 where it is all there is."""
+    return np.tile(np.where(levels == 0, 1.0, np.nan), (len(arguments.points(points, "points", dim)), 1))
 
 
 def _arguments(dim, n_levels, tol):

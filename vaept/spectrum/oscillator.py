@@ -31,24 +31,10 @@ def multiplicity(level, dim):
 
 
 def quantum_numbers(max_level, dim):
-    """All (n₁, …, n_d) with n₁ + … + n_d ≤ max_level.
+    """All (n₁, …, n_d) with n₁ + … + n_d ≤ max_level: ndarray of int, shape (states, dim).
 
-    Parameters
-    ----------
-    max_level : int
-        The highest level N that is included; 0 to 10 000.
-    dim : int
-        Dimension d; at least 1.
-
-    Returns
-    -------
-    ndarray of int, shape (states, dim)
-        Ordered by level; within a level the first coordinate's number falls.
-
-    Raises
-    ------
-    InputError
-        If an argument is out of range, or there are so many states that they would need more than 2 GiB.
+    They are ordered by level; within a level the first coordinate's number falls. `max_level` is at most 10 000. Raises
+    InputError if an argument is out of range, or if there are so many states that they would need more than 2 GiB.
     """
     max_level = arguments.integer(max_level, "max_level", 0, MAX_LEVEL)
     dim = arguments.integer(dim, "dim", 1, MAX_LEVEL)
@@ -64,23 +50,10 @@ def quantum_numbers(max_level, dim):
 
 
 def eigenfunctions(points, max_level):
-    """Eigenfunctions of H₀ up to a level, evaluated at points.
+    """Eigenfunctions of H₀ up to level `max_level` at points (n, d): ndarray of shape (n, states).
 
-    Parameters
-    ----------
-    points : array, shape (n, d)
-    max_level : int
-        The highest level N that is included.
-
-    Returns
-    -------
-    ndarray, shape (n, states)
-        Orthonormal functions of z; columns in the order of `quantum_numbers`.
-
-    Raises
-    ------
-    InputError
-        If the points are no finite (n, d) array, or the result would need more than 2 GiB.
+    They are orthonormal functions of z, in the order of `quantum_numbers`. Raises InputError if the points are no
+    finite (n, d) array, or if the result would need more than 2 GiB.
     """
     z = arguments.points(points, "points")
     max_level = arguments.integer(max_level, "max_level", 0, MAX_LEVEL)
@@ -110,23 +83,10 @@ def hermite_functions(z, max_n):
 
 
 def energy(mean, variance):
-    r"""Energy ⟨H₀⟩ of the states √N(μ, diag σ²) above the ground state.
+    """Energy ⟨H₀⟩ of the states √N(μ, diag σ²) above the ground state, shape (…), of μ and σ², both of shape (…, d).
 
-    ⟨H₀⟩ = Σ_i [μ_i² + (σ_i − 1/σ_i)²] / 8, one eighth of the Fisher information relative to the prior.
-
-    Parameters
-    ----------
-    mean, variance : array, shape (…, d)
-        μ and σ².
-
-    Returns
-    -------
-    ndarray, shape (…)
-
-    Raises
-    ------
-    InputError
-        If the shapes differ, a mean is not finite or a variance is not positive.
+    ⟨H₀⟩ = Σ_i [μ_i² + (σ_i − 1/σ_i)²] / 8, one eighth of the Fisher information relative to the prior. Raises
+    InputError if the shapes differ, a mean is not finite or a variance is not positive.
     """
     mean, variance = gaussian(mean, variance)
     return (mean**2 + variance - 2 + 1 / variance).sum(-1) / 8
@@ -141,24 +101,11 @@ def kl_bound(mean, variance):
 
 
 def level_populations(mean, variance, n_levels):
-    """Probabilities |⟨N|ψ⟩|² of finding ψ = √N(μ, diag σ²) in each of the first levels of H₀.
+    """Probabilities |⟨N|ψ⟩|² of finding ψ = √N(μ, diag σ²) in each of the first levels of H₀, shape (…, n_levels).
 
-    Parameters
-    ----------
-    mean, variance : array, shape (…, d)
-        μ and σ².
-    n_levels : int
-        How many levels, from N = 0; at most 10 000.
-
-    Returns
-    -------
-    ndarray, shape (…, n_levels)
-        Over all levels they sum to 1, and Σ_N P_N N/2 is the `energy`. What is missing from 1 lies above.
-
-    Raises
-    ------
-    InputError
-        As for `energy`, if `n_levels` is out of range, or if the result would need more than 2 GiB.
+    Over all levels they sum to 1, and Σ_N P_N N/2 is the `energy`; what is missing from 1 lies above. μ and σ² have
+    shape (…, d); `n_levels` is at most 10 000. Raises InputError as `energy` does, if `n_levels` is out of range, or if
+    the result would need more than 2 GiB.
     """
     mean, variance = gaussian(mean, variance)
     n_levels = arguments.integer(n_levels, "n_levels", 1, MAX_LEVEL)
@@ -167,8 +114,10 @@ def level_populations(mean, variance, n_levels):
     total = numbers[..., 0, :]
     for i in range(1, mean.shape[-1]):
         # The level is the sum of independent numbers, so its distribution is their convolution.
-        own = numbers[..., i, :]
-        total = sum(own[..., [n]] * _shift(total, n) for n in range(n_levels))
+        own, last = numbers[..., i, :], total
+        total = np.zeros_like(last)
+        for n in range(n_levels):
+            total[..., n:] += own[..., [n]] * last[..., : n_levels - n]
     return total
 
 
@@ -187,12 +136,6 @@ def _number_populations(mean, variance, size):
     for n in range(1, size - 1):
         c[n + 1] = (alpha * c[n] + beta * math.sqrt(n) * c[n - 1]) / math.sqrt(n + 1)
     return np.moveaxis(c**2, 0, -1)
-
-
-def _shift(populations, n):
-    shifted = np.zeros_like(populations)
-    shifted[..., n:] = populations[..., : populations.shape[-1] - n]
-    return shifted
 
 
 def gaussian(mean, variance):
