@@ -108,17 +108,17 @@ class _Mixture:
 
     def __call__(self, z, order):
         if not self.in_cells:
-            return self._of(self.mixture, z, order)
+            return [-part for part in self.mixture.derivatives(z, order)]
         n, d = z.shape
-        parts = [np.empty(n), np.empty((n, d)), np.empty((n, d, d))][: order + 1]
+        parts = [np.empty((n, *(d,) * k)) for k in range(order + 1)]
         keys, cell_of = np.unique(np.floor(z / self.width), axis=0, return_inverse=True)
         by_cell = np.argsort(cell_of.ravel(), kind="stable")
         for key, rows in zip(keys, np.split(by_cell, np.cumsum(np.bincount(cell_of.ravel()))[:-1]), strict=True):
             mixture, centre, shift = self._cell(key)
-            for part, own in zip(parts, self._of(mixture, z[rows] - centre, order), strict=True):
-                part[rows] = own
+            for part, own in zip(parts, mixture.derivatives(z[rows] - centre, order), strict=True):
+                part[rows] = -own
             parts[0][rows] += shift
-        return tuple(parts)
+        return parts
 
     def _cell(self, key):
         """Components of a cell around its centre as origin, the centre, and −log of the share of all components."""
@@ -132,14 +132,6 @@ class _Mixture:
             self.cells[name] = local, centre, np.log(len(mean) / len(rows))
             self.held += 4 * local.mean.size + len(rows)
         return self.cells[name]
-
-    @staticmethod
-    def _of(mixture, z, order):
-        if order == 0:
-            return (-mixture.log_density(z),)
-        if order == 1:
-            return np.zeros(len(z)), -mixture.gradient(z)
-        return tuple(-part for part in mixture.expansion(z))
 
 
 class _Function:
@@ -163,8 +155,8 @@ class _Function:
             value = value.double()
             parts = [value]
             if order:
-                # The empty term keeps derivatives that do not depend on the point differentiable.
-                total = value.sum() + 0 * (x**2).sum()
+                # The empty term keeps derivatives that do not depend on the point differentiable once more.
+                total = value.sum() + 0 * (x**2).sum() if order > 1 else value.sum()
                 gradient = torch.autograd.grad(total, x, create_graph=order > 1)[0]
                 parts.append(gradient)
             if order > 1:
