@@ -30,7 +30,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from vaept import datasets, files, perturbation, spectrum
 from vaept.errors import VaeptError
-from vaept.landscape import density, dynamics, lowest_paths, minimum_energy_path, stationary
+from vaept.landscape import density, dynamics, lowest_paths, stationary
 from vaept.landscape.energy import FreeEnergy
 from vaept.perturbation import fields, potentials
 from vaept.spectrum import oscillator
@@ -471,8 +471,6 @@ CASES = [
     case("FreeEnergy.expansion", ENERGY.expansion, 30, points=POINTS),
     case("landscape.find_stationary_points", stationary.find_stationary_points, 50, energy=ENERGY, starts=STARTS[:3],
          max_index=1, n_steps=50),
-    case("landscape.minimum_energy_path", minimum_energy_path, 50, energy=ENERGY, a=np.array([-1.5, 0.0]),
-         b=np.array([1.5, 0.5]), n_images=8),
     case("landscape.lowest_paths", lowest_paths, 30, energy=ENERGY, stationary=STATIONARY, n_images=8,
          finite=False),
     case("LowestPaths.path", LOWEST.path, 30, i=0, j=1),

@@ -166,7 +166,8 @@ class AggregatePosterior:
             crossed = 2 * squares[:, :d, d:] * own[:, None]
             spread = squares[:, :d, :d] + crossed + crossed.transpose(0, 2, 1)
             spread += 4 * squares[:, d:, d:] * own[:, :, None] * own[:, None]
-            parts[2][rows] = spread - slope[:, :, None] * slope[:, None] + 2 * mean[:, None, d:] * np.eye(d)
+            spread -= slope[:, :, None] * slope[:, None]
+            parts[2][rows] = spread + 2 * mean[:, None, d:] * np.eye(d)
         return parts
 
     @cached_property
