@@ -483,8 +483,6 @@ CASES = [
          saddle=STATIONARY.saddles[0]),
     case("dynamics.relaxation_times", dynamics.relaxation_times, 50, trajectories=WALK, observables=lambda z: z[:, 1],
          n_discard=0, lags=(0.5, 1.5), seed=0, words=("walkers", "frames")),
-    case("dynamics.states_told_apart", dynamics.states_told_apart, 40,
-         functions=np.column_stack([np.ones(40), LATENTS[0]]), n_states=2, words=("function",)),
     case("dynamics.metastable_states", dynamics.metastable_states, 60,
          functions=np.column_stack([np.ones(40), LATENTS[0]]), n_states=2, seed=0, words=("function",)),
     case("potentials.couplings", potentials.couplings, 40, coupling=1.0, latent_dim=2),
