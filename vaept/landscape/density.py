@@ -177,7 +177,7 @@ class AggregatePosterior:
 
     @cached_property
     def _terms(self):
-        """Coefficients of z, z² and 1 in a component's part of log q: μ/σ², −1/2σ² and a constant, shape (2d + 1, n)."""
+        """Coefficients of z, z² and 1 in a component's part of log q: μ/σ², −1/2σ² and a constant; (2d + 1, n)."""
         pull = self.mean / self.variance
         constant = self._peaks - 0.5 * (self.mean * pull).sum(1) - np.log(len(self.mean))
         return np.concatenate([pull.T, -0.5 / self.variance.T, constant[None]])
