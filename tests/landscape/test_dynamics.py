@@ -264,8 +264,6 @@ def test_targets_of_other_kinds(target):
         (None, {}),
         (lambda z: z[:, 0], {"lags": "long"}),
         (lambda z: z[:, 0], {"lags": (0.1, np.nan)}),
-        (lambda z: z[:, 0], {"n_discard": -1}),
-        (lambda z: z[:, 0], {"n_discard": 10**9}),
         (lambda z: z[:, 0], {"seed": -1}),
     ],
 )

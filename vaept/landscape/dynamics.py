@@ -211,7 +211,7 @@ def kramers_time(energy, minimum, saddle):
     return float(time)
 
 
-def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=0):
+def relaxation_times(trajectories, observables, *, lags=None, seed=0):
     """Relaxation times of slow observables, from their autocorrelation at equilibrium.
 
     log C falls linearly between two lags; the earlier lets faster modes die out, and with an eigenfunction of
@@ -220,10 +220,9 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
     Parameters
     ----------
     trajectories : Trajectories
-        At equilibrium, or with `n_discard` frames left out at the beginning.
+        At equilibrium.
     observables : callable
         Maps points (n, d) to (n,) or (n, k) values, such as a coordinate across the barrier.
-    n_discard : int
     lags : pair of float, optional
         Times; without them a quarter and five quarters of the time after which C has fallen to 1/e.
     seed : int
@@ -239,11 +238,11 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
         If there are fewer than 10 walkers, the observables have the wrong shape, are not finite or constant, or the
         trajectories are too short or their frames too far apart.
     """
-    seed, n_discard = arguments.seed(seed), arguments.integer(n_discard, "n_discard", 0)
+    seed = arguments.seed(seed)
     if not isinstance(trajectories, Trajectories):
         raise InputError(f"trajectories must be Trajectories, as simulate gives them; {arguments.brief(trajectories)}.")
-    frames = arguments.array(trajectories.positions, "positions", shape=("frames", "walkers", "d"))[n_discard:]
-    times = arguments.array(trajectories.times, "times", shape=(len(trajectories.positions),))
+    frames = arguments.array(trajectories.positions, "positions", shape=("frames", "walkers", "d"))
+    times = arguments.array(trajectories.times, "times", shape=(len(frames),))
     arguments.function(observables, "observables", "points (n, d)")
     n_frames, n_walkers, d = frames.shape
     if n_walkers < N_WALKERS or n_frames < 3:

@@ -29,8 +29,6 @@ class FreeEnergy:
         (n,), each a twice differentiable function of its own row.
     dim : int, optional
         d; needed for a function, at most 1 000.
-    blur : float
-        Variance that is added to every component of a mixture.
     bounds : pair of arrays of shape (d,), optional
         Corners of the box in which points are sensible; searches that leave it are given up. Without it: of a
         mixture the box of all components, eight standard deviations wide; of a function as the searches need it.
@@ -47,22 +45,15 @@ class FreeEnergy:
         energy has the wrong shape, is not finite or cannot be differentiated.
     """
 
-    def __init__(self, source, dim=None, *, blur=0.0, bounds=None):
+    def __init__(self, source, dim=None, *, bounds=None):
         if isinstance(source, AggregatePosterior):
-            blur, own = arguments.number(blur, "blur", 0), source.mean.shape[1]
-            if dim is not None and arguments.integer(dim, "dim", 1) != own:
-                raise InputError(f"The mixture has {own} dimensions, not dim = {dim}.")
-            mixture = AggregatePosterior(source.mean, source.variance + blur) if blur else source
-            self._terms, self.dim = _Mixture(mixture), source.mean.shape[1]
-            reach = 8 * np.sqrt(mixture.variance)
-            self.bounds = np.array([(mixture.mean - reach).min(0), (mixture.mean + reach).max(0)])
+            self._terms, self.dim = _Mixture(source), source.mean.shape[1]
+            if dim is not None and arguments.integer(dim, "dim", 1) != self.dim:
+                raise InputError(f"The mixture has {self.dim} dimensions, not dim = {dim}.")
+            reach = 8 * np.sqrt(source.variance)
+            self.bounds = np.array([(source.mean - reach).min(0), (source.mean + reach).max(0)])
         else:
-            if not callable(source):
-                raise InputError(
-                    f"source must be an AggregatePosterior or a function in torch; it is {type(source).__name__}."
-                )
-            if arguments.number(blur, "blur", 0):
-                raise InputError("Only a mixture can be blurred, not a function.")
+            arguments.function(source, "source, if it is no AggregatePosterior,", "a tensor (n, d)")
             self.dim = arguments.integer(dim, "dim", 1, MAX_DIM)
             self._terms, self.bounds = _Function(source), None
         if bounds is not None:
@@ -144,7 +135,10 @@ class _Function:
         # Also where the caller has switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.tensor(np.ascontiguousarray(z), dtype=torch.float64, requires_grad=True)
-            value = self.function(x)
+            try:
+                value = self.function(x)
+            except (RuntimeError, TypeError) as error:  # as numpy's functions raise
+                raise InputError(f"The energy must be computed in torch; its function fails: {error}") from error
             if not isinstance(value, torch.Tensor) or value.shape != (len(z),):
                 found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
                 raise InputError(f"The energy must map a tensor {z.shape} to a tensor ({len(z)},); it gave {found}.")
