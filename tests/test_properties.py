@@ -30,7 +30,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from vaept import datasets, files, perturbation, spectrum
 from vaept.errors import VaeptError
-from vaept.landscape import density, dynamics, lowest_paths, minimum_energy_path, stationary
+from vaept.landscape import density, dynamics, lowest_paths, stationary
 from vaept.landscape.energy import FreeEnergy
 from vaept.perturbation import fields, potentials
 from vaept.spectrum import oscillator
@@ -465,14 +465,12 @@ CASES = [
     case("AggregatePosterior.sample", MIXTURE.sample, 40, n=5, seed=0),
     case("AggregatePosterior.near", MIXTURE.near, 40, low=np.array([-1.0, -1.0]), high=np.array([0.0, 0.5]),
          share=0.0625),
-    case("FreeEnergy", lambda **how: FreeEnergy(**how)(POINTS), 60, source=MIXTURE, dim=2, blur=0.125,
+    case("FreeEnergy", lambda **how: FreeEnergy(**how)(POINTS), 60, source=MIXTURE, dim=2,
          bounds=np.array([[-9.0, -9.0], [9.0, 9.0]]), words=("mixture", "variance", "energy")),
     case("FreeEnergy.gradient", ENERGY.gradient, 30, points=POINTS, shape=rows_of("points", 2)),
     case("FreeEnergy.expansion", ENERGY.expansion, 30, points=POINTS),
     case("landscape.find_stationary_points", stationary.find_stationary_points, 50, energy=ENERGY, starts=STARTS[:3],
          max_index=1, n_steps=50),
-    case("landscape.minimum_energy_path", minimum_energy_path, 50, energy=ENERGY, a=np.array([-1.5, 0.0]),
-         b=np.array([1.5, 0.5]), n_images=8),
     case("landscape.lowest_paths", lowest_paths, 30, energy=ENERGY, stationary=STATIONARY, n_images=8,
          finite=False),
     case("LowestPaths.path", LOWEST.path, 30, i=0, j=1),
@@ -484,9 +482,7 @@ CASES = [
     case("dynamics.kramers_time", dynamics.kramers_time, 50, energy=ENERGY, minimum=STATIONARY.minima[0],
          saddle=STATIONARY.saddles[0]),
     case("dynamics.relaxation_times", dynamics.relaxation_times, 50, trajectories=WALK, observables=lambda z: z[:, 1],
-         n_discard=0, lags=(0.5, 1.5), seed=0, words=("walkers", "frames")),
-    case("dynamics.states_told_apart", dynamics.states_told_apart, 40,
-         functions=np.column_stack([np.ones(40), LATENTS[0]]), n_states=2, words=("function",)),
+         lags=(0.5, 1.5), seed=0, words=("walkers", "frames")),
     case("dynamics.metastable_states", dynamics.metastable_states, 60,
          functions=np.column_stack([np.ones(40), LATENTS[0]]), n_states=2, seed=0, words=("function",)),
     case("potentials.couplings", potentials.couplings, 40, coupling=1.0, latent_dim=2),

@@ -14,7 +14,6 @@ from vaept.landscape.dynamics import (
     metastable_states,
     relaxation_times,
     simulate,
-    states_told_apart,
 )
 from vaept.landscape.energy import FreeEnergy
 from vaept.landscape.stationary import double_well
@@ -136,11 +135,10 @@ def test_one_state_and_too_many():
     assert not metastable_states(np.ones((5, 1)), 1).any()
     two = np.column_stack([np.ones(40), np.repeat([1.0, -1.0], 20), np.repeat([1.0, -1.0], 20)])
     assert sorted(np.bincount(metastable_states(two, 2))) == [20, 20]
-    with pytest.raises(InputError, match="tell 3 states apart"):
-        metastable_states(two, 3)
-    assert states_told_apart(two, 3) == states_told_apart(two, 2) == 2 and states_told_apart(np.ones((5, 3)), 3) == 1
+    assert np.array_equal(metastable_states(two, 3), metastable_states(two, 2))
+    assert not metastable_states(np.ones((5, 3)), 3).any()
     with pytest.raises(InputError, match="at least n_states = 4 columns"):
-        states_told_apart(two, 4)
+        metastable_states(two, 4)
 
 
 @pytest.mark.parametrize(
@@ -266,8 +264,6 @@ def test_targets_of_other_kinds(target):
         (None, {}),
         (lambda z: z[:, 0], {"lags": "long"}),
         (lambda z: z[:, 0], {"lags": (0.1, np.nan)}),
-        (lambda z: z[:, 0], {"n_discard": -1}),
-        (lambda z: z[:, 0], {"n_discard": 10**9}),
         (lambda z: z[:, 0], {"seed": -1}),
     ],
 )

@@ -3,7 +3,7 @@
 from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.dynamics import first_passage_times, kramers_time, metastable_states, relaxation_times, simulate
 from vaept.landscape.energy import FreeEnergy
-from vaept.landscape.paths import lowest_paths, minimum_energy_path
+from vaept.landscape.paths import lowest_paths
 from vaept.landscape.stationary import double_well, find_stationary_points, mueller_brown
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "kramers_time",
     "lowest_paths",
     "metastable_states",
-    "minimum_energy_path",
     "mueller_brown",
     "relaxation_times",
     "simulate",

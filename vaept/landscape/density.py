@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import logsumexp
 
 from vaept import arguments
 from vaept.errors import InputError
 
-CHUNK_VALUES = 2**22  # densities of components held at once: 32 MB
+CHUNK_VALUES = 2**18  # numbers held at once for all components, few enough for a processor's cache
 BLURS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.06, 0.045, 0.03)  # standard deviations
 BLUR_TOLERANCE = 0.01  # nats
 ROUNDING = 1e-12  # of squared distances from the origin: 1e-4 nats at most
@@ -32,8 +31,8 @@ class AggregatePosterior:
     Raises
     ------
     InputError
-        If the shapes differ, a mean is not finite, a variance is not from 10⁻³⁰ to 10³⁰, or a component is so narrow
-        for its distance from the origin that its density would be lost to rounding.
+        If the shapes differ, a mean is not finite, a variance is not from 10⁻³⁰ to 10³⁰, or a component is too narrow
+        for its distance from the origin: its density would be lost to rounding.
     """
 
     mean: np.ndarray
@@ -52,15 +51,15 @@ class AggregatePosterior:
 
     def log_density(self, points):
         """log q at points (m, d); shape (m,)."""
-        return self._derivatives(points, 0)[0]
+        return self.derivatives(self._checked(points), 0)[0]
 
     def gradient(self, points):
         """∇ log q at points (m, d); shape (m, d)."""
-        return self._derivatives(points, 1)[1]
+        return self.derivatives(self._checked(points), 1)[1]
 
     def expansion(self, points):
         """log q, ∇ log q and the Hessian ∇∇ log q at points (m, d); shapes (m,), (m, d), (m, d, d)."""
-        return self._derivatives(points, 2, hessian=True)
+        return self.derivatives(self._checked(points), 2)
 
     def near(self, low, high, share=1e-12):
         """Components that matter in a box; those left out carry at most a share of q anywhere in it.
@@ -89,19 +88,19 @@ class AggregatePosterior:
             raise InputError("low and high must be opposite corners of a box, the lower one first.")
         centre, half = (high + low) / 2, (high - low) / 2
         distance = np.abs(self.mean - centre)
-        peak = -0.5 * np.log(2 * np.pi * self.variance).sum(1)
-        most = peak - 0.5 * (np.maximum(distance - half, 0) ** 2 / self.variance).sum(1)
-        least = peak - 0.5 * ((distance + half) ** 2 / self.variance).sum(1)
-        return np.flatnonzero(most > logsumexp(least) + np.log(share / len(peak)))
+        most = self._peaks - 0.5 * (np.maximum(distance - half, 0) ** 2 / self.variance).sum(1)
+        least = self._peaks - 0.5 * ((distance + half) ** 2 / self.variance).sum(1)
+        top = least.max()
+        return np.flatnonzero(most > top + np.log(np.exp(least - top).mean() * share))
 
     def potential(self, points):
         """U = ¼ Δ log q + ⅛ |∇ log q|² at points (m, d); shape (m,)."""
-        _, gradient, laplacian = self._derivatives(points, 2)
-        return laplacian / 4 + (gradient**2).sum(1) / 8
+        _, gradient, hessian = self.expansion(points)
+        return np.trace(hessian, axis1=1, axis2=2) / 4 + (gradient**2).sum(1) / 8
 
     def perturbation(self, points):
         """V = U − U₀, what has to be added to the prior's oscillator to get H[q]; shape (m,)."""
-        z = arguments.points(points, "points", self.mean.shape[1])
+        z = self._checked(points)
         return self.potential(z) - ((z**2).sum(1) / 8 - z.shape[1] / 4)
 
     def blurred(self, held_out):
@@ -140,51 +139,48 @@ class AggregatePosterior:
         noise = generator.standard_normal((n, self.mean.shape[1]))
         return self.mean[rows] + np.sqrt(self.variance[rows]) * noise
 
-    @cached_property
-    def _factors(self):
-        """1/σ², μ/σ², and the log of N(0; μ, σ²)/n: what a component's part of log q is made of."""
-        precision = 1 / self.variance
-        pull = self.mean * precision
-        constant = -0.5 * (self.mean * pull + np.log(2 * np.pi * self.variance)).sum(1) - np.log(len(self.mean))
-        return precision, pull, constant
-
-    def _derivatives(self, points, order, hessian=False):
-        """log q and, up to the order, its gradient and its Laplacian, or its Hessian; in chunks of bounded memory."""
-        z = arguments.points(points, "points", self.mean.shape[1])
-        precision, pull, constant = self._factors
-        value, gradient = np.empty(len(z)), np.empty(z.shape)
-        second = np.empty((*z.shape, z.shape[1]) if hessian else len(z))
+    def derivatives(self, z, order):
+        """log q and, up to an order of 2, its gradient and its Hessian at points that are checked already; a list."""
+        d = z.shape[1]
+        powers = np.concatenate([z, z**2, np.ones((len(z), 1))], axis=1)
+        parts = [np.empty((len(z), *(d,) * k)) for k in range(order + 1)]
         size = max(1, CHUNK_VALUES // len(self.mean))
-        for start in range(0, len(z), size):
-            rows = slice(start, start + size)
-            own = z[rows]
-            weights = own @ pull.T - 0.5 * (own**2) @ precision.T + constant
+        for rows in (slice(start, start + size) for start in range(0, len(z), size)):
+            weights = powers[rows] @ self._terms
             top = weights.max(axis=1, keepdims=True)
-            np.exp(weights - top, out=weights)
+            weights -= top
+            np.exp(weights, out=weights)
             total = weights.sum(axis=1, keepdims=True)
-            value[rows] = (top + np.log(total))[:, 0]
+            parts[0][rows] = (top + np.log(total))[:, 0]
             if order == 0:
                 continue
-            weights /= total
-            slope = weights @ pull - own * (weights @ precision)
-            gradient[rows] = slope
+            # Means over the components that could be at z: ∇ log N is μ/σ² + 2z·(−1/2σ²).
+            own, terms = z[rows], self._terms[: 2 * d]
+            mean = weights @ terms.T / total
+            parts[1][rows] = slope = mean[:, :d] + 2 * own * mean[:, d:]
             if order == 1:
                 continue
-            if hessian:
-                second[rows] = _spread(weights, pull, precision, own) - slope[:, :, None] * slope[:, None]
-                continue
-            # Δ log q = E[Δ log N + |∇ log N|²] − |∇ log q|², the mean over the components that could be at z.
-            squares = weights @ pull**2 - 2 * own * (weights @ (pull * precision)) + own**2 * (weights @ precision**2)
-            second[rows] = (squares - weights @ precision - slope**2).sum(1)
-        return value, gradient, second
+            squares = np.empty((len(own), 2 * d, 2 * d))
+            for k, row in enumerate(terms):
+                squares[:, k, k:] = squares[:, k:, k] = weights @ (terms[k:] * row).T / total
+            crossed = 2 * squares[:, :d, d:] * own[:, None]
+            spread = squares[:, :d, :d] + crossed + crossed.transpose(0, 2, 1)
+            spread += 4 * squares[:, d:, d:] * own[:, :, None] * own[:, None]
+            spread -= slope[:, :, None] * slope[:, None]
+            parts[2][rows] = spread + 2 * mean[:, None, d:] * np.eye(d)
+        return parts
 
+    @cached_property
+    def _peaks(self):
+        """log N of each component at its mean."""
+        return -0.5 * np.log(2 * np.pi * self.variance).sum(1)
 
-def _spread(weights, pull, precision, z):
-    """E[∇∇ log N + ∇log N ∇log Nᵀ] over the components that could be at z, ∇log N = pull − precision·z."""
+    @cached_property
+    def _terms(self):
+        """Coefficients of z, z² and 1 in a component's part of log q: μ/σ², −1/2σ² and a constant; (2d + 1, n)."""
+        pull = self.mean / self.variance
+        constant = self._peaks - 0.5 * (self.mean * pull).sum(1) - np.log(len(self.mean))
+        return np.concatenate([pull.T, -0.5 / self.variance.T, constant[None]])
 
-    def mean_of(a, b):
-        return (weights @ (a[:, :, None] * b[:, None]).reshape(len(a), -1)).reshape(*z.shape, -1)
-
-    crossed = mean_of(pull, precision) * z[:, None]
-    squares = mean_of(pull, pull) + mean_of(precision, precision) * z[:, :, None] * z[:, None]
-    return squares - crossed - crossed.transpose(0, 2, 1) - (weights @ precision)[:, :, None] * np.eye(z.shape[1])
+    def _checked(self, points):
+        return arguments.points(points, "points", self.mean.shape[1])

@@ -3,8 +3,7 @@ r"""Langevin dynamics in a free energy, its time scales, and its metastable stat
 dz = −½∇F dt + dW with F = −log ρ in units of kT: the diffusion constant is ½, ρ is the equilibrium, and relaxation
 rates are the levels of `vaept.spectrum`. Integrator: Heun's method with one noise for both stages, of weak order 2 as
 the noise is additive (Kloeden & Platen 1992, ch. 15; Honeycutt 1992, Phys. Rev. A 45, 600): averages at equilibrium and
-time correlations are off by O(step²). The scheme of Leimkuhler & Matthews, with one gradient a step, is as good at
-equilibrium, but its rates are off by O(step), and the rejections of a Metropolis test slow the motion to be timed.
+time correlations are off by O(step²).
 """
 
 from dataclasses import dataclass
@@ -99,13 +98,12 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     Raises
     ------
     InputError
-        If an argument is out of range, if the frames would need more than 2 GiB, or if the walkers run away because the
-        step is too large.
+        If an argument is out of range, the frames would need more than 2 GiB, or the step is so large that walkers run
+        away.
     """
     n_steps = arguments.integer(n_steps, "n_steps", 1, MAX_STEPS)
-    every = (
-        -(-n_steps // MAX_FRAMES) if keep_every is None else arguments.integer(keep_every, "keep_every", 1, MAX_STEPS)
-    )
+    every = -(-n_steps // MAX_FRAMES) if keep_every is None else keep_every
+    every = arguments.integer(every, "keep_every", 1, MAX_STEPS)
     walk = _Walk(energy, starts, step, seed)
     arguments.memory((n_steps // every + 1) * walk.positions.size, "The frames")
     frames = np.empty((n_steps // every + 1, *walk.positions.shape))
@@ -126,12 +124,11 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     starts : array, shape (walkers, d)
         In the first region, such as many copies of a minimum.
     target : callable
-        The second region: maps points (n, d) to bool (n,). It is looked at after every step, so that its border is
-        best laid where walkers do not turn back at once, beyond the saddle.
+        The second region: maps points (n, d) to bool (n,). It is looked at after every step; its border is best laid
+        beyond the saddle, where walkers do not turn back at once.
     step : float
     max_steps : int
-        Every walker must arrive within so many steps, at most 10⁸: the longest of n waits is some log n times their
-        mean.
+        Within which every walker must arrive, at most 10⁸: the longest of n waits is some log n times their mean.
     seed : int or numpy.random.SeedSequence
     progress : bool
 
@@ -200,10 +197,8 @@ def kramers_time(energy, minimum, saddle):
         If the curvatures at the points are not those of a minimum and a first-order saddle.
     """
     dim = checked(energy).dim
-    points = np.stack(
-        [arguments.array(p, name, shape=(dim,)) for p, name in ((minimum, "minimum"), (saddle, "saddle"))]
-    )
-    values, _, hessian = energy.expansion(points)
+    named = (("minimum", minimum), ("saddle", saddle))
+    values, _, hessian = energy.expansion([arguments.array(point, name, shape=(dim,)) for name, point in named])
     below, above = np.linalg.eigvalsh(hessian)
     if not (below > 0).all() or (above < 0).sum() != 1 or (above == 0).any():
         raise InputError(
@@ -216,7 +211,7 @@ def kramers_time(energy, minimum, saddle):
     return float(time)
 
 
-def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=0):
+def relaxation_times(trajectories, observables, *, lags=None, seed=0):
     """Relaxation times of slow observables, from their autocorrelation at equilibrium.
 
     log C falls linearly between two lags; the earlier lets faster modes die out, and with an eigenfunction of
@@ -225,10 +220,9 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
     Parameters
     ----------
     trajectories : Trajectories
-        At equilibrium, or with `n_discard` frames left out at the beginning.
+        At equilibrium.
     observables : callable
         Maps points (n, d) to (n,) or (n, k) values, such as a coordinate across the barrier.
-    n_discard : int
     lags : pair of float, optional
         Times; without them a quarter and five quarters of the time after which C has fallen to 1/e.
     seed : int
@@ -241,14 +235,14 @@ def relaxation_times(trajectories, observables, *, n_discard=0, lags=None, seed=
     Raises
     ------
     InputError
-        If there are fewer than 10 walkers, if the observables have the wrong shape, are not finite or constant, or if
-        the trajectories are too short or their frames too far apart.
+        If there are fewer than 10 walkers, the observables have the wrong shape, are not finite or constant, or the
+        trajectories are too short or their frames too far apart.
     """
-    seed, n_discard = arguments.seed(seed), arguments.integer(n_discard, "n_discard", 0)
+    seed = arguments.seed(seed)
     if not isinstance(trajectories, Trajectories):
         raise InputError(f"trajectories must be Trajectories, as simulate gives them; {arguments.brief(trajectories)}.")
-    frames = arguments.array(trajectories.positions, "positions", shape=("frames", "walkers", "d"))[n_discard:]
-    times = arguments.array(trajectories.times, "times", shape=(len(trajectories.positions),))
+    frames = arguments.array(trajectories.positions, "positions", shape=("frames", "walkers", "d"))
+    times = arguments.array(trajectories.times, "times", shape=(len(frames),))
     arguments.function(observables, "observables", "points (n, d)")
     n_frames, n_walkers, d = frames.shape
     if n_walkers < N_WALKERS or n_frames < 3:
@@ -286,13 +280,13 @@ def metastable_states(functions, n_states, *, seed=0):
     Returns
     -------
     ndarray of int, shape (n,)
-        0 to n_states − 1, the state with most points first.
+        From 0, the state with most points first. Where the modes do not tell `n_states` states apart, there are as many
+        as they do.
 
     Raises
     ------
     InputError
-        If the functions are no finite (n, m) array with m ≥ n_states and n ≥ n_states, the first is not constant, or
-        the others do not tell so many states apart.
+        If the functions are no finite (n, m) array with m ≥ n_states and n ≥ n_states, or the first is not constant.
     """
     n_states, seed = arguments.integer(n_states, "n_states", 1), arguments.seed(seed)
     f = arguments.points(functions, "functions", rows=n_states)
@@ -300,42 +294,15 @@ def metastable_states(functions, n_states, *, seed=0):
         raise InputError(f"functions must have at least n_states = {n_states} columns; there are {f.shape[1]}.")
     if np.ptp(f[:, 0]) > 1e-6 * np.abs(f[:, 0]).max():
         raise InputError("The first of functions must be constant, the equilibrium; give modes from the slowest on.")
-    if n_states == 1:
-        return np.zeros(len(f), dtype=int)
-    rows = _without_extremes(f[:, 1:n_states])
-    corners = _corners(rows, n_states)
-    if corners is None:
-        raise InputError(f"The functions do not tell {n_states} states apart; lower n_states.")
-    labels = KMeans(n_states, init=rows[corners], n_init=1, random_state=seed).fit_predict(rows)
-    order = np.argsort(-np.bincount(labels, minlength=n_states), kind="stable")
-    return np.argsort(order)[labels]
-
-
-def states_told_apart(functions, n_states):
-    """How many states, up to `n_states`, `metastable_states` can tell apart by these functions: an int from 1.
-
-    Parameters
-    ----------
-    functions : array, shape (n, m)
-        As for `metastable_states`, m ≥ n_states.
-    n_states : int
-
-    Raises
-    ------
-    InputError
-        If the functions are no finite (n, m) array with m ≥ n_states.
-    """
-    n_states = arguments.integer(n_states, "n_states", 1)
-    f = arguments.points(functions, "functions")
-    if f.shape[1] < n_states:
-        raise InputError(f"functions must have at least n_states = {n_states} columns; there are {f.shape[1]}.")
-    apart = (n for n in range(n_states, 1, -1) if _corners(_without_extremes(f[:, 1:n]), n) is not None)
-    return next(apart, 1)
-
-
-def _without_extremes(rows):
-    """Rows with the outermost thousandth of each column drawn in."""
-    return np.clip(rows, *np.quantile(rows, [0.001, 0.999], axis=0))
+    modes = f[:, 1:n_states]
+    modes = np.clip(modes, *np.quantile(modes, [0.001, 0.999], axis=0))
+    for n in range(n_states, 1, -1):
+        rows = modes[:, : n - 1]
+        if (corners := _corners(rows, n)) is not None:
+            labels = KMeans(n, init=rows[corners], n_init=1, random_state=seed).fit_predict(rows)
+            order = np.argsort(-np.bincount(labels, minlength=n), kind="stable")
+            return np.argsort(order)[labels]
+    return np.zeros(len(f), dtype=int)
 
 
 def _corners(rows, n_corners):
@@ -360,12 +327,11 @@ class _Walk:
     def __init__(self, energy, starts, step, seed):
         self.energy, self.step, self.count = checked(energy), arguments.number(step, "step", above=0), 0
         self.positions = arguments.points(starts, "starts", energy.dim).copy()
-        self.generator = np.random.default_rng(
-            seed if isinstance(seed, np.random.SeedSequence) else arguments.seed(seed)
-        )
+        seed = seed if isinstance(seed, np.random.SeedSequence) else arguments.seed(seed)
+        self.generator = np.random.default_rng(seed)
         _, self.slope, hessian = energy.expansion(self.positions)
         self.curvature = np.abs(np.linalg.eigvalsh(hessian)).max()
-        low, high = energy.bounds if energy.bounds is not None else (self.positions.min(0), self.positions.max(0))
+        low, high = (self.positions.min(0), self.positions.max(0)) if energy.bounds is None else energy.bounds
         # Without bounds, the width of the steepest well that a start can see stands in for a single start's spread.
         size = max(np.max(high - low), 1 / np.sqrt(max(self.curvature, 1e-6)))
         self.low, self.high = low - TOO_FAR * size, high + TOO_FAR * size
@@ -403,37 +369,14 @@ def _relaxation_time(series, spacing, lags, samples):
     centred = series - series.mean()
     if centred.std() <= 1e-12 * max(np.abs(series).max(), 1e-300):
         raise InputError("An observable is constant; it has no relaxation time.")
-
-    def correlation(lag):
-        """Mean product of the values a lag apart, of every walker; shape (walkers,)."""
-        return (centred[: len(centred) - lag] * centred[lag:]).mean(axis=0)
-
     if lags is None:
-        variance = (centred**2).mean()
-        # C falls from 1; the lag at which it passes 1/e is found by doubling and halving.
-        limit, high = len(series) // 3, 1
-        while high <= limit and correlation(high).mean() > variance / np.e:
-            high *= 2
-        low = high // 2
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if correlation(middle).mean() > variance / np.e else (low, middle)
-        if high > limit:
-            raise InputError(
-                f"The autocorrelation has not fallen to 1/e within a third of the trajectories, {limit * spacing:g}: "
-                "simulate for longer, or give an observable that relaxes."
-            )
-        if high < 4:
-            raise InputError(
-                f"The autocorrelation falls to 1/e within {high} frames, {high * spacing:g}; keep more frames, at "
-                "least four in that time."
-            )
-        pair = high // 4, high // 4 + high
+        fall = _fall(centred, spacing)
+        pair = fall // 4, fall // 4 + fall
     else:
         pair = tuple(round(lag / spacing) for lag in arguments.array(lags, "lags", shape=(2,)).tolist())
     if not 0 <= pair[0] < pair[1] < len(series):
         raise InputError(f"lags must be two times within the trajectories, ascending; they are {lags}.")
-    products = np.stack([correlation(lag) for lag in pair])
+    products = np.stack([_correlation(centred, lag) for lag in pair])
     # The mean is estimated as well: its square is taken off anew in every resample.
     means = centred.mean(axis=0)
     weights = samples / samples.shape[1]
@@ -445,3 +388,31 @@ def _relaxation_time(series, spacing, lags, samples):
     if (times <= 0).any():
         raise InputError("The autocorrelation does not fall between the lags; simulate more walkers, or for longer.")
     return times[0], np.quantile(times[1:], [0.025, 0.975]), np.array(pair) * spacing
+
+
+def _correlation(centred, lag):
+    """Mean product of the values a lag apart, of every walker; shape (walkers,)."""
+    return (centred[: len(centred) - lag] * centred[lag:]).mean(axis=0)
+
+
+def _fall(centred, spacing):
+    """Frames after which the autocorrelation has fallen to 1/e, found by doubling and halving."""
+    limit, high = len(centred) // 3, 1
+    enough = (centred**2).mean() / np.e
+    while high <= limit and _correlation(centred, high).mean() > enough:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _correlation(centred, middle).mean() > enough else (low, middle)
+    if high > limit:
+        raise InputError(
+            f"The autocorrelation has not fallen to 1/e within a third of the trajectories, {limit * spacing:g}: "
+            "simulate for longer, or give an observable that relaxes."
+        )
+    if high < 4:
+        raise InputError(
+            f"The autocorrelation falls to 1/e within {high} frames, {high * spacing:g}; keep more frames, at least "
+            "four in that time."
+        )
+    return high

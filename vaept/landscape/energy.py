@@ -29,8 +29,6 @@ class FreeEnergy:
         (n,), each a twice differentiable function of its own row.
     dim : int, optional
         d; needed for a function, at most 1 000.
-    blur : float
-        Variance that is added to every component of a mixture.
     bounds : pair of arrays of shape (d,), optional
         Corners of the box in which points are sensible; searches that leave it are given up. Without it: of a
         mixture the box of all components, eight standard deviations wide; of a function as the searches need it.
@@ -47,22 +45,15 @@ class FreeEnergy:
         energy has the wrong shape, is not finite or cannot be differentiated.
     """
 
-    def __init__(self, source, dim=None, *, blur=0.0, bounds=None):
+    def __init__(self, source, dim=None, *, bounds=None):
         if isinstance(source, AggregatePosterior):
-            blur, own = arguments.number(blur, "blur", 0), source.mean.shape[1]
-            if dim is not None and arguments.integer(dim, "dim", 1) != own:
-                raise InputError(f"The mixture has {own} dimensions, not dim = {dim}.")
-            mixture = AggregatePosterior(source.mean, source.variance + blur) if blur else source
-            self._terms, self.dim = _Mixture(mixture), source.mean.shape[1]
-            reach = 8 * np.sqrt(mixture.variance)
-            self.bounds = np.array([(mixture.mean - reach).min(0), (mixture.mean + reach).max(0)])
+            self._terms, self.dim = _Mixture(source), source.mean.shape[1]
+            if dim is not None and arguments.integer(dim, "dim", 1) != self.dim:
+                raise InputError(f"The mixture has {self.dim} dimensions, not dim = {dim}.")
+            reach = 8 * np.sqrt(source.variance)
+            self.bounds = np.array([(source.mean - reach).min(0), (source.mean + reach).max(0)])
         else:
-            if not callable(source):
-                raise InputError(
-                    f"source must be an AggregatePosterior or a function in torch; it is {type(source).__name__}."
-                )
-            if arguments.number(blur, "blur", 0):
-                raise InputError("Only a mixture can be blurred, not a function.")
+            arguments.function(source, "source, if it is no AggregatePosterior,", "a tensor (n, d)")
             self.dim = arguments.integer(dim, "dim", 1, MAX_DIM)
             self._terms, self.bounds = _Function(source), None
         if bounds is not None:
@@ -108,17 +99,17 @@ class _Mixture:
 
     def __call__(self, z, order):
         if not self.in_cells:
-            return self._of(self.mixture, z, order)
+            return [-part for part in self.mixture.derivatives(z, order)]
         n, d = z.shape
-        parts = [np.empty(n), np.empty((n, d)), np.empty((n, d, d))][: order + 1]
+        parts = [np.empty((n, *(d,) * k)) for k in range(order + 1)]
         keys, cell_of = np.unique(np.floor(z / self.width), axis=0, return_inverse=True)
         by_cell = np.argsort(cell_of.ravel(), kind="stable")
         for key, rows in zip(keys, np.split(by_cell, np.cumsum(np.bincount(cell_of.ravel()))[:-1]), strict=True):
             mixture, centre, shift = self._cell(key)
-            for part, own in zip(parts, self._of(mixture, z[rows] - centre, order), strict=True):
-                part[rows] = own
+            for part, own in zip(parts, mixture.derivatives(z[rows] - centre, order), strict=True):
+                part[rows] = -own
             parts[0][rows] += shift
-        return tuple(parts)
+        return parts
 
     def _cell(self, key):
         """Components of a cell around its centre as origin, the centre, and −log of the share of all components."""
@@ -133,14 +124,6 @@ class _Mixture:
             self.held += 4 * local.mean.size + len(rows)
         return self.cells[name]
 
-    @staticmethod
-    def _of(mixture, z, order):
-        if order == 0:
-            return (-mixture.log_density(z),)
-        if order == 1:
-            return np.zeros(len(z)), -mixture.gradient(z)
-        return tuple(-part for part in mixture.expansion(z))
-
 
 class _Function:
     """A torch function and its derivatives by automatic differentiation."""
@@ -152,7 +135,10 @@ class _Function:
         # Also where the caller has switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.tensor(np.ascontiguousarray(z), dtype=torch.float64, requires_grad=True)
-            value = self.function(x)
+            try:
+                value = self.function(x)
+            except (RuntimeError, TypeError) as error:  # as numpy's functions raise
+                raise InputError(f"The energy must be computed in torch; its function fails: {error}") from error
             if not isinstance(value, torch.Tensor) or value.shape != (len(z),):
                 found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
                 raise InputError(f"The energy must map a tensor {z.shape} to a tensor ({len(z)},); it gave {found}.")
@@ -163,8 +149,8 @@ class _Function:
             value = value.double()
             parts = [value]
             if order:
-                # The empty term keeps derivatives that do not depend on the point differentiable.
-                total = value.sum() + 0 * (x**2).sum()
+                # The empty term keeps derivatives that do not depend on the point differentiable once more.
+                total = value.sum() + 0 * (x**2).sum() if order > 1 else value.sum()
                 gradient = torch.autograd.grad(total, x, create_graph=order > 1)[0]
                 parts.append(gradient)
             if order > 1:

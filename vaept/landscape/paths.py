@@ -14,7 +14,7 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.landscape._flow import Region, evenly_spaced, follow, relaxed_string
 from vaept.landscape.energy import checked
-from vaept.landscape.stationary import MAX_IMAGES, MERGE_TOLERANCE, StationaryPoints, _merge
+from vaept.landscape.stationary import MAX_IMAGES, MERGE_TOLERANCE, StationaryPoints, merged
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,75 +94,27 @@ class LowestPaths:
             raise InputError(f"i and j must be two different minima from 0 to {n - 1}; they are {i} and {j}.")
         if np.isinf(self.barriers[i, j]):
             raise InputError(f"No path between minima {i} and {j} is known. Search from more starts.")
-        previous = breadth_first_order(self._tree, i, directed=False)[1].tolist()
-        images, energies, saddles = [self.minima[[j]]], [self.energies[[j]]], []
-        while j != i:
-            saddle = int(max(self._tree[j, previous[j]], self._tree[previous[j], j])) - 1
+        previous = breadth_first_order(self._tree, j, directed=False)[1].tolist()
+        legs, saddles = [], []
+        while i != j:
+            saddle = self._tree[i, previous[i]] - 1
+            up, down = (self._branches[saddle][self.edges[saddle].tolist().index(k)] for k in (i, previous[i]))
+            # A branch runs from the saddle down. Each leg begins at its minimum and ends before the next.
+            legs += [[part[:0:-1] for part in up], [part[:-1] for part in down]]
             saddles.append(saddle)
-            for minimum in (j, previous[j]):
-                points, values = self._branches[saddle][self.edges[saddle].tolist().index(minimum)]
-                # A branch runs from the saddle down; the path is put together from its end.
-                order = slice(-2, None, -1) if minimum == j else slice(1, None)
-                images.append(points[order])
-                energies.append(values[order])
-            j = previous[j]
-        saddles = saddles[::-1]
+            i = previous[i]
+        legs.append([self.minima[[j]], self.energies[[j]]])
+        images, energies = (np.concatenate(parts) for parts in zip(*legs, strict=True))
         heights = self.saddle_energies[saddles]
-        images, energies = np.concatenate(images)[::-1], np.concatenate(energies)[::-1]
         return MinimumEnergyPath(images, energies, self.saddles[saddles], heights, float(heights.max() - energies[0]))
-
-
-def minimum_energy_path(energy, a, b, *, n_images=32):
-    """A path of least energy between the minima below two points, close to the straight line between them.
-
-    A string of images is relaxed across its direction; saddles are searched from its peaks and polished; steepest
-    descents from them make the path. Where they end in other minima, these are joined in the same way.
-
-    Parameters
-    ----------
-    energy : FreeEnergy
-    a, b : array, shape (d,)
-        They are first moved down to the minima of their basins.
-    n_images : int
-        Of the string, 5 to 1 000; four times as many are tried before giving up.
-
-    Returns
-    -------
-    MinimumEnergyPath
-        `lowest_paths` tells whether another path is lower.
-
-    Raises
-    ------
-    InputError
-        If a and b are equal, have the wrong shape, are outside the bounds or lie in one basin; or if no path was found.
-    """
-    dim = checked(energy).dim
-    ends = np.stack([arguments.array(end, name, shape=(dim,)) for end, name in ((a, "a"), (b, "b"))])
-    n_images = arguments.integer(n_images, "n_images", 5, MAX_IMAGES)
-    if (ends[0] == ends[1]).all():
-        raise InputError("a and b are identical; a path needs two different end points.")
-    region = Region.around(energy, ends, "a and b")
-    descent = follow(energy, ends, 0, region, 1000, longest=0.02)
-    if len(descent.arrived) < 2:
-        raise InputError("The descent from a or b finds no minimum within the bounds; start nearer to the minima.")
-    graph = _Graph(energy, region)
-    i, j = graph.indices(descent.arrived)
-    if i == j:
-        raise InputError(
-            f"a and b lie in the basin of one minimum, at {graph.minima[0].tolist()}: there is no barrier between them."
-        )
-    if not graph.join(i, j, n_images):
-        raise InputError("No path between a and b was found; give more images, or end points that are closer.")
-    paths = graph.result()
-    order = np.argsort(cdist(paths.minima, graph.minima[[i, j]]), axis=0)[0]
-    return paths.path(*order)
 
 
 def lowest_paths(energy, stationary, *, n_images=32):
     """The lowest path between every two minima, over all saddles that are known.
 
     Steepest descents from a saddle show which minima it connects. Minima that no saddle connects to the others are
-    joined to the nearest ones as by `minimum_energy_path`. A saddle that is missing can only make a barrier too high.
+    joined to the nearest ones: saddles are searched from the peaks of a string of images that is relaxed across its
+    direction. A saddle that is missing can only make a barrier too high.
 
     Parameters
     ----------
@@ -170,7 +122,7 @@ def lowest_paths(energy, stationary, *, n_images=32):
     stationary : StationaryPoints
         Of this energy.
     n_images : int
-        As for `minimum_energy_path`.
+        Of a string, 5 to 1 000; four times as many are tried before giving up.
 
     Returns
     -------
@@ -227,8 +179,9 @@ class _Graph:
 
     def add(self, saddles):
         """Add saddles with their descents; returns how many were new."""
+        near = MERGE_TOLERANCE * self.region.size
         if len(saddles) and len(self.saddles):
-            saddles = saddles[cdist(saddles, self.saddles).min(1) > MERGE_TOLERANCE * self.region.size]
+            saddles = saddles[cdist(saddles, self.saddles).min(1) > near]
         if not len(saddles):
             return 0
         unstable = np.linalg.eigh(self.energy.expansion(saddles)[2])[1][:, :, 0]
@@ -238,43 +191,48 @@ class _Graph:
         hessians = self.energy.expansion(flow.points)[2]
         reached = np.flatnonzero(flow.done & (np.linalg.eigvalsh(hessians)[:, 0] > 0))
         ends[reached] = self.indices(flow.points[reached])
-        for k, saddle in enumerate(saddles):
-            self.saddles = np.concatenate([self.saddles, [saddle]])
-            self.edges.append(ends[2 * k : 2 * k + 2])
-            trails = [np.array([saddle, *flow.trails[2 * k + side]]) for side in range(2)]
-            # Newton's last steps are no longer than the distance at which points are one.
-            apart = [np.linalg.norm(trail - trail[-1], axis=1) > MERGE_TOLERANCE * self.region.size for trail in trails]
-            trails = [np.append(trail[far], trail[-1:], axis=0) for trail, far in zip(trails, apart, strict=True)]
-            self.branches.append([(trail, self.energy(trail)) for trail in trails])
+        self.saddles = np.concatenate([self.saddles, saddles])
+        self.edges += ends.reshape(-1, 2).tolist()
+        trails = [np.array([saddles[k // 2], *trail]) for k, trail in enumerate(flow.trails)]
+        # Newton's last steps are no longer than the distance at which points are one.
+        apart = [np.linalg.norm(trail - trail[-1], axis=1) > near for trail in trails]
+        trails = [np.append(trail[far], trail[-1:], axis=0) for trail, far in zip(trails, apart, strict=True)]
+        found = [(trail, self.energy(trail)) for trail in trails]
+        self.branches += zip(found[::2], found[1::2], strict=True)
         return len(saddles)
 
     def labels(self):
         """Numbers of the connected components of the minima; ndarray of int."""
-        edges = np.array([edge for edge in self.edges if (edge >= 0).all()], dtype=int).reshape(-1, 2)
+        edges = np.array([edge for edge in self.edges if min(edge) >= 0], dtype=int).reshape(-1, 2)
         n = len(self.minima)
         return connected_components(coo_array((np.ones(len(edges)), edges.T), shape=(n, n)))[1]
 
     def join(self, i, j, n_images):
-        """Look for saddles until minima i and j are connected; False if that fails."""
+        """Look for saddles until minima i and j are connected, or none is found."""
         n = n_images
         for _ in range(20):
             labels = self.labels()
             if labels[i] == labels[j]:
-                return True
+                return
             one, other = np.flatnonzero(labels == labels[i]), np.flatnonzero(labels == labels[j])
             distance = cdist(self.minima[one], self.minima[other])
             p, q = np.unravel_index(distance.argmin(), distance.shape)
-            ends = self.minima[[one[p], other[q]]]
-            if not self.add(_saddles_between(self.energy, *ends, n, self.region)):
+            if not self.add(self._saddles_between(*self.minima[[one[p], other[q]]], n)):
                 n *= 2
                 if n > 4 * n_images:
-                    return False
-        return False
+                    return
+
+    def _saddles_between(self, a, b, n_images):
+        """First-order saddles near the peaks of a relaxed string of images from a to b; shape (s, d)."""
+        images = relaxed_string(self.energy, a, b, n_images)
+        values = self.energy(images)
+        peaks = images[1:-1][(values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])]
+        found = follow(self.energy, peaks, 1, self.region, 300, longest=0.05).arrived
+        return merged(self.energy, found, self.region).saddles
 
     def result(self):
-        heights, saddle_heights = self.energy(self.minima), np.empty(0)
-        if len(self.saddles):
-            saddle_heights = self.energy(self.saddles)
+        heights = self.energy(self.minima)
+        saddle_heights = self.energy(self.saddles) if len(self.saddles) else np.empty(0)
         low, order = np.argsort(heights, kind="stable"), np.argsort(saddle_heights, kind="stable")
         rank = np.append(np.argsort(low), -1)  # the last entry keeps −1 as it is
         heights, saddle_heights = heights[low], saddle_heights[order]
@@ -288,30 +246,19 @@ class _Graph:
 
 
 def _spanning_tree(edges, heights, n):
-    """The tree of lowest paths, with the saddle's index + 1 as an edge's value, and the highest energy on each path.
+    """The tree of lowest paths, with the saddle's index + 1 for each edge, and the highest energy on each path.
 
     Edges are added from the lowest up unless they close a loop (Kruskal 1956): when two groups of minima become one,
     the saddle that joins them is the highest between any two of their members.
     """
-    passes = np.full((n, n), np.inf)
-    groups, used = [[i] for i in range(n)], []
+    tree, passes = np.zeros((n, n), dtype=int), np.full((n, n), np.inf)
+    groups = [[i] for i in range(n)]
     for k, (i, j) in enumerate(edges.tolist()):
         if min(i, j) >= 0 and groups[i] is not groups[j]:
             one, other = groups[i], groups[j]
             passes[np.ix_(one, other)] = passes[np.ix_(other, one)] = heights[k]
+            tree[i, j] = tree[j, i] = k + 1
             one.extend(other)
             for member in other:
                 groups[member] = one
-            used.append(k)
-    rows, columns = edges[used].T
-    return coo_array((np.array(used, dtype=int) + 1, (rows, columns)), shape=(n, n)).tocsr(), passes
-
-
-def _saddles_between(energy, a, b, n_images, region):
-    """First-order saddles near the peaks of a relaxed string of images from a to b; shape (s, d)."""
-    images = relaxed_string(energy, a, b, n_images)
-    values = energy(images)
-    peaks = images[1:-1][(values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])]
-    if not len(peaks):
-        return peaks
-    return _merge(energy, follow(energy, peaks, 1, region, 300, longest=0.05).arrived, region).saddles
+    return tree, passes

@@ -86,7 +86,7 @@ def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
     max_index = arguments.integer(max_index, "max_index", 0, energy.dim)
     n_steps = arguments.integer(n_steps, "n_steps", 1, MAX_STEPS)
     region = Region.around(energy, z, "starts")
-    known = _merge(energy, follow(energy, z, 0, region, n_steps).arrived, region)
+    known = merged(energy, follow(energy, z, 0, region, n_steps).arrived, region)
     starts = np.concatenate([z, _midpoints(known.minima)])
     found = np.repeat(known.points, known.searches, axis=0)
     new = known.points
@@ -95,7 +95,7 @@ def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
         for index in range(max_index + 1):
             begin = np.concatenate([starts, around]) if index else around
             found = np.concatenate([found, follow(energy, begin, index, region, n_steps).arrived])
-        before, known = known, _merge(energy, found, region)
+        before, known = known, merged(energy, found, region)
         new = known.points[cKDTree(before.points).query(known.points)[0] > MERGE_TOLERANCE * region.size]
         starts = starts[:0]
         if not len(new):
@@ -121,7 +121,7 @@ def _midpoints(minima):
     return minima[np.unique(np.sort(pairs, axis=1), axis=0)].mean(axis=1)
 
 
-def _merge(energy, points, region):
+def merged(energy, points, region):
     """Classify points, one for each group of equal ones."""
     if not len(points):
         empty = np.empty(0)

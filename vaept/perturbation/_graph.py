@@ -12,9 +12,7 @@ from vaept.errors import InputError
 from vaept.perturbation._axes import TIED
 from vaept.spectrum.lanczos import largest_pairs
 
-SPARE = 4  # eigenvectors computed beyond those that are wanted
 DENSE = 2000  # largest operator that is diagonalised densely
-EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is interpolated from
 MAX_EXPONENT = 50.0  # keeps the weight of a remote neighbour above zero
 
 
@@ -85,6 +83,12 @@ def shortest_edge(points, inside):
     nearest, distances = pairwise_distances_argmin_min(points[rows], points[others])
     best = distances.argmin()
     return rows[best], others[nearest[best]]
+
+
+def balanced(graph, power=1):
+    """A kernel divided by both row sums to a power, and what it was divided by."""
+    sums = np.asarray(graph.sum(axis=1)).ravel() ** power
+    return sp.diags_array(1 / sums) @ graph @ sp.diags_array(1 / sums), sums
 
 
 def leading_pairs(operator, count):

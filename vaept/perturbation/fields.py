@@ -2,15 +2,10 @@
 
 Every field first projects images on the leading principal components (at most 50; exact eigenvectors of the
 covariance); distances are Euclidean distances there, in units of pixel values. Each component of a field has mean
-0 and variance 1 over the training images.
-
-Eigenvectors have no sign of their own, and those of equal levels no directions, so that the last bits of a computation
-would choose both. Here fixed functions of the images choose: 64 cosines of fixed random projections, which no symmetry
-of the data makes vanish. The sum over them of the cubed correlation with a component is positive. Components of equal
-levels are turned so that the first is the part of the function that they hold most of, the second that of what is
-left, and so on. The same arguments give the same bits on the same machine, with any number of threads.
+0 and variance 1 over the training images; fixed functions of the images choose its sign (`vaept.perturbation._axes`).
+The same arguments give the same bits on the same machine, with any number of threads.
 Sources: Coifman & Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 2004 (local scales), Bengio et al. 2004
-(extension to new points), van der Maaten & Hinton 2008 (t-SNE), Rahimi & Recht 2007 (random cosines).
+(extension to new points), van der Maaten & Hinton 2008 (t-SNE).
 """
 
 import dataclasses
@@ -19,35 +14,19 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.manifold import TSNE
 
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.files import read_tensors, reading, write_tensors
-from vaept.perturbation._axes import (
-    NEAR,
-    NOTHING,
-    correlation,
-    oriented,
-    principal_components,
-    project,
-    to_principal_axes,
-)
-from vaept.perturbation._graph import (
-    EMBEDDED_NEIGHBOURS,
-    SPARE,
-    floored_scales,
-    interpolate,
-    leading_pairs,
-    nearest,
-    neighbour_graph,
-    other_points,
-)
+from vaept.perturbation import _axes, _graph
 from vaept.processes import one_thread
 
 PRINCIPAL_COMPONENTS = 50
+NEAR = 0.05  # relative difference of two levels below which they count as a near multiplet
+SPARE = 4  # eigenvectors computed beyond those that are wanted
+EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is interpolated from
 MANY = 1_000_000  # more neighbours or components than any images can give
 
 
@@ -58,15 +37,15 @@ class Field:
     Attributes
     ----------
     name : str
-        "diffusion", "neighbour", "principal components", or one of these after "shuffled ".
+        "diffusion", "neighbour" or "principal components", also after "shuffled ".
     values : ndarray of float32, shape (n, k)
         The field at the training images, read-only.
     eigenvalues : ndarray of float64, shape (k,)
-        Descending. Diffusion: of the Markov operator (1 is the constant function, which is left out). Principal
-        components: share of the images' variance. Neighbour: variance along the axes of the plane, in units in
-        which the smaller is twice the next, and after them shares of the images' variance.
+        Descending. Diffusion: of the Markov operator, without the 1 of the constant function. Principal components:
+        share of the images' variance. Neighbour: variance along the axes of the plane, in units in which the smaller
+        is twice the next, and after them shares of the images' variance.
     next_eigenvalue : float
-        That of the first component left out; 0 where there is none.
+        Of the first component left out; 0 where there is none.
     points : ndarray of float32, shape (n, p)
         The projected training images.
     pixel_mean, projection : ndarrays of float64, shape (pixels,) and (pixels, p)
@@ -108,10 +87,9 @@ class Field:
     def near_multiplets(self):
         """Groups of components that a small change of the data mixes, as a tuple of tuples of indices from 0.
 
-        Neighbouring components are in one group if their levels differ by less than 5 % of the larger one. The
-        level of a diffusion component is 1 − eigenvalue (its rate), else it is the eigenvalue. The index k stands
-        for the first component left out: the space of all k components is then itself not well defined. Sampling
-        errors mix components that are further apart where images are few; fields of two halves of them tell.
+        Neighbours are in one group if their levels differ by less than 5 % of the larger one; the level is the
+        eigenvalue, of a diffusion component 1 − eigenvalue (its rate). The index k stands for the first component left
+        out: the space of all k is then itself not well defined. Where images are few, sampling mixes more than these.
         """
         levels = np.append(self.eigenvalues, self.next_eigenvalue)
         if self.name.endswith("diffusion"):
@@ -122,10 +100,7 @@ class Field:
 
     @one_thread()
     def transform(self, x_new):
-        """The field at new images.
-
-        At the training images it is `values` up to rounding (differences below 1e-4), because those are computed
-        by the same formula.
+        """The field at new images; at the training images `values` up to rounding (differences below 1e-4).
 
         Parameters
         ----------
@@ -141,22 +116,18 @@ class Field:
             If the images do not fit or are not finite, or if the field was shuffled.
         """
         if self.name.startswith("shuffled "):
-            raise InputError(
-                "A shuffled field has no values at new images: its values were dealt to the training images at "
-                "random. Use the field that it was made from."
-            )
+            raise InputError("A shuffled field has no values at new images. Use the field that it was made from.")
         return ((self._raw(self._points(x_new)) - self.centre) / self.spread).astype(np.float32)
 
     def _points(self, x):
-        return project(
-            arguments.images(x, "x_new", len(self.pixel_mean), unit_interval=False), self.pixel_mean, self.projection
-        )
+        x = arguments.images(x, "x_new", len(self.pixel_mean), unit_interval=False)
+        return _axes.project(x, self.pixel_mean, self.projection)
 
     def _raw(self, points):
         if not len(self.references):
             return points[:, : self.coordinates.shape[1]].astype(float)
         own = self.points[self.references]
-        return interpolate(points, own, self.scales, self.densities, self.coordinates, self.n_neighbors)
+        return _graph.interpolate(points, own, self.scales, self.densities, self.coordinates, self.n_neighbors)
 
     def save(self, path):
         """Write to one safetensors file; `vaept.files.write_tensors` says what can go wrong."""
@@ -178,13 +149,9 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     """Leading non-constant eigenfunctions of the diffusion operator of the images' neighbour graph.
 
     The kernel is exp(−|y_i − y_j|²/(s_i s_j)) where one of two images is among the k nearest of the other, s being
-    the distance to the k-th. It is divided by both row sums (α = 1) and made a Markov operator. New points, and the
-    training images alike, get the kernel-weighted mean of the eigenvectors at their k nearest references (the
-    division by the eigenvalue is contained in the standardisation).
-
-    With local scales the row sums are nearly equal, so that distances are counted in neighbours: on an interval
-    the first component is close to cos(πF) with F the share of images to one side, which is its length only where the
-    images are evenly spread. A graph in pieces is joined by the shortest edges between them, with weight 1/e.
+    the distance to the k-th; it is divided by both row sums (α = 1) and made a Markov operator. All images get the
+    kernel-weighted mean of the eigenvectors at their k nearest references. With local scales distances are counted in
+    neighbours: on an interval the first component is close to cos(πF) with F the share of images to one side.
 
     Parameters
     ----------
@@ -195,7 +162,7 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     landmarks : int, optional
         Build the operator on so many randomly chosen images instead of all; saves time and loses detail.
     seed : int
-        Seed of that choice; without landmarks nothing is random.
+        Of that choice; without landmarks nothing is random.
 
     Returns
     -------
@@ -211,27 +178,25 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     UserWarning
         If the graph is in pieces, a sign is not determined, or components form near multiplets.
     """
-    k, seed = arguments.integer(n_neighbors, "n_neighbors", 1, MANY), arguments.seed(seed)
+    k = arguments.integer(n_neighbors, "n_neighbors", 1, MANY)
     x, n_components = _checked(x, n_components)
-    m = _landmark_count(landmarks, len(x), len(x))
-    if m < max(k, n_components) + 2:
+    references = _references(len(x), landmarks, len(x), seed)
+    m, fewest = len(references), max(k, n_components) + 2
+    if m < fewest:
         raise InputError(
-            f"{m} images or landmarks are too few for {k} neighbours and {n_components} components; at least "
-            f"{max(k, n_components) + 2} are needed. Give more, or ask for fewer."
+            f"{m} images or landmarks are too few for {k} neighbours and {n_components} components; give {fewest}."
         )
-    base, _, _ = principal_components(x, PRINCIPAL_COMPONENTS)
-    references = _choose(len(x), m, seed)
-    graph, scales = neighbour_graph(base["points"][references], k)
-    densities = np.asarray(graph.sum(axis=1)).ravel()
-    graph = sp.diags_array(1 / densities) @ graph @ sp.diags_array(1 / densities)
-    root = np.sqrt(np.asarray(graph.sum(axis=1)).ravel())
+    base, _, _ = _axes.principal_components(x, PRINCIPAL_COMPONENTS)
+    graph, scales = _graph.neighbour_graph(base["points"][references], k)
+    graph, densities = _graph.balanced(graph)
+    graph, weights = _graph.balanced(graph, 0.5)
     # Some more than are wanted, so that a multiplet that ends behind the last of them can be turned as a whole.
-    count = min(n_components + 2 + SPARE, m)
-    levels, vectors = leading_pairs(sp.diags_array(1 / root) @ graph @ sp.diags_array(1 / root), count)
-    functions = vectors[:, 1:] / root[:, None]
-    functions, doubtful = oriented(functions / functions.std(axis=0), 1 - levels[1:], x[references])
-    wanted, levels = functions[:, :n_components], levels[1 : n_components + 2]
-    return _field("diffusion", x, levels, base, references, scales, densities, wanted, k, doubtful)
+    levels, vectors = _graph.leading_pairs(graph, min(n_components + 2 + SPARE, m))
+    functions = vectors[:, 1:] / weights[:, None]
+    functions /= functions.std(axis=0)
+    turn, doubtful = _axes.orientation_of(functions, 1 - levels[1:], x[references])
+    wanted, levels = (functions @ turn)[:, :n_components], levels[1 : n_components + 2]
+    return _field("diffusion", levels, base, wanted, doubtful, references, scales, densities, k)
 
 
 @one_thread()
@@ -251,7 +216,7 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
     perplexity : float, optional
         Effective number of neighbours of the t-SNE, at least 1. By default a sixtieth of the landmarks, at least 5.
     seed : int
-        Seed of the choice of landmarks and of the t-SNE.
+        Of the choice of landmarks and of the t-SNE.
 
     Returns
     -------
@@ -268,27 +233,29 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
         If a sign is not determined or components form near multiplets.
     """
     x, n_components = _checked(x, n_components)
-    m = _landmark_count(landmarks, len(x), min(len(x), 6000))
-    seed = arguments.seed(seed)
+    references = _references(len(x), landmarks, min(len(x), 6000), seed)
+    m, k = len(references), EMBEDDED_NEIGHBOURS
     perplexity = max(5, m / 60) if perplexity is None else arguments.number(perplexity, "perplexity", 1)
-    if m < max(EMBEDDED_NEIGHBOURS, perplexity, n_components) + 2:
+    fewest = math.ceil(max(k, perplexity, n_components)) + 2
+    if m < fewest:
         raise InputError(
             f"{m} images or landmarks are too few for a perplexity of {perplexity:g} and {n_components} components; at "
-            f"least {math.ceil(max(EMBEDDED_NEIGHBOURS, perplexity, n_components)) + 2} are needed."
+            f"least {fewest} are needed."
         )
-    base, shares, doubtful = principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
+    base, shares, doubtful = _axes.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
     if n_components > base["points"].shape[1]:
         raise InputError(f"n_components must be at most the number of pixels, {x.shape[1]}; it is {n_components}.")
-    references = _choose(len(x), m, seed)
-    own, k = base["points"][references], EMBEDDED_NEIGHBOURS
-    scales, densities = floored_scales(other_points(own, k)[0][:, -1]), np.ones(m)
-    plane, variances = to_principal_axes(_embed(own, perplexity, seed))
-    plane, doubtful_axes = oriented(plane / plane.std(axis=0), variances, x[references])
-    plane, doubtful = plane * np.sqrt(variances), doubtful_axes + [i + 2 for i in doubtful]
-    coordinates = np.concatenate([plane, own], axis=1)[:, :n_components]
+    own = base["points"][references]
+    scales = _graph.floored_scales(_graph.other_points(own, k)[0][:, -1])
+    plane = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(own)
+    plane, variances = _axes.to_principal_axes(plane)
+    plane /= plane.std(axis=0)
+    turn, doubtful_axes = _axes.orientation_of(plane, variances, x[references])
+    doubtful = doubtful_axes + [i + 2 for i in doubtful]
+    coordinates = np.concatenate([plane @ turn * np.sqrt(variances), own], axis=1)[:, :n_components]
     # The plane and the rest have units of their own: in these no level of one is near a level of the other.
     levels = np.append(variances / variances[-1] * 2 * shares[0], np.append(shares, 0))[: n_components + 1]
-    return _field("neighbour", x, levels, base, references, scales, densities, coordinates, k, doubtful)
+    return _field("neighbour", levels, base, coordinates, doubtful, references, scales, np.ones(m), k)
 
 
 @one_thread()
@@ -311,26 +278,14 @@ def pca_field(x, n_components):
         If the images are unusable or vary in fewer directions.
     """
     x, n_components = _checked(x, n_components)
-    base, shares, doubtful = principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
+    base, shares, doubtful = _axes.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
     shares = np.append(shares, 0.0)
-    if n_components >= len(shares) or shares[n_components - 1] < NOTHING:
+    if n_components >= len(shares) or shares[n_components - 1] < _axes.NOTHING:
         raise InputError(
-            f"The images vary in {np.count_nonzero(shares >= NOTHING)} directions only; n_components = {n_components} "
-            "would have components without variance. Ask for fewer."
+            f"The images vary in {np.count_nonzero(shares >= _axes.NOTHING)} directions only, too few for n_components "
+            f"= {n_components}. Ask for fewer."
         )
-    nothing = np.empty(0)
-    return _field(
-        "principal components",
-        x,
-        shares[: n_components + 1],
-        base,
-        nothing.astype(int),
-        nothing,
-        nothing,
-        np.empty((0, n_components)),
-        0,
-        doubtful,
-    )
+    return _field("principal components", shares[: n_components + 1], base, np.empty((0, n_components)), doubtful)
 
 
 def shuffled(field, seed=0):
@@ -362,8 +317,8 @@ class HeldOut:
     Attributes
     ----------
     correlation, r2 : ndarrays of float64, shape (k,)
-        Of each component: Pearson correlation, and the share of the variance of `transform` that the mean of the
-        neighbours' values leaves unexplained, subtracted from 1.
+        Pearson correlation, and the share of the variance of `transform` that the mean of the neighbours' values
+        explains.
     """
 
     correlation: np.ndarray
@@ -379,7 +334,7 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
     x_new : array, shape (m, pixels) or (m, *image_shape)
         At least 3 images that were not used to make the field.
     n_neighbors : int
-        Nearest training images, by distance of the projected images, whose values are averaged without weights.
+        Nearest training images, whose values are averaged without weights.
 
     Returns
     -------
@@ -391,13 +346,14 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
         As `Field.transform`, and if there are too few images.
     """
     field = arguments.instance(field, "field", Field)
-    k, found = arguments.integer(n_neighbors, "n_neighbors", 1, len(field.points)), field.transform(x_new).astype(float)
+    k = arguments.integer(n_neighbors, "n_neighbors", 1, len(field.points))
+    found = field.transform(x_new).astype(float)
     if len(found) < 3:
         raise InputError(f"held_out_agreement needs at least 3 new images; there are {len(found)}.")
-    _, indices = nearest(field.points, field._points(x_new), k)
+    _, indices = _graph.nearest(field.points, field._points(x_new), k)
     expected = field.values[indices].mean(axis=1, dtype=float)
     r2 = 1 - ((found - expected) ** 2).mean(axis=0) / np.maximum(found.var(axis=0), np.finfo(float).tiny)
-    return HeldOut(correlation(found, expected), r2)
+    return HeldOut(_axes.correlation(found, expected), r2)
 
 
 def _checked(x, n_components):
@@ -405,55 +361,33 @@ def _checked(x, n_components):
     n_components = arguments.integer(n_components, "n_components", 1, MANY)
     distinct = len({hash(row.tobytes()) for row in x})
     if distinct < n_components + 2:
-        raise InputError(
-            f"x has {distinct} different images, too few for {n_components} components; give more images that "
-            "differ from each other."
-        )
+        raise InputError(f"x has {distinct} different images, too few for {n_components} components; give more.")
     return x, n_components
 
 
-def _landmark_count(landmarks, n, default):
-    return default if landmarks is None else arguments.integer(landmarks, "landmarks", 1, n)
-
-
-def _choose(n, m, seed):
+def _references(n, landmarks, default, seed):
+    """Rows of the landmarks among n images."""
+    seed, m = arguments.seed(seed), default if landmarks is None else arguments.integer(landmarks, "landmarks", 1, n)
     return np.arange(n) if m == n else np.sort(np.random.default_rng(seed).permutation(n)[:m])
 
 
-def _embed(points, perplexity, seed):
-    """The embedding of the landmarks of a neighbour field, shape (m, 2)."""
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(points)
-
-
-def _field(name, x, levels, base, references, scales, densities, coordinates, k, doubtful):
+def _field(name, levels, base, coordinates, doubtful, references=(), scales=(), densities=(), n_neighbors=0):
     """Standardise, and warn of what is not determined; the last of the levels belongs to no component."""
-    coordinates = np.asarray(coordinates, dtype=np.float32)
-    one = np.ones(coordinates.shape[1])
-    draft = Field(
-        name,
-        values=np.empty(0),
-        eigenvalues=levels[:-1],
-        next_eigenvalue=float(levels[-1]),
-        references=references.astype(np.int32),
-        scales=scales.astype(np.float32),
-        densities=densities.astype(np.float32),
-        coordinates=coordinates,
-        n_neighbors=k,
-        centre=0 * one,
-        spread=one,
-        **base,
-    )
+    own = {"scales": scales, "densities": densities, "coordinates": coordinates}
+    own = {key: np.asarray(value, dtype=np.float32) for key, value in own.items()} | base
+    own |= {"references": np.asarray(references, dtype=np.int32), "n_neighbors": n_neighbors}
+    own |= {"eigenvalues": levels[:-1], "next_eigenvalue": float(levels[-1])}
+    draft = Field(name, values=np.empty(0), centre=np.zeros(1), spread=np.ones(1), **own)
     found = draft._raw(draft.points)
     centre, spread = found.mean(axis=0), found.std(axis=0)
     if not (spread > 1e-10 * np.abs(found).max()).all():
         raise InputError(f"Some components of the {name} field do not vary over the images; ask for fewer.")
     values = ((found - centre) / spread).astype(np.float32)
-    field = dataclasses.replace(draft, values=values, centre=centre, spread=spread)
+    field = Field(name, values=values, centre=centre, spread=spread, **own)
     doubtful = [i for i in doubtful if i < len(levels) - 1]
     if doubtful:
         warnings.warn(
-            f"The signs of components {doubtful} of the {name} field hang on little: they are fixed for these images, "
-            "and may differ for others of the same kind.",
+            f"The signs of components {doubtful} of the {name} field hang on little and may differ for other images.",
             stacklevel=4,
         )
     if field.near_multiplets:

@@ -154,11 +154,7 @@ class Schedule:
         """Strength of the potential when this fraction of the training is done; 1 is the end."""
         if self.switch_off is None or progress < (self.switch_off if self.fade is None else self.fade):
             return 1.0
-        return (
-            max(0.0, (self.switch_off - progress) / (self.switch_off - self.fade))
-            if progress < self.switch_off
-            else 0.0
-        )
+        return (self.switch_off - progress) / (self.switch_off - self.fade) if progress < self.switch_off else 0.0
 
 
 SCHEDULES = {"constant": Schedule(), "adiabatic": Schedule(0.1), "switch-off": Schedule(0.1, 0.1, 0.5)}

@@ -1,13 +1,12 @@
-"""Rayleigh–Schrödinger series to any order, for levels that may be degenerate; what a divergent series is worth; and
-first-order theory on the orbit of trained models (`orient`).
+"""Rayleigh–Schrödinger series to any order, for levels that may be degenerate, and what a divergent series is worth.
 
 Units ħ = m = 1. For H₀ + λV, a row of coefficients c_k stands for one state's energy Σ c_k λᵏ. First the level is cut
 out of the rest: Bloch's wave operator, solved order by order, gives its effective Hamiltonian, a power series of small
 matrices. Then that series is split: the eigenspaces at the first order that is no multiple of the identity are the
-correct zeroth-order states; divided by that power of λ, the rest is again a perturbed level structure, and the same
-reduction is applied to each of its levels. Every number carries a bound on its error, because only that tells a
-splitting from rounding. Sources: Kato 1949, Prog. Theor. Phys. 4, 514; Bloch 1958, Nucl. Phys. 6, 329; Bender & Wu
-1969, Phys. Rev. 184, 1231 (anharmonic oscillator); Bender & Orszag 1978, ch. 3 and 8 (divergent series, Padé).
+correct zeroth-order states; divided by that power of λ, the rest is again a perturbed level structure, to each of whose
+levels the same is done. Every number carries a bound on its error: only that tells a splitting from rounding.
+Sources: Kato 1949, Prog. Theor. Phys. 4, 514; Bloch 1958, Nucl. Phys. 6, 329; Bender & Wu 1969, Phys. Rev. 184, 1231
+(anharmonic oscillator); Bender & Orszag 1978, ch. 3 and 8 (divergent series, Padé).
 """
 
 import itertools
@@ -178,11 +177,10 @@ def resum(coefficients, coupling):
             size = np.log(np.abs(c)) + np.arange(c.size) * np.log(np.abs(coupling[..., None]))
             signs = np.sign(c) * np.sign(coupling[..., None]) ** np.arange(c.size)
             terms = np.where(np.isfinite(terms), terms, np.where(c == 0, 0, signs * np.exp(size)))
+        sums = terms.cumsum(axis=-1)
     # A zero is no small term: where a symmetry forbids odd orders, every other one is 0.
     last = np.where(terms == 0, np.inf, np.abs(terms)).argmin(axis=-1)
-    smallest, truncated = (
-        np.take_along_axis(a, last[..., None], axis=-1)[..., 0] for a in (np.abs(terms), _sums(terms))
-    )
+    smallest, truncated = (np.take_along_axis(a, last[..., None], axis=-1)[..., 0] for a in (np.abs(terms), sums))
     bad = ~(np.isfinite(value) & np.isfinite(truncated) & np.isfinite(smallest))
     if bad.any():
         raise InputError(
@@ -217,12 +215,6 @@ def _pade(c, coupling):
     return np.polynomial.polynomial.polyval(coupling, c), (order, 0)
 
 
-def _sums(terms):
-    """Partial sums along the last axis."""
-    with np.errstate(all="ignore"):
-        return terms.cumsum(axis=-1)
-
-
 @dataclass(frozen=True)
 class _Rounded:
     """A matrix and, to first order, a bound on its error in units of the relative error of what went in."""
@@ -245,7 +237,6 @@ class _Rounded:
 
 
 def _constant(constant, m):
-    """A multiple of the identity."""
     return _Rounded(constant * np.eye(m), abs(constant) * np.eye(m))
 
 
@@ -279,8 +270,8 @@ def _level_series(energies, v, inside, order, tol):
 def _effective(terms, distances, m, order):
     """Effective Hamiltonian of the first m of n states: (m, m) coefficients of λ⁰ (left 0), …, λ^order.
 
-    `terms` are the perturbation's (n, n) coefficients of λ, λ², …; `distances` (n,) the level's energy minus each
-    state's. The wave operator Ω = Σ Ω_k λᵏ is 1 on the level; h = VΩ there, and HΩ = Ωh elsewhere gives Ω.
+    The wave operator Ω = Σ Ω_k λᵏ is 1 on the level; h = VΩ there, and HΩ = Ωh elsewhere gives Ω. `terms` are V's
+    coefficients (n, n) of λ, λ², …; `distances` (n,) the level's energy minus each state's.
     """
     n = len(distances)
     resolvent = np.append(np.zeros(m), 1 / distances[m:])[:, None]

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
 from vaept import arguments
-from vaept.landscape.dynamics import metastable_states, states_told_apart
+from vaept.landscape.dynamics import metastable_states
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
@@ -53,7 +53,7 @@ def groups(member, n_groups):
     modes = member.modes(n_groups).eigenfunctions(latents)
     mixture = GaussianMixture(n_groups, n_init=3, random_state=member.seed)
     return {
-        "slow modes": metastable_states(modes, states_told_apart(modes, n_groups), seed=member.seed),
+        "slow modes": metastable_states(modes, n_groups, seed=member.seed),
         "k-means": KMeans(n_groups, n_init=10, random_state=member.seed).fit_predict(latents),
         "mixture": mixture.fit_predict(latents),
     }
