@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 
 from vaept.companion import figures
@@ -29,6 +29,8 @@ from vaept.processes import run_python
 
 DATA_FILES = (".toml", ".mplstyle")  # of the package, which decide what a chapter shows
 NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
+NEEDED |= {"mathjax": "django-static-mathjax"}
+TYPESETTER = "static/mathjax/es5/tex-svg-full.js"  # draws formulas without fonts, and so without asking any host
 
 GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
 ROLE = re.compile(r"\{glue:text\}`(\w+)`")
@@ -205,6 +207,10 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
     config["parse"]["myst_substitutions"] = _substitutions(study, records, entries)
+    static = output / "static"
+    (static / "mathjax").mkdir(parents=True, exist_ok=True)
+    shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
+    config["sphinx"]["config"]["html_static_path"] = [str(static.resolve())]
     if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
         config["sphinx"]["config"]["html_theme_options"] |= {
             "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
@@ -228,6 +234,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     shutil.rmtree(html, ignore_errors=True)
     built.rename(html)
     shutil.rmtree(output / "_build", ignore_errors=True)
+    shutil.make_archive(str(output / f"vaept-book-{records.profile}"), "zip", html)
     return html / "index.html"
 
 

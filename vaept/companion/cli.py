@@ -126,7 +126,7 @@ def reproduce(profile, data, jobs, device, store, output):
             click.echo(f"  d = {d}, {arm(name).title}")
             for quantity, value in _main_numbers(record, d).items():
                 click.echo(f"    {quantity:<40}{value}")
-    click.echo(f"\nThe book: {index}")
+    click.echo(f"\nThe book: {index}\nThe same in one file: {output / f'vaept-book-{profile}.zip'}")
 
 
 def _own_data(data, profile):
