@@ -4,6 +4,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ from vaept.errors import InputError, VaeptError
 from vaept.files import ensure_writable
 from vaept.perturbation.fields import FIELDS
 from vaept.perturbation.potentials import SCHEDULES
-from vaept.processes import cores, lock, one_thread
+from vaept.processes import cores, lock, on_cluster, one_thread
 from vaept.vae.agreement import compare
 from vaept.vae.ensemble import Settings
 from vaept.vae.evaluation import elbo
@@ -39,8 +40,10 @@ class _Command(click.Command):
     """A command whose expected errors become one sentence on standard error and exit status 1."""
 
     def invoke(self, ctx):
+        scheduler = ctx.params.pop("scheduler", None)
         try:
-            return super().invoke(ctx)
+            with on_cluster(scheduler) if scheduler else nullcontext():
+                return super().invoke(ctx)
         except VaeptError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -65,6 +68,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes, one thread each. [default: one per core]"
 )
+scheduler_option = click.option("--scheduler", metavar="ADDRESS", help="Let a Dask cluster do the work of members.")
 device_option = click.option("--device", default="cpu", show_default=True, metavar="D", help="A torch device, as cuda.")
 
 
@@ -83,6 +87,7 @@ device_option = click.option("--device", default="cpu", show_default=True, metav
     "whose subfolder mnist has the official files (as VAEPT_DATA_DIR).",
 )
 @jobs_option
+@scheduler_option
 @device_option
 @click.option("--store", type=FOLDER, metavar="DIR", help="Keep results here. [default: _build/runs]")
 @click.option("--output", type=FOLDER, metavar="DIR", help="The book. [default: _build/PROFILE]")
@@ -296,6 +301,7 @@ def _published(root):
 @click.option("--profile", default="mnist", show_default=True, metavar="P", help=f"One of {', '.join(profiles())}.")
 @click.option("--results", type=FOLDER, metavar="DIR", help="Write here. [default: results]")
 @jobs_option
+@scheduler_option
 @device_option
 @click.option("--store", type=FOLDER, metavar="DIR", help="Keep results here. [default: _build/runs]")
 def publish(profile, results, jobs, device, store):
@@ -402,6 +408,7 @@ def check(data, profile):
     help="With a field: when.",
 )
 @jobs_option
+@scheduler_option
 @device_option
 @click.option(
     "--output",
