@@ -4,9 +4,11 @@ import ast
 import html.parser
 import math
 import os
+import re
 import shutil
 import sys
 import urllib.parse
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,7 +95,7 @@ def built(study, measured, executed, tmp_path_factory):
 class Page(html.parser.HTMLParser):
     def __init__(self, path):
         super().__init__()
-        self.path, self.links, self.images, self.ids, self.text = path, [], [], set(), []
+        self.path, self.links, self.assets, self.images, self.ids, self.text = path, [], [], [], set(), []
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag, attributes):
@@ -102,7 +104,8 @@ class Page(html.parser.HTMLParser):
         if tag == "a" and "href" in attributes:
             self.links.append(attributes["href"])
         if tag in ("img", "script", "link"):
-            self.links.append(attributes.get("src") or attributes.get("href") or "")
+            self.assets.append(attributes.get("src") or attributes.get("href") or "")
+            self.links.append(self.assets[-1])
         if tag == "img":
             self.images.append(attributes)
 
@@ -118,7 +121,7 @@ def pages(built):
 def test_every_page_of_the_contents_is_there(built):
     names = {str(path.relative_to(built)) for path in built.rglob("*.html")}
     expected = {f"notebooks/{path.stem}.html" for path in NOTEBOOKS}
-    expected |= {f"book/{name}.html" for name in ("intro", "fidelity", "status", "glossary", "bibliography")}
+    expected |= {f"book/{name}.html" for name in ("intro", "fidelity", "status", "cluster", "glossary", "bibliography")}
     assert expected <= names and "index.html" in names
 
 
@@ -133,6 +136,26 @@ def test_local_links_and_images_lead_somewhere(pages):
             if not file.exists() or (fragment and file in pages and fragment not in pages[file].ids):
                 broken.append((path.name, link))
     assert not broken
+
+
+def test_no_page_asks_another_host_for_anything(built, pages):
+    asked = {link for page in pages.values() for link in page.assets if urllib.parse.urlsplit(link).netloc}
+    asked |= {
+        url
+        for path in built.rglob("*.css")
+        for url in re.findall(r"url\([\"']?(https?:[^)]*)", path.read_text("utf-8"))
+    }
+    assert not asked
+    typesetter = (built / "_static" / "mathjax" / "tex-svg-full.js").resolve()
+    for path, page in pages.items():
+        if any("\\(" in text or "\\[" in text for text in page.text):
+            assert typesetter in {(path.parent / link.partition("?")[0]).resolve() for link in page.assets}, path.name
+
+
+def test_the_whole_book_is_one_file_too(built, pages):
+    with zipfile.ZipFile(built.parent / "vaept-book-quick.zip") as archive:
+        inside = set(archive.namelist())
+    assert {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()} <= inside
 
 
 def test_images_have_alternative_text(pages):

@@ -14,7 +14,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 
 from vaept.companion import figures
@@ -30,6 +30,8 @@ from vaept.processes import run_python
 
 DATA_FILES = (".toml", ".mplstyle")  # of the package, which decide what a chapter shows
 NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
+NEEDED |= {"mathjax": "django-static-mathjax"}
+TYPESETTER = "static/mathjax/es5/tex-svg-full.js"  # draws formulas without fonts, and so without asking any host
 
 GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
 ROLE = re.compile(r"\{glue:text\}`(\w+)`")
@@ -165,7 +167,10 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
     _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
-    config = _config(root / "_config.yml", _substitutions(study, records, entries))
+    static = output / "static"  # not in the source: every script there would be on every page
+    (static / "mathjax").mkdir(parents=True, exist_ok=True)
+    shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
+    config = _config(root / "_config.yml", _substitutions(study, records, entries), static)
     (source / "_config.yml").write_text(config, "utf-8")
     command = ["build", str(source), "--path-output", str(output)]
     command += ["--toc", str(source / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "--quiet"]
@@ -179,15 +184,17 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     shutil.rmtree(html, ignore_errors=True)
     built.rename(html)
     shutil.rmtree(output / "_build", ignore_errors=True)
+    shutil.make_archive(str(output / f"vaept-book-{records.profile}"), "zip", html)
     return html / "index.html"
 
 
-def _config(path, substitutions):
+def _config(path, substitutions, static):
     """The book's configuration with what this copy fills in."""
     import yaml
 
     config = yaml.safe_load(path.read_text("utf-8"))
     config["parse"]["myst_substitutions"] = substitutions
+    config["sphinx"]["config"]["html_static_path"] = [str(static.resolve())]
     if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
         config["sphinx"]["config"]["html_theme_options"] |= {
             "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",

@@ -5,6 +5,7 @@ options must know of them is written out here.
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -23,12 +24,13 @@ class _Command(click.Command):
     """Calls the function of its name; errors that are expected become one sentence and exit status 1."""
 
     def invoke(self, ctx):
+        scheduler = ctx.params.pop("scheduler", None)
         try:
             from vaept.companion import commands
-            from vaept.processes import one_thread
+            from vaept.processes import on_cluster, one_thread
 
             # Members run in processes, and one thread in each gives the same bits however many cores there are.
-            with one_thread():
+            with one_thread(), on_cluster(scheduler) if scheduler else nullcontext():
                 return getattr(commands, self.name)(**ctx.params)
         except VaeptError as error:
             raise click.ClickException(str(error)) from error
@@ -64,6 +66,7 @@ def folder(name, help):
 results_option = folder("--results", "What is published. [default: results]")
 store_option = folder("--store", "Keep results here. [default: _build/runs]")
 jobs_option = option("--jobs", "Processes, one thread each. [default: one per core]", "N", type=click.IntRange(min=1))
+scheduler_option = option("--scheduler", "Let a Dask cluster do the work of members.", "ADDRESS")
 device_option = option("--device", "A torch device, as cuda.", "D", default="cpu")
 
 
@@ -76,6 +79,7 @@ device_option = option("--device", "A torch device, as cuda.", "D", default="cpu
     "PATH",
 )
 @jobs_option
+@scheduler_option
 @device_option
 @store_option
 @folder("--output", "The book. [default: _build/PROFILE]")
@@ -115,6 +119,7 @@ def verify():
 @profile_option("mnist")
 @results_option
 @jobs_option
+@scheduler_option
 @device_option
 @store_option
 def publish():
@@ -163,6 +168,7 @@ def check():
 @option("--coupling", "λ, the strength of the field. [default: 1.5]", "X", type=float)
 @option("--schedule", "With a field: when.", type=click.Choice(SCHEDULES), default="switch-off")
 @jobs_option
+@scheduler_option
 @device_option
 @option(
     "--output",

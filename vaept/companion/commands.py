@@ -72,7 +72,7 @@ def reproduce(profile, data, jobs, device, store, output):
             echo(f"  d = {d}, {arm(name).title}")
             for quantity, value in _main_numbers(record, d).items():
                 echo(f"    {quantity:<40}{value}")
-    echo(f"\nThe book: {index}")
+    echo(f"\nThe book: {index}\nThe same in one file: {output / f'vaept-book-{profile}.zip'}")
 
 
 def _own_data(data, profile):
