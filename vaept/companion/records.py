@@ -22,7 +22,6 @@ from vaept.vae.agreement import Estimate, compare
 
 IMAGES = 5000
 NEEDED_ARMS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # by the ledger, for each d
-FINITE = ("minus_elbo", "minus_perturbed_elbo", "active_units")
 MAY_BE_NAN = ("log_likelihood", "exact_log_likelihood", "minus_elbo_of_these")  # where they were not measured
 
 
@@ -67,14 +66,15 @@ class ArmRecord:
 
     def __post_init__(self):
         members, _, d = self.mean.shape
-        _require(self, ("mean",), self.mean.shape)
         if self.deviation is not None:
-            _require(self, ("deviation",), self.mean.shape)
-        _require(self, FINITE, (members,))
+            arguments.array(self.deviation, "deviation", shape=self.mean.shape, dtype=None)
+        for key in ("minus_elbo", "minus_perturbed_elbo", "active_units"):
+            arguments.array(getattr(self, key), key, shape=(members,), dtype=None)
+        for key in MAY_BE_NAN:
+            arguments.array(getattr(self, key), key, shape=(members,), dtype=None, largest=None)
         if not np.isin(self.active_units, np.arange(d + 1)).all():
             raise InputError(f"active_units must be integers from 0 to {d}.")
-        columns = [(key, getattr(self, key)) for key in MAY_BE_NAN]
-        for key, values in columns + [leaf for name, found in self.uses.items() for leaf in _leaves(found, name)]:
+        for key, values in [leaf for name, found in self.uses.items() for leaf in _leaves(found, name)]:
             if len(values) != members:
                 raise InputError(f"{key} must be known of {members} members; it is of {len(values)}.")
 
@@ -132,7 +132,7 @@ class Series:
     runs: list[str]
 
     def __post_init__(self):
-        if self.values.ndim != 1 or self.values[:1] != [0] or not (np.diff(self.values) > 0).all():
+        if self.values.tolist()[:1] != [0] or not (np.diff(self.values) > 0).all():
             raise InputError("values must begin at 0 and ascend.")
         k = len(self.values)
         for key in ("coordinates", "orthogonal", "runs"):
@@ -140,7 +140,9 @@ class Series:
                 raise InputError(f"{key} must have {k} entries; it has {len(getattr(self, key))}.")
         if not np.isfinite([each.mean for each in self.coordinates + self.orthogonal]).all():
             raise InputError("coordinates and orthogonal must have finite means.")
-        _require(self, ("minus_elbo", "minus_perturbed_elbo"), (k, max(2, self.minus_elbo.shape[-1])))
+        for key in ("minus_elbo", "minus_perturbed_elbo"):
+            members = max(2, self.minus_elbo.shape[-1])
+            arguments.array(getattr(self, key), key, shape=(k, members), dtype=None)
 
     @classmethod
     def of(cls, points):
@@ -221,7 +223,7 @@ class Records:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {} if self.labels is None else {"labels": torch.tensor(self.labels)}
-        plain = {each.name: getattr(self, each.name) for each in fields(self)} | {"labels": None, "arms": []}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "labels"} | {"arms": []}
         for (name, d), record in self.arms.items():
             own = {each.name: getattr(record, each.name) for each in fields(record)}
             for key in ("mean", "deviation"):
@@ -268,12 +270,6 @@ class _Head(msgspec.Struct):
 class _Place(msgspec.Struct):
     arm: str
     d: int
-
-
-def _require(record, names, shape):
-    """Refuse attributes of another shape, or with numbers that are not finite."""
-    for name in names:
-        arguments.array(getattr(record, name), name, shape=shape, dtype=None)
 
 
 def _leaves(found, name):

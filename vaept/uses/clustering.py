@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.landscape.dynamics import metastable_states, states_told_apart
-from vaept.uses.member import Numbers
+from vaept.uses.member import Member, Numbers
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
@@ -135,22 +135,8 @@ def along_mode(values, energies, n_frames=9):
     return windows[np.arange(len(first)), energies[windows].argmin(axis=1)]
 
 
-def measure(member):
-    """Agreement of groups of test latents with the classes, with as many groups as there are classes.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    Clustering
-
-    Raises
-    ------
-    InputError
-        If the member has no classes.
-    """
+def measure(member: Member) -> Clustering:
+    """Agreement of as many groups as there are classes with these; raises InputError if the member has none."""
     if member.labels is None:
         raise InputError("Groups are compared with classes; the data has none.")
     labels = member.labels[:IMAGES]

@@ -19,7 +19,7 @@ from skimage import filters, metrics, restoration
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.processes import plain_torch
-from vaept.uses.member import Numbers
+from vaept.uses.member import Member, Numbers
 from vaept.vae.model import VAE
 
 NOISES = (0.25, 0.5, 1.0)
@@ -44,18 +44,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class Denoising:
-    """The quality of images at each of `NOISES`.
+    """The quality of clipped noisy images, and of what is restored at each of `NOISES`.
 
-    Attributes
-    ----------
-    noisy : Quality
-        Of the clipped noisy image.
-    median, wavelet : Quality
-        Of the filters; NaN where images are no pictures.
-    encoder : Quality
-        Of the plain pass through encoder and decoder.
-    model : Quality
-        Of `denoise`.
+    By the two filters, NaN where images are no pictures; by the plain pass through encoder and decoder; by `denoise`.
     """
 
     noisy: Quality
@@ -237,17 +228,8 @@ def ssim(clean, restored, image_shape):
     return np.array([metrics.structural_similarity(*pair, win_size=WINDOW, data_range=1) for pair in pairs])
 
 
-def measure(member):
-    """How well a member restores its first `IMAGES` test images, beside the classical filters.
-
-    Parameters
-    ----------
-    member : vaept.uses.member.Member
-
-    Returns
-    -------
-    Denoising
-    """
+def measure(member: Member) -> Denoising:
+    """How well a member restores its first `IMAGES` test images, beside the classical filters."""
     clean, shape = member.test[:IMAGES], member.image_shape
     picture, nothing = _is_picture(shape), np.full(len(NOISES), np.nan)
     noisy = [(add_noise(clean, noise, member.seed), noise) for noise in NOISES]

@@ -18,7 +18,7 @@ from vaept.errors import InputError
 from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.dynamics import simulate
 from vaept.landscape.energy import FreeEnergy
-from vaept.uses.member import Numbers
+from vaept.uses.member import Member, Numbers
 
 SOURCES = {"prior": "prior", "aggregate_posterior": "aggregate posterior", "langevin": "Langevin"}  # in words
 MAX_IMAGES = 5_000
@@ -36,15 +36,7 @@ N_COMPONENTS = 2_000  # without a table
 
 @dataclass(frozen=True)
 class Quality:
-    """How good images are beside test images.
-
-    Attributes
-    ----------
-    frechet, precision, recall : float
-        Distance and shares in the features of the classifier.
-    sure : float
-        The share of them that the classifier is sure about.
-    """
+    """Distance and shares beside test images, in features of the classifier, and the share that it is sure about."""
 
     frechet: Numbers
     precision: Numbers
@@ -158,24 +150,11 @@ def precision_recall(real, generated, k=3):
     return float(precision), float(recall)
 
 
-def measure(member):
+def measure(member: Member) -> Generation:
     """How good a member's generated images are, in numbers.
 
     At most 5 000 test images, 2 000 for precision and recall, are compared with as many mean images of latents from
-    each source.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    Generation
-
-    Raises
-    ------
-    InputError
-        If the member has no judge, or one that was trained on images of another shape.
+    each source. Raises InputError if the member has no judge, or one that was trained on images of another shape.
     """
     judge = member.judge
     if judge is None:

@@ -14,7 +14,7 @@ import numpy as np
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.spectrum.oscillator import energy, level_populations
-from vaept.uses.member import Numbers, encode
+from vaept.uses.member import Member, Numbers, encode
 from vaept.vae.ensemble import as_images
 from vaept.vae.evaluation import elbo
 
@@ -195,17 +195,8 @@ def precision_at_k(score, planted):
     return float((planted[above].sum() + (k - above.sum()) * planted[tied].mean()) / k)
 
 
-def measure(member):
-    """How well a member finds outliers planted among its first `IMAGES` test images.
-
-    Parameters
-    ----------
-    member : vaept.uses.member.Member
-
-    Returns
-    -------
-    Outliers
-    """
+def measure(member: Member) -> Outliers:
+    """How well a member finds outliers planted among its first `IMAGES` test images."""
     images, kind = plant(member.test[:IMAGES], member.image_shape, seed=member.seed)
 
     def precision(score, kinds):

@@ -13,7 +13,7 @@ from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.energy import MAX_CELL_DIM, FreeEnergy
 from vaept.landscape.paths import LowestPaths, lowest_paths
 from vaept.landscape.stationary import find_stationary_points
-from vaept.uses.member import Numbers
+from vaept.uses.member import Member, Numbers
 
 N_POINTS, MAX_POINTS = 61, 100_000
 SHALLOW = 0.1  # kT; minima that a lower barrier holds are not used as ends
@@ -27,12 +27,8 @@ WAYS = {"lowest": "lowest path", "straight": "straight line", "mirrored": "mirro
 class Way:
     """What lies along the ways of one kind; NaN where there are none.
 
-    Attributes
-    ----------
-    energy : float
-        The mean free energy of their points above the lowest minimum, in kT.
-    sure : float
-        The share of decoded images that the classifier is sure about; NaN without one.
+    The mean free energy of their points above the lowest minimum, in kT, and the share of decoded images that the
+    classifier is sure about, NaN without one.
     """
 
     energy: Numbers
@@ -115,17 +111,8 @@ def all_ways(paths: LowestPaths):
     return [ways_between(paths, int(i), int(j)) for i, j in pairs]
 
 
-def measure(member):
-    """What lies along the ways between the deep minima of a member's landscape.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    Ways
-    """
+def measure(member: Member) -> Ways:
+    """What lies along the ways between the deep minima of a member's landscape."""
     energy, paths = landscape_of(member)
     ways = all_ways(paths)
 

@@ -14,7 +14,7 @@ from vaept.errors import InputError
 from vaept.landscape.dynamics import N_WALKERS, relaxation_times, simulate
 from vaept.landscape.energy import FreeEnergy
 from vaept.spectrum.levels import Spectrum
-from vaept.uses.member import Numbers
+from vaept.uses.member import Member, Numbers
 
 MODES = 3
 WALKERS = 200
@@ -131,17 +131,8 @@ def relax(energy, starts, modes, *, n_modes=MODES, seed=0, progress=False):
     )
 
 
-def measure(member):
-    """Relaxation times of the slowest modes of a member, in units of what its spectrum foretells.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    Ratios
-    """
+def measure(member: Member) -> Ratios:
+    """Relaxation times of the slowest modes of a member, in units of what its spectrum foretells."""
     modes = member.modes(MODES + 1)
     found = relax(member.energy, member.aggregate.sample(WALKERS, seed=member.seed), modes, seed=member.seed)
     inside = (found.intervals[:, 0] <= found.predicted) & (found.predicted <= found.intervals[:, 1])
