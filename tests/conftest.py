@@ -11,6 +11,7 @@ from vaept import datasets
 from vaept.companion import claims
 from vaept.companion.ledger import ledger
 from vaept.companion.records import ArmRecord, Records, Series
+from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation
 from vaept.uses.classifier import fit_classifier
 from vaept.uses.member import Member
 from vaept.vae.agreement import Estimate
@@ -83,44 +84,22 @@ IN_USE = ("cold", "warm", "shuffled", "corrected")
 def _uses(rng, members, *, better):
     """Numbers in use by which the claims hold where members are `better`, and fail otherwise."""
 
-    def around(value):
-        return value + 0.01 * rng.standard_normal(members)
+    def around(value, *shape):
+        return value + 0.01 * rng.standard_normal((*shape, members)).T
 
     good = 0.2 * better
-    sources = ("prior", "aggregate posterior", "Langevin")
+    ways = [paths.Way(around(1 + k), around(0.6 - 0.1 * k)) for k in range(3)]
+    methods = [clustering.Likeness(*around(value + good, 2).T) for value in (0.5, 0.4, 0.45, -0.2)]
+    filters = [denoising.Quality(around(10 + k + good, 3), around(10 + k + good, 3)) for k in range(5)]
+    precisions = [outliers.Precision(*around(0.5 + good, 4).T) for _ in outliers.SCORES]
+    sources = [generation.Quality(*around(value, 4).T) for value in (0.5, 3 - good, 2 - good, 1 - good)]
     return {
-        "paths": {"minima": np.full(members, 4.0)}
-        | {f"energy {way}": around(1 + k) for k, way in enumerate(("lowest path", "straight line", "mirrored path"))}
-        | {
-            f"sure {way}": around(0.6 - 0.1 * k)
-            for k, way in enumerate(("lowest path", "straight line", "mirrored path"))
-        },
-        "relaxation": {f"time {k}": around(1) for k in (1, 2, 3)}
-        | {f"within {k}": np.ones(members) for k in (1, 2, 3)}
-        | {"time Gaussian": around(1.5)},
-        "clustering": {
-            f"{score} {method}": around(value + good)
-            for score in ("Rand index", "information")
-            for method, value in (("slow modes", 0.5), ("k-means", 0.4), ("mixture", 0.45), ("chance", -0.2))
-        },
-        "denoising": {
-            f"{score} {method} {noise}": around(10 + k + good)
-            for score in ("psnr", "ssim")
-            for k, method in enumerate(("noisy", "median", "wavelet", "encoder", "model"))
-            for noise in (0.25, 0.5, 1.0)
-        },
-        "outliers": {
-            f"precision {name}{kind}": around(0.5 + good)
-            for name in ("energy", "ground state", "landscape", "KL", "−ELBO")
-            for kind in ("", " overlaid", " halves", " scrambled")
-        }
-        | {"precision chance": np.full(members, 0.05)},
-        "generation": {
-            f"{score} {source}": around(3 - k - good)
-            for score in ("frechet", "precision", "recall", "sure")
-            for k, source in enumerate(sources)
-        }
-        | {"frechet images": around(0.5), "sure images": around(0.9)},
+        "paths": paths.Ways(np.full(members, 4.0), *ways),
+        "relaxation": relaxation.Ratios(around(1, 3), np.ones((members, 3)), around(1.5)),
+        "clustering": clustering.Clustering(*methods),
+        "denoising": denoising.Denoising(*filters),
+        "outliers": outliers.Outliers(np.full(members, 0.05), *precisions),
+        "generation": generation.Generation(*sources),
     }
 
 

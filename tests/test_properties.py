@@ -544,7 +544,7 @@ CASES = [
     case("outliers.precision_at_k", outliers.precision_at_k, 60, score=FEATURES[:, 0].copy(),
          planted=FEATURES[:, 1] > 0.5, words=("outliers",)),
     case("generation.draw_latents", functools.partial(generation.draw_latents, MEMBER), 50,
-         source="aggregate posterior", n=4, seed=0),
+         source="aggregate_posterior", n=4, seed=0),
     case("generation.frechet_distance", generation.frechet_distance, 60, a=FEATURES, b=FEATURES[:9] + 1),
     case("generation.precision_recall", generation.precision_recall, 60, real=FEATURES, generated=FEATURES[:9] + 1,
          k=3),

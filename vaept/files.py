@@ -9,12 +9,14 @@ written under a name of its own and renamed, so that of two writers one wins and
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 import tempfile
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -113,10 +115,10 @@ def write_json(path, kind, value):
     path : str or Path
     kind : str
         What the file holds; `read_json` asks for it.
-    value : dict
-        Has no entry "file", which is taken for the checksum.
+    value : dict or dataclass
+        Without an entry "file", which is taken for the checksum; arrays and dataclasses may be in it.
     """
-    value = json.loads(json.dumps(value))
+    value = json.loads(json.dumps(msgspec.to_builtins(value, enc_hook=_listed, str_keys=True)))
     content = value | {"file": {"kind": kind, "format": FORMAT, "sha256": _json_checksum(value)}}
     write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
@@ -130,6 +132,24 @@ def read_json(path, kind):
         own = (file.get("kind"), file.get("format"), file.get("sha256"))
     _verify(path, kind, *own, _json_checksum(content))
     return content
+
+
+def restored(value, kind):
+    """JSON values as an object of a class, checked against its annotations; lists of numbers become arrays of float64.
+
+    Parameters
+    ----------
+    value : dict or list
+        As `read_json` returns it; what is an object or an array already stays that.
+    kind : type
+        Such as a dataclass.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If something is missing, of another type or infinite; the message says where. `reading` names the file.
+    """
+    return msgspec.convert(value, kind, dec_hook=_array, str_keys=True)
 
 
 @contextlib.contextmanager
@@ -148,6 +168,23 @@ def file_checksum(path):
     """SHA-256 of the bytes of a file, as hexadecimal digits."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _listed(value):
+    """A numpy array or number as JSON can hold it."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"A {type(value).__name__} cannot be kept in a file.")
+
+
+def _array(kind, value):
+    if kind is not np.ndarray or isinstance(value, np.ndarray):
+        return value
+    cells = np.array(value, dtype=object)
+    for cell in cells.flat:
+        if type(cell) not in (int, float) or math.isinf(cell):
+            raise InputError(f"must hold finite numbers or NaN; it holds {str(cell)[:40]!r}")
+    return cells.astype(float)
 
 
 def _existing(path):

@@ -63,42 +63,57 @@ def arm(plain, name="corrected", d=2):
 
 
 WRONG = {
-    "'arms' is missing": lambda plain: plain.pop("arms"),
-    "'arms' is empty": lambda plain: plain.update(arms=[]),
-    "arm 1 must be a dict": lambda plain: plain["arms"].insert(0, 3),
-    "'cold', d = 2, is there twice": lambda plain: plain["arms"].append(arm(plain, "cold")),
-    "'arms' lacks shuffled for d = 4": lambda plain: plain["arms"].remove(arm(plain, "shuffled", 4)),
-    "'d' must be of type int; it is 'two'": lambda plain: arm(plain).update(d="two"),
+    "required field `arms`": lambda plain: plain.pop("arms"),
+    "arms is empty": lambda plain: plain.update(arms=[]),
+    r"Expected `object`, got `int` - at `\$\.arms\[0\]`": lambda plain: plain["arms"].insert(0, 3),
+    "the arm 'cold', d = 2: it is there twice": lambda plain: plain["arms"].append(arm(plain, "cold")),
+    "arms lacks shuffled for d = 4": lambda plain: plain["arms"].remove(arm(plain, "shuffled", 4)),
+    r"arms\[\d+\]: Expected `int`, got `str` - at `\$\.d`": lambda plain: arm(plain).update(d="two"),
     "means with 3 coordinates": lambda plain: arm(plain).update(d=3),
-    "arm 'corrected', d = 2, 'minus_elbo' is missing": lambda plain: arm(plain).pop("minus_elbo"),
-    "'minus_elbo' must have 8 numbers": lambda plain: arm(plain)["minus_elbo"].pop(),
-    "'minus_elbo' must hold finite numbers": lambda plain: arm(plain)["minus_elbo"].__setitem__(2, float("nan")),
-    "'minus_elbo' must hold numbers only; it holds '24'": lambda plain: arm(plain)["minus_elbo"].__setitem__(2, "24"),
-    "'minus_elbo' must hold numbers only; it holds 'True'": lambda plain: arm(plain)["minus_elbo"].__setitem__(2, True),
-    "'minus_elbo' must hold numbers only; it holds 'None'": lambda plain: arm(plain)["minus_elbo"].__setitem__(2, None),
-    "'log_likelihood' must hold finite numbers or NaN": lambda plain: arm(plain)["log_likelihood"].__setitem__(
-        0, float("inf")
+    "the arm 'corrected', d = 2: Object missing required field `minus_elbo`": lambda plain: arm(plain).pop(
+        "minus_elbo"
     ),
-    "'active_units' must hold integers from 0 to 2": lambda plain: arm(plain)["active_units"].__setitem__(0, 1.5),
-    "'paths', 'minima' must hold numbers only": lambda plain: arm(plain)["uses"]["paths"]["minima"].__setitem__(0, "4"),
-    "'paths', 'minima' must have 8 numbers": lambda plain: arm(plain)["uses"]["paths"]["minima"].append(4),
-    "'outliers' must be of type dict": lambda plain: arm(plain)["uses"].update(outliers=[1]),
-    "arm 'shuffled', d = 2, 'uses' lacks clustering": lambda plain: arm(plain, "shuffled")["uses"].clear(),
-    "'couplings', 'coordinates' must have 5 estimates": lambda plain: plain["couplings"]["coordinates"].pop(),
-    "'couplings', 'coordinates', 'mean' must hold finite": lambda plain: plain["couplings"]["coordinates"][1].update(
-        mean=float("nan")
+    r"arm \'corrected\', d = 2: minus_elbo must have shape \(8,\)": lambda plain: arm(plain)["minus_elbo"].pop(),
+    "'corrected', d = 2: minus_elbo must be finite": lambda plain: arm(plain)["minus_elbo"].__setitem__(
+        2, float("nan")
     ),
-    "'couplings', 'minus_elbo' must have 5": lambda plain: plain["couplings"]["minus_elbo"].pop(),
-    "'couplings', 'runs' must name 5 runs": lambda plain: plain["couplings"]["runs"].pop(),
-    "'couplings', 'values' must begin at 0": lambda plain: plain["couplings"]["values"].reverse(),
-    "'aftermath', '2', 'minus_perturbed_elbo' must have": lambda plain: [
+    r"must hold finite numbers or NaN; it holds '24' - at `\$\.minus_elbo`": lambda plain: arm(plain)[
+        "minus_elbo"
+    ].__setitem__(2, "24"),
+    "must hold finite numbers or NaN; it holds 'True'": lambda plain: arm(plain)["minus_elbo"].__setitem__(2, True),
+    "must hold finite numbers or NaN; it holds 'None'": lambda plain: arm(plain)["minus_elbo"].__setitem__(2, None),
+    r"must hold finite numbers or NaN; it holds 'inf' - at `\$\.log_likelihood`": lambda plain: arm(plain)[
+        "log_likelihood"
+    ].__setitem__(0, float("inf")),
+    "active_units must be integers from 0 to 2": lambda plain: arm(plain)["active_units"].__setitem__(0, 1.5),
+    r"it holds '4' - at `\$\.uses\.paths\.minima`": lambda plain: arm(plain)["uses"]["paths"]["minima"].__setitem__(
+        0, "4"
+    ),
+    "paths\\.minima must be known of 8 members; it is of 9": lambda plain: arm(plain)["uses"]["paths"]["minima"].append(
+        4
+    ),
+    "missing required field `gaussian`": lambda plain: arm(plain)["uses"]["relaxation"].pop("gaussian"),
+    r"Expected `object`, got `array` - at `\$\.uses\.outliers`": lambda plain: arm(plain)["uses"].update(outliers=[1]),
+    "the uses of the arm 'shuffled', d = 2, lack clustering": lambda plain: arm(plain, "shuffled")["uses"].clear(),
+    r"coordinates must have 5 entries; it has 4.* - at `\$\.couplings`": lambda plain: plain["couplings"][
+        "coordinates"
+    ].pop(),
+    r"coordinates and orthogonal must have finite means.* - at `\$\.couplings`": lambda plain: plain["couplings"][
+        "coordinates"
+    ][1].update(mean=float("nan")),
+    r"minus_elbo must have shape \(5, 8\).* - at `\$\.couplings`": lambda plain: plain["couplings"]["minus_elbo"].pop(),
+    r"runs must have 5 entries; it has 4.* - at `\$\.couplings`": lambda plain: plain["couplings"]["runs"].pop(),
+    r"values must begin at 0 and ascend.* - at `\$\.couplings`": lambda plain: plain["couplings"]["values"].reverse(),
+    r"minus_perturbed_elbo must have shape \(5, 8\).* - at `\$\.aftermath": lambda plain: [
         row.pop() for row in plain["aftermath"]["2"]["minus_perturbed_elbo"]
     ],
-    "'aftermath' has d = 3": lambda plain: plain["aftermath"].update({"3": plain["aftermath"]["2"]}),
-    "'n_train' must be of type int": lambda plain: plain.update(n_train="many"),
-    "'code', 'training' must be of type str": lambda plain: plain["provenance"].update(code={"training": 1}),
+    "aftermath has d = 3": lambda plain: plain["aftermath"].update({"3": plain["aftermath"]["2"]}),
+    r"Expected `int`, got `str` - at `\$\.n_train`": lambda plain: plain.update(n_train="many"),
+    r"Expected `str`, got `int` - at `\$\.provenance\.code": lambda plain: plain["provenance"].update(
+        code={"training": 1}
+    ),
     "belongs to other records": lambda plain: plain.update(latents="0" * 64),
-    "'latents' is missing": lambda plain: plain.pop("latents"),
+    "required field `latents`": lambda plain: plain.pop("latents"),
 }
 
 
@@ -121,10 +136,10 @@ WRONG_LATENTS = {
     "'warm.4.mean' must be finite": lambda tensors: tensors["warm.4.mean"].fill_(float("inf")),
     "'cold.2.deviation' must be positive": lambda tensors: tensors["cold.2.deviation"].zero_(),
     "'cold', d = 2, has no posterior deviations": lambda tensors: tensors.pop("cold.2.deviation"),
-    "deviations of shape": lambda tensors: tensors.update(
+    "deviation must have shape": lambda tensors: tensors.update(
         {"cold.2.deviation": tensors["cold.2.deviation"][1:].contiguous()}
     ),
-    "'warm', d = 2, needs posterior means": lambda tensors: tensors.pop("warm.2.mean"),
+    "'warm', d = 2: it needs posterior means": lambda tensors: tensors.pop("warm.2.mean"),
     "holds no posterior means": lambda tensors: [tensors.pop(name) for name in list(tensors) if name != "labels"],
 }
 
@@ -165,11 +180,11 @@ def test_latents_of_another_run_are_refused(records, tmp_path):
 
 
 def test_numbers_that_were_not_measured_are_kept(records, tmp_path):
-    records.arms["cold", 2].uses["paths"]["energy lowest path"][0] = np.nan
+    records.arms["cold", 2].uses["paths"].lowest.energy[0] = np.nan
     records.couplings.coordinates[0] = Estimate(0.1, np.nan, np.nan)
     records.save(tmp_path)
     again = Records.load(tmp_path)
-    assert np.isnan(again.arms["cold", 2].uses["paths"]["energy lowest path"][0])
+    assert np.isnan(again.arms["cold", 2].uses["paths"].lowest.energy[0])
     assert again.couplings.coordinates[0].mean == 0.1 and np.isnan(again.couplings.coordinates[0].low)
 
 

@@ -79,7 +79,7 @@ CHANGES = [
     ("landscape/dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "generation")),
     ("uses/relaxation", "WALKERS = 200", "WALKERS = 201", ("relaxation",)),
     ("uses/clustering", "def measure(", "UNUSED = 1\n\n\ndef measure(", ()),
-    ("uses/denoising", "def measure(member", "def measure(member, *, unused=None", ("denoising",)),
+    ("uses/denoising", "def measure(member: Member", "def measure(member: Member, *, unused=None", ("denoising",)),
     ("uses/classifier", "BATCH = 128", "BATCH = 129", ("classifier", *MEASURES)),
 ]
 
@@ -145,7 +145,7 @@ def test_results_are_really_made_again(package, tmp_path):
 
     first = made()
     assert made() == first
-    package("uses/clustering", "def measure(member", "def measure(member, *, unused=None")
+    package("uses/clustering", "def measure(member: Member", "def measure(member: Member, *, unused=None")
     new = made() - first
     assert len(new) == 1 and next(iter(new)).startswith("measure-")
 

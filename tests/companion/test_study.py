@@ -11,6 +11,7 @@ from vaept.companion.records import Records
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study, open_study
 from vaept.errors import InputError
+from vaept.uses import denoising, paths, relaxation
 
 
 @pytest.fixture
@@ -73,9 +74,12 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
     def measure(name, *_, checkpoint, **__):
         checkpoint.mkdir()
         asked.append(name)
-        values = {"paths": ["minima"], "relaxation": ["time 1", "time Gaussian"]}
-        values["denoising"] = [f"psnr {method} 0.5" for method in ("noisy", "encoder", "model")]
-        return {key: [1.0, 2.0] for key in values[name]}
+        return found[name]
+
+    rows, nothing = np.ones((2, 3)), np.full(2, np.nan)
+    found = {"paths": paths.Ways(np.ones(2), *[paths.Way(nothing, nothing)] * 3)}
+    found["relaxation"] = relaxation.Ratios(rows, rows, np.array([1.0, 2.0]))
+    found["denoising"] = denoising.Denoising(*[denoising.Quality(rows, np.nan * rows)] * 5)
 
     monkeypatch.setattr(study.measure, "measure", measure)
     monkeypatch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vaept.errors import InputError
-from vaept.uses.clustering import METHODS, agreement, along_mode, groups, measure
+from vaept.uses.clustering import METHODS, Likeness, agreement, along_mode, groups, measure
 
 
 @pytest.fixture(scope="session")
@@ -30,23 +30,24 @@ def test_every_method_finds_separate_wells(wells):
     found = groups(wells, 3)
     assert set(found) == set(METHODS)
     for own in found.values():
-        assert agreement(wells.labels, own)[0] > 0.97
+        assert agreement(wells.labels, own).rand_index > 0.97
 
 
 def test_measures_and_chance(wells):
     found = measure(wells)
-    assert found["Rand index slow modes"] > 0.97 and found["information k-means"] > 0.9
-    assert abs(found["Rand index chance"]) < 0.05 and found["information chance"] < 0.1
+    assert found.slow_modes.rand_index > 0.97 and found.k_means.information > 0.9
+    assert abs(found.chance.rand_index) < 0.05 and found.chance.information < 0.1
 
 
 def test_without_classes_nothing_is_compared(wells):
-    assert measure(dataclasses.replace(wells, labels=None)) == {}
+    with pytest.raises(InputError, match="the data has none"):
+        measure(dataclasses.replace(wells, labels=None))
 
 
 def test_agreement_ignores_names():
     labels = np.array([0, 0, 1, 1, 2, 2])
-    assert agreement(labels, 5 - labels) == (1.0, 1.0)
-    assert agreement(labels, [0, 1, 0, 1, 0, 1])[0] < 0
+    assert agreement(labels, 5 - labels) == Likeness(1.0, 1.0)
+    assert agreement(labels, [0, 1, 0, 1, 0, 1]).rand_index < 0
 
 
 def test_a_walk_along_a_mode_ascends_and_takes_the_lowest_points(rng):

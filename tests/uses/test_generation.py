@@ -110,7 +110,7 @@ def test_prior_draws_are_normal(member):
 
 def test_draws_from_the_aggregate_posterior_are_not_blurred(member):
     sharp = replace(member, variance=np.full_like(member.variance, 1e-10))
-    z = draw_latents(sharp, "aggregate posterior", 50)
+    z = draw_latents(sharp, "aggregate_posterior", 50)
     assert np.abs(z[:, None] - member.mean).max(-1).min(1).max() < 1e-4
     assert len(np.unique(z.round(6), axis=0)) > 40
 
@@ -118,7 +118,7 @@ def test_draws_from_the_aggregate_posterior_are_not_blurred(member):
 @pytest.mark.parametrize("dim", [1, 2, 4])
 def test_langevin_draws_follow_the_blurred_density(member, dim):
     wells = two_wells(member, dim)
-    z, exact = draw_latents(wells, "Langevin", 4000, seed=1), wells.aggregate.sample(40_000)
+    z, exact = draw_latents(wells, "langevin", 4000, seed=1), wells.aggregate.sample(40_000)
     assert z.shape == (4000, dim)
     assert (z[:, 0] < 0).mean() == pytest.approx((exact[:, 0] < 0).mean(), abs=0.06)  # of the prior, one half
     np.testing.assert_allclose(z[:, 1:].std(0), exact[:, 1:].std(0), rtol=0.06)
@@ -146,7 +146,7 @@ def test_draws_are_those_of_their_seed(member, source, monkeypatch):
 
 
 def test_unknown_draws(member):
-    with pytest.raises(InputError, match="one of prior, aggregate posterior, Langevin; it is 'posterior'"):
+    with pytest.raises(InputError, match="one of prior, aggregate_posterior, langevin; it is 'posterior'"):
         draw_latents(member, "posterior", 3)
     with pytest.raises(InputError, match="n must be"):
         draw_latents(member, "prior", 0)
@@ -155,17 +155,17 @@ def test_unknown_draws(member):
 
 
 def test_without_a_judge_nothing_is_measured(member):
-    assert measure(member) == {}
+    with pytest.raises(InputError, match="the member has none"):
+        measure(member)
 
 
 def test_what_is_measured(member, judge):
     judged = replace(member, judge=judge)
     found = measure(judged)
-    kinds = [f"{kind} {source}" for kind in ("frechet", "precision", "recall", "sure") for source in SOURCES]
-    assert found.keys() == {*kinds, *(f"{x} images" for x in ("frechet", "precision", "recall", "sure"))}
-    assert all(type(value) is float and value >= 0 for value in found.values())
-    assert all(value <= 1 for name, value in found.items() if not name.startswith("frechet"))
-    assert found["frechet images"] < min(found[f"frechet {source}"] for source in SOURCES)
+    drawn = [vars(getattr(found, source)) for source in SOURCES]
+    assert all(value >= 0 for own in drawn for value in own.values())
+    assert all(value <= 1 for own in drawn for name, value in own.items() if name != "frechet")
+    assert found.images.frechet < min(own["frechet"] for own in drawn)
     assert found == measure(judged)
 
 
@@ -173,10 +173,11 @@ def test_a_generator_of_real_images_reaches_the_floor_and_a_poor_one_does_not(me
     real = measure(replace(member, judge=judge, model=generator_of(digits.train)))
     poor = measure(replace(member, judge=judge, model=generator_of(np.full((1, 64), 7.0))))  # beyond [0, 1]
     for source in SOURCES:
-        assert real[f"frechet {source}"] < 2 * real["frechet images"] < 0.2 * poor[f"frechet {source}"]
-        assert real[f"sure {source}"] == pytest.approx(real["sure images"], abs=0.06)
-        assert min(real[f"precision {source}"], real[f"recall {source}"]) > 0.7
-        assert poor[f"recall {source}"] == 0
+        own, other = getattr(real, source), getattr(poor, source)
+        assert own.frechet < 2 * real.images.frechet < 0.2 * other.frechet
+        assert own.sure == pytest.approx(real.images.sure, abs=0.06)
+        assert min(own.precision, own.recall) > 0.7
+        assert other.recall == 0
 
 
 def test_a_judge_of_other_images_is_named(member, judge):

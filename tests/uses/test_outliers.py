@@ -7,9 +7,8 @@ import pytest
 from vaept.errors import InputError
 from vaept.spectrum import oscillator
 from vaept.uses import outliers
-from vaept.uses.outliers import KINDS, measure, plant, precision_at_k, scores
+from vaept.uses.outliers import KINDS, SCORES, measure, plant, precision_at_k, scores
 
-NAMES = ("energy", "ground state", "landscape", "KL", "−ELBO")
 SHAPES = [(8, 8), (64,), (4, 4, 4), (7, 9)]
 
 
@@ -66,12 +65,12 @@ def test_images_are_checked(member, images):
 def test_scores_are_those_of_the_posteriors(member):
     found = scores(member, member.test[:50])
     mean, variance = member.test_mean[:50], member.test_variance[:50]
-    assert tuple(found) == NAMES and all(np.shape(score) == (50,) for score in found.values())
-    np.testing.assert_allclose(found["KL"], (mean**2 + variance - 1 - np.log(variance)).sum(1) / 2, rtol=1e-4)
+    assert list(found) == list(SCORES) and all(np.shape(score) == (50,) for score in found.values())
+    np.testing.assert_allclose(found["kl"], (mean**2 + variance - 1 - np.log(variance)).sum(1) / 2, rtol=1e-4)
     ground = oscillator.level_populations(mean, variance, 1)[:, 0]
-    np.testing.assert_allclose(found["ground state"], -np.log(ground), rtol=1e-4)
+    np.testing.assert_allclose(found["ground_state"], -np.log(ground), rtol=1e-4)
     np.testing.assert_allclose(found["landscape"], -member.aggregate.log_density(mean), rtol=1e-4)
-    assert (found["KL"] <= 4 * found["energy"]).all() and (found["−ELBO"] > found["KL"]).all()
+    assert (found["kl"] <= 4 * found["energy"]).all() and (found["minus_elbo"] > found["kl"]).all()
 
 
 def test_a_posterior_farther_away_is_more_unusual(member, monkeypatch):
@@ -79,7 +78,7 @@ def test_a_posterior_farther_away_is_more_unusual(member, monkeypatch):
     mean = np.array([[0.0, 0.0], [3.0, 3.0], [9.0, 9.0], [30.0, 30.0]])
     monkeypatch.setattr(outliers, "encode", lambda model, images: (mean, np.full((4, 2), 0.1)))
     found = scores(member, member.test[:4])
-    for name in ("energy", "ground state", "landscape"):
+    for name in ("energy", "ground_state", "landscape"):
         assert np.isfinite(found[name]).all() and (np.diff(found[name][1:]) > 0).all(), name
 
 
@@ -121,10 +120,18 @@ def test_precision_checks_its_arguments(score, planted, message):
 
 def test_measures_every_score_for_every_kind(member):
     found = measure(member)
-    expected = {f"precision {name}{kind}" for name in NAMES for kind in ("", *(f" {own}" for own in KINDS))}
-    assert found.keys() == expected | {"precision chance"}
-    assert all(0 <= value <= 1 for value in found.values())
-    assert found["precision chance"] == pytest.approx(18 / 359)
+    shares = [vars(getattr(found, name)) for name in SCORES]
+    assert all(0 <= value <= 1 for own in shares for value in own.values())
+    assert found.chance == pytest.approx(18 / 359)
+
+
+def test_kinds_of_which_nothing_was_planted_have_no_precision(member, monkeypatch):
+    nothing = np.full(len(member.test), "", dtype="<U9")
+    monkeypatch.setattr(outliers, "plant", lambda images, shape, seed: (images, nothing))
+    assert np.isnan(list(vars(measure(member).energy).values())).all()
+    nothing[:5] = "halves"
+    found = measure(member).energy
+    assert found.every == found.halves and np.isnan([found.overlaid, found.scrambled]).all()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (64,)])
@@ -133,9 +140,8 @@ def test_measures_what_was_planted(member, monkeypatch, shape):
 
     def changed(member, images):
         score = np.abs(images - member.test).sum(axis=1)
-        return {"right": score, "wrong": -score}
+        return dict.fromkeys(SCORES, -score) | {"energy": score}
 
     monkeypatch.setattr(outliers, "scores", changed)
     found = measure(replace(member, image_shape=shape))
-    assert {found[name] for name in found if "right" in name} == {1}
-    assert {found[name] for name in found if "wrong" in name} == {0}
+    assert set(vars(found.energy).values()) == {1} and set(vars(found.kl).values()) == {0}

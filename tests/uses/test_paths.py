@@ -32,8 +32,8 @@ def test_ways_share_their_ends_and_spacing(known):
         np.testing.assert_allclose(points[[0, -1]], found.minima[[0, 1]], atol=1e-9)
         steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
         assert steps.max() / steps.mean() < 1.1
-    mirrored, lowest = ways["mirrored path"], ways["lowest path"]
-    np.testing.assert_allclose(paths.ways_between(found, 1, 0)["mirrored path"], mirrored[::-1], atol=0.05)
+    mirrored, lowest = ways["mirrored"], ways["lowest"]
+    np.testing.assert_allclose(paths.ways_between(found, 1, 0)["mirrored"], mirrored[::-1], atol=0.05)
     middle = (mirrored + lowest) / 2
     line = found.minima[1] - found.minima[0]
     offset = middle - found.minima[0]
@@ -44,13 +44,13 @@ def test_the_lowest_path_is_low(known):
     energy, found = known
     ways = paths.ways_between(found, 0, 1)
     highest = {kind: energy(points).max() for kind, points in ways.items()}
-    assert highest["lowest path"] <= found.barriers[0, 1] + found.energies[0] + 1e-9
-    assert highest["lowest path"] < highest["straight line"] and highest["lowest path"] < highest["mirrored path"]
+    assert highest["lowest"] <= found.barriers[0, 1] + found.energies[0] + 1e-9
+    assert highest["lowest"] < highest["straight"] and highest["lowest"] < highest["mirrored"]
 
 
 def test_all_pairs_of_deep_minima(known):
     _, found = known
-    ends = [way["straight line"][[0, -1]] for way in paths.all_ways(found)]
+    ends = [way["straight"][[0, -1]] for way in paths.all_ways(found)]
     np.testing.assert_allclose(ends, found.minima[[[0, 1], [0, 2], [1, 2]]], atol=1e-9)
 
 
@@ -62,9 +62,9 @@ def test_a_missing_path_is_an_error(known):
 def test_measures_three_wells(member, rng):
     three = with_latents(member, np.array([[-2.0, 0], [2, 0], [0, 3]]), rng)
     found = paths.measure(three)
-    assert found["minima"] == 3
-    assert 0 < found["energy lowest path"] < found["energy straight line"]
-    assert not any(key.startswith("sure") for key in found)  # no classifier
+    assert found.minima == 3
+    assert 0 < found.lowest.energy < found.straight.energy
+    assert np.isnan([found.lowest.sure, found.straight.sure, found.mirrored.sure]).all()  # no classifier
 
 
 def test_the_classifier_is_asked_about_decoded_images(member, rng):
@@ -74,11 +74,12 @@ def test_the_classifier_is_asked_about_decoded_images(member, rng):
             return np.arange(len(images)) % 2 == 0
 
     two = with_latents(dataclasses.replace(member, judge=Always()), np.array([[-2.0, 0], [2, 0]]), rng)
-    assert paths.measure(two)["sure lowest path"] == pytest.approx(0.5, abs=0.01)
+    assert paths.measure(two).lowest.sure == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_single_minimum_has_no_ways(member, rng):
-    assert paths.measure(with_latents(member, np.zeros((1, 2)), rng, n=1000)) == {"minima": 1.0}
+    found = paths.measure(with_latents(member, np.zeros((1, 2)), rng, n=1000))
+    assert found.minima == 1 and np.isnan([found.lowest.energy, found.straight.energy, found.mirrored.energy]).all()
 
 
 def test_more_dimensions(member, rng):
@@ -86,4 +87,4 @@ def test_more_dimensions(member, rng):
     five = with_latents(member, centres, rng)
     five = dataclasses.replace(five, model=None)
     found = paths.measure(five)
-    assert found["minima"] >= 3 and found["energy lowest path"] < found["energy mirrored path"]
+    assert found.minima >= 3 and found.lowest.energy < found.mirrored.energy

@@ -35,6 +35,6 @@ def test_a_gaussian_is_its_own_control(member, rng):
         test_variance=np.full((500, 2), 0.04),
     )
     found = measure(round_)
-    assert set(found) == {f"{what} {k}" for what in ("time", "within") for k in range(1, MODES + 1)} | {"time Gaussian"}
-    assert found["time 1"] == pytest.approx(1, abs=0.2)
-    assert found["time Gaussian"] == pytest.approx(found["time 1"], abs=0.15)
+    assert found.spectrum.shape == found.covered.shape == (MODES,) and np.isin(found.covered, (0, 1)).all()
+    assert found.spectrum[0] == pytest.approx(1, abs=0.2)
+    assert found.gaussian == pytest.approx(found.spectrum[0], abs=0.15)

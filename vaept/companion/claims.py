@@ -22,6 +22,7 @@ from vaept.companion.thresholds import (
 )
 from vaept.spectrum import from_samples
 from vaept.spectrum.oscillator import energy, kl_bound
+from vaept.uses.denoising import NOISES
 from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows
 
 # Least coordinate agreement of corrected members, and how many nats they must be better than the warm-start control.
@@ -238,35 +239,37 @@ def topological(records, d):
 
 def interpreted(records, d):
     """C6: slow modes find the classes, and energies the outliers."""
-    uses = {name: records.arms[name, d].uses for name in ("corrected", "cold", "shuffled")}
-    if uses["corrected"].get("clustering"):
-        found = uses["corrected"]["clustering"]
-        slow, means = "Rand index slow modes", found["Rand index k-means"]
-        other, plain = (uses[name]["clustering"][slow].mean() for name in ("shuffled", "cold"))
-        value = mean_over_members(found[slow])
+    uses = records.arms["corrected", d].uses
+    if "clustering" in uses:
+        found = uses["clustering"]
+        slow, means, mixture = (each.rand_index for each in (found.slow_modes, found.k_means, found.mixture))
+        other, plain = (
+            records.arms[name, d].uses["clustering"].slow_modes.rand_index.mean() for name in ("shuffled", "cold")
+        )
+        value = mean_over_members(slow)
         yield Check(
             "states",
             "adjusted Rand index of the slow modes' states and the classes, corrected members",
             value,
             at_least(RAND_INDEX) & provided("interval above the shuffled field's mean", value.low > other),
-            f"classes dealt anew: {found['Rand index chance'].mean():.2f}; shuffled field: {other:.2f}; plain "
+            f"classes dealt anew: {found.chance.rand_index.mean():.2f}; shuffled field: {other:.2f}; plain "
             f"members: {plain:.2f}",
         )
         yield Check(
             "k-means",
             "the same minus that of k-means on the same latents",
-            mean_over_members(found[slow] - means),
+            mean_over_members(slow - means),
             INTERVAL_ABOVE_0,
-            f"mixture of Gaussians minus k-means: {(found['Rand index mixture'] - means).mean():.2f}",
+            f"mixture of Gaussians minus k-means: {(mixture - means).mean():.2f}",
         )
-    if uses["corrected"].get("outliers"):
-        found = uses["corrected"]["outliers"]
+    if "outliers" in uses:
+        found = uses["outliers"]
         yield Check(
             "outliers",
             "precision at k of planted outliers by their energy, corrected members",
-            mean_over_members(found["precision energy"]),
+            mean_over_members(found.energy.every),
             at_least(PRECISION),
-            f"chance {found['precision chance'].mean():.2f}; by −ELBO {found['precision −ELBO'].mean():.2f}",
+            f"chance {found.chance.mean():.2f}; by −ELBO {found.minus_elbo.every.mean():.2f}",
         )
 
 
@@ -275,48 +278,54 @@ def dynamic(records, d):
     uses = records.arms["corrected", d].uses
     if not uses:
         return
-    control = uses["relaxation"]["time Gaussian"].mean()
+    times, ways = uses["relaxation"], uses["paths"]
+    control = times.gaussian.mean()
     yield Check(
         "relaxation",
         "slowest relaxation time of Langevin walkers divided by 1/level, corrected members",
-        mean_over_members(uses["relaxation"]["time 1"]),
+        mean_over_members(times.spectrum[:, 0]),
         within(0.1, 1) & provided("control not", abs(control - 1) > 0.1),
         f"divided by the time of a Gaussian with the same covariance: {control:.2f}",
     )
-    wanted = [("energy", "mean free energy along lowest paths minus along straight lines, kT", INTERVAL_BELOW_0)]
+    kinds = (ways.lowest, ways.straight, ways.mirrored)
+    yield _along(
+        "energy",
+        "mean free energy along lowest paths minus along straight lines, kT",
+        [each.energy for each in kinds],
+        INTERVAL_BELOW_0,
+    )
     if records.labels is not None and "classifier" not in records.left_out:
         words = "share of decoded images that a classifier is sure about, the same difference"
-        wanted.append(("sure", words, INTERVAL_ABOVE_0))
-    found = uses["paths"]
-    for what, words, threshold in wanted:
-        value, control = Estimate(np.nan, np.nan, np.nan), "no member has two minima with a barrier between them"
-        if f"{what} lowest path" in found:
-            line = found[f"{what} straight line"]
-            value = mean_over_members(found[f"{what} lowest path"] - line)
-            control = (
-                f"mirrored paths minus straight lines: {np.nanmean(found[f'{what} mirrored path'] - line):.2f}; "
-                f"{np.isfinite(line).sum()} members have paths"
-            )
-        yield Check(f"paths {what}", f"{words}, corrected members", value, threshold, control)
+        yield _along("sure", words, [each.sure for each in kinds], INTERVAL_ABOVE_0)
+
+
+def _along(what, words, numbers, threshold):
+    lowest, straight, mirrored = numbers
+    control = "no member has two minima with a barrier between them"
+    if members := np.isfinite(straight).sum():
+        mean = np.nanmean(mirrored - straight)
+        control = f"mirrored paths minus straight lines: {mean:.2f}; {members} members have paths"
+    value = mean_over_members(lowest - straight)
+    return Check(f"paths {what}", f"{words}, corrected members", value, threshold, control)
 
 
 def used(records, d):
     """C8: the models denoise, cluster and generate, corrected ones no worse."""
-    found, plain = records.arms["corrected", d], records.arms["cold", d]
+    arms = {name: records.arms[name, d] for name in ("corrected", "cold", "warm", "shuffled")}
+    found, plain = arms["corrected"], arms["cold"]
     if not found.uses:
         return
-    yield from _denoising(found.uses["denoising"], plain.uses["denoising"])
-    if found.uses.get("clustering"):
-        of = {name: records.arms[name, d].uses["clustering"]["Rand index k-means"] for name in ("warm", "shuffled")}
-        mine, theirs = (each.uses["clustering"]["Rand index k-means"] for each in (found, plain))
+    yield from _denoising(found.uses["denoising"], plain.uses["denoising"], "filters" not in records.left_out)
+    if "clustering" in found.uses:
+        mine, theirs, *others = (each.uses["clustering"].k_means.rand_index for each in arms.values())
         yield Check(
             "clustering",
             "adjusted Rand index of k-means and classes, corrected minus plain members",
             mean_over_members(mine - theirs),
             INTERVAL_ABOVE_0,
-            f"plain {theirs.mean():.2f}, " + ", ".join(f"{name} {each.mean():.2f}" for name, each in of.items()),
+            "plain {:.2f}, warm {:.2f}, shuffled {:.2f}".format(*(each.mean() for each in (theirs, *others))),
         )
-    if found.uses.get("generation"):
+    if "generation" in found.uses:
         yield from _generation(found.uses["generation"], plain.uses["generation"])
     yield Check(
         "likelihood",
@@ -327,44 +336,44 @@ def used(records, d):
     )
 
 
-def _denoising(own, plain):
-    of = {method: own.get(f"psnr {method} {NOISE}") for method in ("noisy", "encoder", "model", "median", "wavelet")}
-    if of["wavelet"] is not None:  # filters are for images with two axes
+def _denoising(own, plain, filters):
+    at = NOISES.index(NOISE)
+    model, wavelet, theirs = (each.psnr[:, at] for each in (own.model, own.wavelet, plain.model))
+    if filters:
         yield Check(
             "wavelets",
             f"PSNR of denoised images minus that of wavelets, noise {NOISE}, dB, corrected members",
-            mean_over_members(of["model"] - of["wavelet"]),
+            mean_over_members(model - wavelet),
             INTERVAL_ABOVE_0,
-            f"noisy {of['noisy'].mean():.1f}, median filter {of['median'].mean():.1f}, wavelets "
-            f"{of['wavelet'].mean():.1f} dB",
+            f"noisy {own.noisy.psnr[:, at].mean():.1f}, median filter {own.median.psnr[:, at].mean():.1f}, wavelets "
+            f"{wavelet.mean():.1f} dB",
         )
-    theirs = plain[f"psnr model {NOISE}"]
     yield Check(
         "denoising",
         f"PSNR of denoised images, noise {NOISE}, corrected minus plain members, dB",
-        mean_over_members(of["model"] - theirs),
+        mean_over_members(model - theirs),
         INTERVAL_ABOVE_0,
-        f"plain {theirs.mean():.1f} dB; encoder alone {of['encoder'].mean():.1f} dB",
+        f"plain {theirs.mean():.1f} dB; encoder alone {own.encoder.psnr[:, at].mean():.1f} dB",
     )
 
 
 def _generation(own, plain):
-    prior, aggregate, recall = "frechet prior", "frechet aggregate posterior", "recall aggregate posterior"
+    draws, theirs = own.aggregate_posterior, plain.aggregate_posterior
     yield Check(
         "draws over prior",
         "Fréchet distance of draws from the aggregate posterior minus that of the prior, corrected members",
-        mean_over_members(own[aggregate] - own[prior]),
+        mean_over_members(draws.frechet - own.prior.frechet),
         INTERVAL_BELOW_0,
-        f"the same of plain members {(plain[aggregate] - plain[prior]).mean():.1f}; Langevin minus prior "
-        f"{(own['frechet Langevin'] - own[prior]).mean():.1f}",
+        f"the same of plain members {(theirs.frechet - plain.prior.frechet).mean():.1f}; Langevin minus prior "
+        f"{(own.langevin.frechet - own.prior.frechet).mean():.1f}",
     )
     yield Check(
         "draws over plain",
         "Fréchet distance of draws from the aggregate posterior, corrected minus plain members",
-        mean_over_members(own[aggregate] - plain[aggregate]),
+        mean_over_members(draws.frechet - theirs.frechet),
         INTERVAL_BELOW_0,
-        f"plain {plain[aggregate].mean():.1f}, training images {own['frechet images'].mean():.1f}; recall "
-        f"{own[recall].mean():.2f} against {plain[recall].mean():.2f}",
+        f"plain {theirs.frechet.mean():.1f}, training images {own.images.frechet.mean():.1f}; recall "
+        f"{draws.recall.mean():.2f} against {theirs.recall.mean():.2f}",
     )
 
 

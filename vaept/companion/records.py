@@ -5,16 +5,19 @@ without training. Posterior means and standard deviations are kept as float16, o
 read is checked entry by entry: shapes, numbers, the arms that the ledger needs, and that the two files belong together.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
+from typing import TypedDict
 
+import msgspec
 import numpy as np
 import torch
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.files import file_checksum, read_json, read_tensors, reading, write_json, write_tensors
-from vaept.uses.measure import measures_of
+from vaept.files import file_checksum, read_json, read_tensors, reading, restored, write_json, write_tensors
+from vaept.uses.measure import Uses, measures_of
 from vaept.vae.agreement import Estimate, compare
 
 IMAGES = 5000
@@ -40,8 +43,14 @@ class ArmRecord:
     active_units : ndarray of int64, shape (members,)
     run : str
         The ensemble's name in the store.
-    uses : dict from str to dict from str to ndarray of shape (members,)
-        Numbers of the members in use by measure and name, as `vaept.uses.measure` takes them; empty for most arms.
+    uses : Uses
+        For some of `vaept.uses.measure.MEASURES` what it found, with the members along the first axis of every array;
+        empty for most arms.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or a number is not finite where it must be.
     """
 
     mean: np.ndarray
@@ -53,7 +62,21 @@ class ArmRecord:
     minus_elbo_of_these: np.ndarray
     active_units: np.ndarray
     run: str
-    uses: dict
+    uses: Uses
+
+    def __post_init__(self):
+        members, _, d = self.mean.shape
+        if self.deviation is not None:
+            arguments.array(self.deviation, "deviation", shape=self.mean.shape, dtype=None)
+        for key in ("minus_elbo", "minus_perturbed_elbo", "active_units"):
+            arguments.array(getattr(self, key), key, shape=(members,), dtype=None)
+        for key in MAY_BE_NAN:
+            arguments.array(getattr(self, key), key, shape=(members,), dtype=None, largest=None)
+        if not np.isin(self.active_units, np.arange(d + 1)).all():
+            raise InputError(f"active_units must be integers from 0 to {d}.")
+        for key, values in [leaf for name, found in self.uses.items() for leaf in _leaves(found, name)]:
+            if len(values) != members:
+                raise InputError(f"{key} must be known of {members} members; it is of {len(values)}.")
 
     @classmethod
     def of(cls, evaluation, run, *, deviations, uses=None):
@@ -75,12 +98,10 @@ class ArmRecord:
             uses=uses or {},
         )
 
-    @property
+    @cached_property
     def agreement(self):
         """`vaept.vae.agreement.Agreement` of the members' posterior means; computed once."""
-        if "_agreement" not in vars(self):
-            object.__setattr__(self, "_agreement", compare(self.mean))
-        return vars(self)["_agreement"]
+        return compare(self.mean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +117,32 @@ class Series:
     minus_elbo, minus_perturbed_elbo : ndarray of float64, shape (k, members)
         Nats per example.
     runs : list of str
+
+    Raises
+    ------
+    InputError
+        If the values do not ascend from 0, something is not there for each of them, or a number is not finite.
     """
 
     values: np.ndarray
-    coordinates: list
-    orthogonal: list
+    coordinates: list[Estimate]
+    orthogonal: list[Estimate]
     minus_elbo: np.ndarray
     minus_perturbed_elbo: np.ndarray
-    runs: list
+    runs: list[str]
+
+    def __post_init__(self):
+        if self.values.tolist()[:1] != [0] or not (np.diff(self.values) > 0).all():
+            raise InputError("values must begin at 0 and ascend.")
+        k = len(self.values)
+        for key in ("coordinates", "orthogonal", "runs"):
+            if len(getattr(self, key)) != k:
+                raise InputError(f"{key} must have {k} entries; it has {len(getattr(self, key))}.")
+        if not np.isfinite([each.mean for each in self.coordinates + self.orthogonal]).all():
+            raise InputError("coordinates and orthogonal must have finite means.")
+        for key in ("minus_elbo", "minus_perturbed_elbo"):
+            members = max(2, self.minus_elbo.shape[-1])
+            arguments.array(getattr(self, key), key, shape=(k, members), dtype=None)
 
     @classmethod
     def of(cls, points):
@@ -117,6 +156,17 @@ class Series:
             minus_perturbed_elbo=np.stack([-evaluation.perturbed_elbo for _, evaluation, _ in points]),
             runs=[run for _, _, run in points],
         )
+
+
+class Provenance(TypedDict, total=False):
+    """When, where, with what and from what the results were made; "code": a hash of the code of each part."""
+
+    created: str
+    machine: str
+    versions: dict[str, str]
+    data_checksum: str
+    settings: dict
+    code: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +189,7 @@ class Records:
         Epochs after the field was gone, from 0.
     fields : dict from str to dict from str to list of float
         For each kind of field how well two fields agree on the test images, as `Study.field_reproducibility`.
-    provenance : dict
-        When, where and with what the results were made; "data_checksum"; "code": a hash of the code of each part.
+    provenance : Provenance
     classes : tuple of int
         The labels as they were given; () without labels.
     left_out : dict from str to str
@@ -154,11 +203,11 @@ class Records:
     arms: dict
     couplings: Series | None
     couplings_dim: int
-    aftermath: dict
-    fields: dict
-    provenance: dict
-    classes: tuple = ()
-    left_out: dict = field(default_factory=dict)
+    aftermath: dict[int, Series]
+    fields: dict[str, dict[str, list[float]]]
+    provenance: Provenance
+    classes: tuple[int, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def latent_dims(self):
@@ -174,26 +223,13 @@ class Records:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {} if self.labels is None else {"labels": torch.tensor(self.labels)}
-        arms = []
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "labels"} | {"arms": []}
         for (name, d), record in self.arms.items():
-            own = {key: _plain(value) for key, value in vars(record).items() if not key.startswith("_")}
+            own = {each.name: getattr(record, each.name) for each in fields(record)}
             for key in ("mean", "deviation"):
-                if own.pop(key) is not None:
-                    tensors[f"{name}.{d}.{key}"] = torch.tensor(getattr(record, key)).half()
-            arms.append({"arm": name, "d": d} | own)
-        plain = {
-            "profile": self.profile,
-            "data": self.data,
-            "n_train": self.n_train,
-            "arms": arms,
-            "couplings": _plain(self.couplings),
-            "couplings_dim": self.couplings_dim,
-            "aftermath": {str(d): _plain(series) for d, series in self.aftermath.items()},
-            "fields": _plain(self.fields),
-            "provenance": self.provenance,
-            "classes": list(self.classes),
-            "left_out": self.left_out,
-        }
+                if (values := own.pop(key)) is not None:
+                    tensors[f"{name}.{d}.{key}"] = torch.tensor(values).half()
+            plain["arms"].append({"arm": name, "d": d} | own)
         write_tensors(folder / "latents.safetensors", "latents", {"profile": self.profile}, tensors)
         plain["latents"] = file_checksum(folder / "latents.safetensors")
         write_json(folder / "records.json", "records", plain)
@@ -209,185 +245,83 @@ class Records:
         DamagedFileError
             If they were truncated or altered, lack something or hold what cannot be; the message names file and entry.
         """
-        folder = Path(folder)
-        if not (folder / "records.json").is_file():
+        file, latents = Path(folder) / "records.json", Path(folder) / "latents.safetensors"
+        if not file.is_file():
             raise InputError(f"There are no records in {folder}: records.json is missing.")
-        latents = folder / "latents.safetensors"
-        plain = read_json(folder / "records.json", "records")
+        plain = read_json(file, "records")
         _, tensors = read_tensors(latents, "latents")
-        with reading(folder / "records.json", "records"):
-            if entry(plain, "latents", str) != file_checksum(latents):
+        with reading(file, "records"):
+            head = restored(plain, _Head)
+            if head.latents != file_checksum(latents):
                 raise InputError(f"{latents.name} beside it belongs to other records.")
         with reading(latents, "latents"):
             labels, arrays = _checked_latents(tensors)
-        with reading(folder / "records.json", "records"):
-            return _records(plain, labels, arrays)
+        with reading(file, "records"):
+            found = restored(plain | {"labels": labels, "arms": _arms(head.arms, arrays)}, cls)
+            _complete(found)
+        return found
 
 
-def entry(plain, name, kind, where=""):
-    """An entry of a dict that was read from JSON.
-
-    Parameters
-    ----------
-    plain : dict
-    name : str
-    kind : type
-        str, int, list or dict: what the entry must be.
-    where : str
-        Where the dict is, for the message; ends with a space.
-
-    Raises
-    ------
-    InputError
-        If there is no such entry, or it is something else.
-    """
-    if name not in plain:
-        raise InputError(f"the entry {where}{name!r} is missing.")
-    value = plain[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise InputError(f"the entry {where}{name!r} must be of type {kind.__name__}; it is {str(value)[:40]!r}.")
-    return value
+class _Head(msgspec.Struct):
+    latents: str
+    arms: list[dict]
 
 
-def numbers(plain, name, shape, where="", *, may_be_nan=False):
-    """An entry of a dict that was read from JSON, as an array of numbers.
-
-    Parameters
-    ----------
-    plain, name, where
-        As for `entry`.
-    shape : tuple
-        None for an axis of any length.
-    may_be_nan : bool
-        Whether numbers may be NaN; infinite they may not be.
-
-    Returns
-    -------
-    ndarray of float64
-
-    Raises
-    ------
-    InputError
-        If the entry is missing, is no such array, or holds anything that is no such number.
-    """
-    cells = np.array(entry(plain, name, list, where), dtype=object)
-    wrong = [cell for cell in cells.ravel() if type(cell) not in (int, float)]
-    if wrong:
-        raise InputError(f"the entry {where}{name!r} must hold numbers only; it holds {str(wrong[0])[:40]!r}.")
-    if cells.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, cells.shape, strict=True)):
-        asked = " × ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"the entry {where}{name!r} must have {asked} numbers; its shape is {cells.shape}.")
-    values = cells.astype(float)
-    if np.isinf(values).any() or (np.isnan(values).any() and not may_be_nan):
-        raise InputError(f"the entry {where}{name!r} must hold finite numbers{' or NaN' * may_be_nan}.")
-    return values
+class _Place(msgspec.Struct):
+    arm: str
+    d: int
 
 
-def estimate(plain, name, where="", *, may_be_nan=False):
-    """An entry of a dict that was read from JSON, as an `Estimate`; its interval may be NaN, its mean if so said."""
-    value = entry(plain, name, dict, where)
-    if value.keys() != {"mean", "low", "high"}:
-        raise InputError(f"the entry {where}{name!r} must have mean, low and high; it has {', '.join(value)}.")
-    found = {
-        key: numbers({key: [number]}, key, (1,), f"{where}{name!r}, ", may_be_nan=may_be_nan or key != "mean")[0]
-        for key, number in value.items()
-    }
-    return Estimate(**{key: float(number) for key, number in found.items()})
+def _leaves(found, name):
+    """Pairs of names and arrays of what a measure found."""
+    if isinstance(found, np.ndarray):
+        return [(name, np.atleast_1d(found))]
+    return [leaf for key, each in vars(found).items() for leaf in _leaves(each, f"{name}.{key}")]
 
 
 def _checked_latents(tensors):
     """Labels and arrays of a file of latents: the labels or None, and a dict of float32 arrays."""
-    labels = tensors.get("labels")
+    labels = tensors.pop("labels", None)
     if labels is not None and (labels.dtype != torch.int64 or labels.ndim != 1 or (labels < 0).any()):
         raise InputError("the tensor 'labels' must be one axis of integers from 0.")
-    arrays = {name: value.float().numpy() for name, value in sorted(tensors.items()) if name != "labels"}
+    arrays = {name: value.float().numpy() for name, value in sorted(tensors.items())}
     if not arrays:
         raise InputError("it holds no posterior means.")
     n = len(labels) if labels is not None else next(iter(arrays.values())).shape[1]
     for name, value in arrays.items():
-        if value.ndim != 3 or value.shape[1] != n:
-            raise InputError(f"the tensor {name!r} must have shape (members, {n}, d); it has {value.shape}.")
-        if not np.isfinite(value).all() or (name.endswith(".deviation") and not (value > 0).all()):
-            what = "positive and finite" if name.endswith(".deviation") else "finite"
-            raise InputError(f"the tensor {name!r} must be {what} everywhere.")
+        arguments.array(value, f"the tensor {name!r}", shape=("members", n, "d"), dtype=None)
+        if name.endswith(".deviation") and not (value > 0).all():
+            raise InputError(f"the tensor {name!r} must be positive everywhere.")
     return None if labels is None else labels.numpy(), arrays
 
 
-def _records(plain, labels, arrays):
-    """`Records` from what the two files hold; raises InputError at the first entry that cannot be."""
+def _arms(entries, arrays):
+    """The `ArmRecord` of each entry with its arrays, by name and d; raises InputError at the first that cannot be."""
     arms = {}
-    for number, own in enumerate(entry(plain, "arms", list), start=1):
-        if not isinstance(own, dict):
-            raise InputError(f"arm {number} must be a dict; it is {str(own)[:40]!r}.")
-        name, d = entry(own, "arm", str, f"arm {number}, "), entry(own, "d", int, f"arm {number}, ")
-        if (name, d) in arms:
-            raise InputError(f"the arm {name!r}, d = {d}, is there twice.")
-        arms[name, d] = _arm(own, name, d, arrays)
-    _complete(arms)
-    dims = sorted({d for _, d in arms})
-    couplings, aftermath = plain.get("couplings"), entry(plain, "aftermath", dict)
-    for key in aftermath:
-        if key not in map(str, dims):
-            raise InputError(f"the entry 'aftermath' has d = {key}, but the arms have {', '.join(map(str, dims))}.")
-    fields = entry(plain, "fields", dict)
-    for kind in fields:
-        for key in entry(fields, kind, dict, "'fields', "):
-            numbers(fields[kind], key, (None,), f"'fields', {kind!r}, ", may_be_nan=True)
-    return Records(
-        profile=entry(plain, "profile", str),
-        data=entry(plain, "data", str),
-        n_train=entry(plain, "n_train", int),
-        labels=labels,
-        arms=arms,
-        couplings=None if couplings is None else _series(entry(plain, "couplings", dict), "'couplings', ", 2),
-        couplings_dim=entry(plain, "couplings_dim", int),
-        aftermath={int(d): _series(entry(aftermath, d, dict), f"'aftermath', {d!r}, ", 1) for d in aftermath},
-        fields=fields,
-        provenance=_provenance(entry(plain, "provenance", dict)),
-        classes=_classes(plain, labels),
-        left_out={what: entry(plain["left_out"], what, str, "'left_out', ") for what in plain.get("left_out", {})},
-    )
+    for number, own in enumerate(entries):
+        where = f"arms[{number}]"
+        try:
+            place = restored(own, _Place)
+            key, where = (place.arm, place.d), f"the arm {place.arm!r}, d = {place.d}"
+            if key in arms:
+                raise InputError("it is there twice")
+            mean, deviation = (arrays.get(f"{place.arm}.{place.d}.{each}") for each in ("mean", "deviation"))
+            if mean is None or mean.shape[2] != place.d:
+                raise InputError(f"it needs posterior means with {place.d} coordinates in latents.safetensors")
+            arms[key] = restored(own | {"mean": mean, "deviation": deviation}, ArmRecord)
+        except (InputError, msgspec.ValidationError) as error:
+            raise InputError(f"{where}: {error}") from error
+    return arms
 
 
-def _classes(plain, labels):
-    """The labels as they were given; records from before they were kept have numbers from 0."""
-    found = entry(plain, "classes", list) if "classes" in plain else []
-    least = 0 if labels is None else int(labels.max()) + 1
-    found = [arguments.integer(each, "a class") for each in found or range(least)]
-    if len(found) < least:
-        raise InputError(f"the entry 'classes' must name {least} classes; it has {len(found)}.")
-    return tuple(found)
-
-
-def _arm(own, name, d, arrays):
-    where, mean = f"arm {name!r}, d = {d}, ", arrays.get(f"{name}.{d}.mean")
-    if mean is None or mean.shape[2] != d:
-        raise InputError(f"{where}needs posterior means with {d} coordinates in latents.safetensors.")
-    deviation = arrays.get(f"{name}.{d}.deviation")
-    if deviation is not None and deviation.shape != mean.shape:
-        raise InputError(f"{where}has posterior deviations of shape {deviation.shape} and means of {mean.shape}.")
-    members, uses = len(mean), entry(own, "uses", dict, where)
-    found = {
-        key: numbers(own, key, (members,), where, may_be_nan=key in MAY_BE_NAN)
-        for key in ("minus_elbo", "minus_perturbed_elbo", *MAY_BE_NAN, "active_units")
-    }
-    if not np.isin(found["active_units"], np.arange(d + 1)).all():
-        raise InputError(f"the entry {where}'active_units' must hold integers from 0 to {d}.")
-    measured = {}
-    for what in uses:
-        of, inside = entry(uses, what, dict, f"{where}'uses', "), f"{where}'uses', {what!r}, "
-        measured[what] = {key: numbers(of, key, (members,), inside, may_be_nan=True) for key in of}
-    return ArmRecord(mean=mean, deviation=deviation, run=entry(own, "run", str, where), uses=measured, **found)
-
-
-def _complete(arms):
-    """Refuse arms that the ledger cannot be filled from."""
+def _complete(records):
+    """Refuse records that the ledger cannot be filled from."""
+    arms, dims = records.arms, records.latent_dims
     if not arms:
-        raise InputError("the entry 'arms' is empty.")
-    for d in sorted({d for _, d in arms}):
-        missing = [name for name in NEEDED_ARMS if (name, d) not in arms]
-        if missing:
-            raise InputError(f"the entry 'arms' lacks {', '.join(missing)} for d = {d}.")
+        raise InputError("arms is empty.")
+    for d in dims:
+        if missing := [name for name in NEEDED_ARMS if (name, d) not in arms]:
+            raise InputError(f"arms lacks {', '.join(missing)} for d = {d}.")
         for name in ("cold", "corrected"):
             if arms[name, d].deviation is None:
                 raise InputError(f"the arm {name!r}, d = {d}, has no posterior deviations.")
@@ -395,51 +329,13 @@ def _complete(arms):
         for name in NEEDED_ARMS:
             lacking = [what for what in measures_of(name) if what in taken and what not in arms[name, d].uses]
             if lacking:
-                raise InputError(f"the entry arm {name!r}, d = {d}, 'uses' lacks {', '.join(lacking)}.")
+                raise InputError(f"the uses of the arm {name!r}, d = {d}, lack {', '.join(lacking)}.")
     members = {len(record.mean) for record in arms.values()}
     if len(members) > 1:
         raise InputError(f"all arms must have equally many members; they have {', '.join(map(str, sorted(members)))}.")
-
-
-def _series(plain, where, least):
-    """A `Series` of at least so many points, the first at 0."""
-    values = numbers(plain, "values", (None,), where)
-    k = len(values)
-    if k < least or values[0] != 0 or (np.diff(values) <= 0).any():
-        raise InputError(f"the entry {where}'values' must begin at 0 and ascend, with at least {least} numbers.")
-    runs, estimates = entry(plain, "runs", list, where), {}
-    if len(runs) != k or not all(isinstance(run, str) for run in runs):
-        raise InputError(f"the entry {where}'runs' must name {k} runs; it is {str(runs)[:40]!r}.")
-    for key in ("coordinates", "orthogonal"):
-        found = entry(plain, key, list, where)
-        if len(found) != k:
-            raise InputError(f"the entry {where}{key!r} must have {k} estimates; it has {len(found)}.")
-        estimates[key] = [estimate({key: each}, key, where) for each in found]
-    losses = numbers(plain, "minus_elbo", (k, None), where)
-    perturbed = numbers(plain, "minus_perturbed_elbo", losses.shape, where)
-    if losses.shape[1] < 2:
-        raise InputError(f"the entry {where}'minus_elbo' must have at least 2 members; it has {losses.shape[1]}.")
-    return Series(values=values, minus_elbo=losses, minus_perturbed_elbo=perturbed, runs=runs, **estimates)
-
-
-def _provenance(plain):
-    if "data_checksum" in plain:
-        entry(plain, "data_checksum", str, "'provenance', ")
-    for part in entry(plain, "code", dict, "'provenance', ") if "code" in plain else {}:
-        entry(plain["code"], part, str, "'provenance', 'code', ")
-    return plain
-
-
-def _plain(value):
-    """The value as JSON can hold it."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Estimate):
-        return asdict(value)
-    if isinstance(value, Series):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(Series)}
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
+    if other := records.aftermath.keys() - dims:
+        raise InputError(f"aftermath has d = {min(other)}, but the arms have {', '.join(map(str, dims))}.")
+    if records.couplings is not None and len(records.couplings.values) < 2:
+        raise InputError("couplings must have at least 2 values.")
+    if records.labels is not None and records.labels.max() >= len(records.classes):
+        raise InputError(f"classes must name {records.labels.max() + 1} classes; it has {len(records.classes)}.")

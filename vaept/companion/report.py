@@ -193,21 +193,9 @@ def table(header, rows):
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
-def cell(numbers, key, spec=".2f"):
-    """A number of members in use for a table: its mean and interval over them, or a dash where there is none.
-
-    Parameters
-    ----------
-    numbers : dict from str to array of shape (members,)
-        One measure of `vaept.companion.records.ArmRecord.uses`.
-    key, spec : str
-        Its name, and the format of a number.
-
-    Returns
-    -------
-    str
-    """
-    return shown(mean_over_members(numbers[key]), spec) if key in numbers else "–"
+def cell(values, spec=".2f"):
+    """Numbers of members, shape (members,), for a table: their mean and its interval, or a dash if they are None."""
+    return "–" if values is None else shown(mean_over_members(values), spec)
 
 
 def _study(records):

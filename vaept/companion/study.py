@@ -19,7 +19,7 @@ from vaept.companion.sources import source_hash
 from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
-from vaept.files import read_json, write_json
+from vaept.files import read_json, restored, write_json
 from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
 from vaept.uses import measure
 from vaept.uses.classifier import Classifier, fit_classifier
@@ -119,12 +119,10 @@ class Study:
         return Member.of(self.ensemble(latent_dim, arm), number, self.dataset, self.classifier)
 
     def uses(self, latent_dim, arm="cold"):
-        """What is measured of an arm's members in use: for each of `MEASURES` that is not left out a dict of arrays."""
-        found = {}
-        for name, folder in self.measure_folders(Run(latent_dim, arm)).items():
-            numbers = read_json(folder / "numbers.json", name)
-            found[name] = {key: np.array(values) for key, values in numbers.items()}
-        return found
+        """What is measured of an arm's members in use: `Uses`, without those of `MEASURES` that are left out."""
+        folders = self.measure_folders(Run(latent_dim, arm))
+        found = {name: read_json(folder / "numbers.json", name) for name, folder in folders.items()}
+        return restored(found, measure.Uses)
 
     def label(self, latent_dim, arm="cold"):
         """What made the results of an arm, in a few words, for figures."""

@@ -4,18 +4,40 @@ Classes are used to compare only; no group is made with them. Sources of the sco
 index), Vinh, Epps & Bailey 2010 (normalised mutual information).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
 from vaept import arguments
+from vaept.errors import InputError
 from vaept.landscape.dynamics import metastable_states
+from vaept.uses.member import Member, Numbers
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
 FEWEST, MOST = 2, 200  # test images for each class, and classes
-METHODS = ("slow modes", "k-means", "mixture")
+METHODS = {"slow_modes": "slow modes", "k_means": "k-means", "mixture": "mixture"}  # in words
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike groups and classes are: the adjusted Rand index and the normalised mutual information."""
+
+    rand_index: Numbers
+    information: Numbers
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Groups by each of `METHODS` beside the classes, and those of the slow modes beside classes dealt anew."""
+
+    slow_modes: Likeness
+    k_means: Likeness
+    mixture: Likeness
+    chance: Likeness
 
 
 def lacking(dataset):
@@ -53,8 +75,8 @@ def groups(member, n_groups):
     modes = member.modes(n_groups).eigenfunctions(latents)
     mixture = GaussianMixture(n_groups, n_init=3, random_state=member.seed)
     return {
-        "slow modes": metastable_states(modes, n_groups, seed=member.seed),
-        "k-means": KMeans(n_groups, n_init=10, random_state=member.seed).fit_predict(latents),
+        "slow_modes": metastable_states(modes, n_groups, seed=member.seed),
+        "k_means": KMeans(n_groups, n_init=10, random_state=member.seed).fit_predict(latents),
         "mixture": mixture.fit_predict(latents),
     }
 
@@ -68,8 +90,8 @@ def agreement(labels, found):
 
     Returns
     -------
-    rand_index, information : float
-        The adjusted Rand index, 0 on average for random groups, and the normalised mutual information, from 0 to 1.
+    Likeness
+        The adjusted Rand index is 0 on average for random groups, the mutual information from 0 to 1.
 
     Raises
     ------
@@ -78,7 +100,7 @@ def agreement(labels, found):
     """
     labels = arguments.labels(labels, "labels")
     found = arguments.labels(found, "found", len(labels))
-    return float(adjusted_rand_score(labels, found)), float(normalized_mutual_info_score(labels, found))
+    return Likeness(adjusted_rand_score(labels, found), normalized_mutual_info_score(labels, found))
 
 
 def along_mode(values, energies, n_frames=9):
@@ -113,25 +135,12 @@ def along_mode(values, energies, n_frames=9):
     return windows[np.arange(len(first)), energies[windows].argmin(axis=1)]
 
 
-def measure(member):
-    """Agreement of groups of test latents with the classes, by method.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    dict from str to float
-        "Rand index *method*" and "information *method*" for each of `METHODS`, with as many groups as there are
-        classes, and for "chance": the states of the slow modes against classes dealt anew. Empty without classes.
-    """
+def measure(member: Member) -> Clustering:
+    """Agreement of as many groups as there are classes with these; raises InputError if the member has none."""
     if member.labels is None:
-        return {}
+        raise InputError("Groups are compared with classes; the data has none.")
     labels = member.labels[:IMAGES]
     found = groups(member, len(np.unique(labels)))
     dealt = np.random.default_rng(member.seed).permutation(labels)
-    scores = {method: agreement(labels, own) for method, own in found.items()}
-    scores["chance"] = agreement(dealt, found["slow modes"])
-    names = ("Rand index", "information")
-    return {f"{name} {method}": own[i] for method, own in scores.items() for i, name in enumerate(names)}
+    own = {method: agreement(labels, each) for method, each in found.items()}
+    return Clustering(**own, chance=agreement(dealt, found["slow_modes"]))

@@ -9,6 +9,7 @@ Simoncelli 2004), both for values between 0 and 1. Images come and go as rows (n
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pywt
@@ -18,6 +19,7 @@ from skimage import filters, metrics, restoration
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.processes import plain_torch
+from vaept.uses.member import Member, Numbers
 from vaept.vae.model import VAE
 
 NOISES = (0.25, 0.5, 1.0)
@@ -30,6 +32,28 @@ RATE = 0.1
 STARTS = 2000  # from the posterior mean alone, 11 to 72 % of MNIST images end in minima that are not the lowest
 WAVELET = "db2"
 WINDOW = 7  # pixels across which the structural similarity compares
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over images: `psnr` in dB and `ssim`, shape (noises,) each; NaN where images are no pictures."""
+
+    psnr: Numbers
+    ssim: Numbers
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """The quality of clipped noisy images, and of what is restored at each of `NOISES`.
+
+    By the two filters, NaN where images are no pictures; by the plain pass through encoder and decoder; by `denoise`.
+    """
+
+    noisy: Quality
+    median: Quality
+    wavelet: Quality
+    encoder: Quality
+    model: Quality
 
 
 def lacking(dataset):
@@ -204,34 +228,27 @@ def ssim(clean, restored, image_shape):
     return np.array([metrics.structural_similarity(*pair, win_size=WINDOW, data_range=1) for pair in pairs])
 
 
-def measure(member):
-    """How well a member restores its test images, beside the classical filters.
+def measure(member: Member) -> Denoising:
+    """How well a member restores its first `IMAGES` test images, beside the classical filters."""
+    clean, shape = member.test[:IMAGES], member.image_shape
+    picture, nothing = _is_picture(shape), np.full(len(NOISES), np.nan)
+    noisy = [(add_noise(clean, noise, member.seed), noise) for noise in NOISES]
 
-    Parameters
-    ----------
-    member : vaept.uses.member.Member
+    def quality(restore):
+        restored = [restore(*each) for each in noisy]
+        ratios = np.array([psnr(clean, images).mean() for images in restored])
+        return Quality(ratios, np.array([ssim(clean, r, shape).mean() for r in restored]) if picture else nothing)
 
-    Returns
-    -------
-    dict of str to float
-        "psnr <method> <noise>" in dB and "ssim <method> <noise>" for the noises of `NOISES`, means over the first
-        `IMAGES` test images. The methods: "noisy", the clipped noisy image; "median"; "wavelet"; "encoder", the plain
-        pass through encoder and decoder; "model", `denoise`. Where images are not 2-D or smaller than 7 × 7, neither
-        filters nor "ssim" are there.
-    """
-    clean, shape, found = member.test[:IMAGES], member.image_shape, {}
-    for noise in NOISES:
-        noisy = add_noise(clean, noise, member.seed)
-        restored = {"noisy": noisy.clip(0, 1)}
-        if _is_picture(shape):
-            restored |= {"median": median(noisy, shape), "wavelet": wavelet(noisy, shape, noise)}
-        restored["encoder"] = denoise(member.model, noisy, noise, n_steps=0)
-        restored["model"] = denoise(member.model, noisy, noise)
-        for method, images in restored.items():
-            found[f"psnr {method} {noise}"] = float(psnr(clean, images).mean())
-            if _is_picture(shape):
-                found[f"ssim {method} {noise}"] = float(ssim(clean, images, shape).mean())
-    return found
+    def filtered(restore):
+        return quality(restore) if picture else Quality(nothing, nothing)
+
+    return Denoising(
+        noisy=quality(lambda y, noise: y.clip(0, 1)),
+        median=filtered(lambda y, noise: median(y, shape)),
+        wavelet=filtered(lambda y, noise: wavelet(y, shape, noise)),
+        encoder=quality(lambda y, noise: denoise(member.model, y, noise, n_steps=0)),
+        model=quality(lambda y, noise: denoise(member.model, y, noise)),
+    )
 
 
 def _images(images, name, pixels=None):

@@ -6,6 +6,8 @@ Fréchet 1957 and Dowson & Landau 1982 (distance), Heusel et al. 2017 (between i
 (precision and recall).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import svdvals
 from scipy.ndimage import map_coordinates, spline_filter
@@ -16,8 +18,9 @@ from vaept.errors import InputError
 from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.dynamics import simulate
 from vaept.landscape.energy import FreeEnergy
+from vaept.uses.member import Member, Numbers
 
-SOURCES = ("prior", "aggregate posterior", "Langevin")
+SOURCES = {"prior": "prior", "aggregate_posterior": "aggregate posterior", "langevin": "Langevin"}  # in words
 MAX_IMAGES = 5_000
 MAX_ROWS = 2_000  # for neighbours
 LARGEST = 10_000  # rows that `precision_recall` takes
@@ -31,13 +34,33 @@ GRID = 256  # points of the table along each axis
 N_COMPONENTS = 2_000  # without a table
 
 
+@dataclass(frozen=True)
+class Quality:
+    """Distance and shares beside test images, in features of the classifier, and the share that it is sure about."""
+
+    frechet: Numbers
+    precision: Numbers
+    recall: Numbers
+    sure: Numbers
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The quality of images from each of `SOURCES`, and of training images, where `sure` is that of the test images."""
+
+    images: Quality
+    prior: Quality
+    aggregate_posterior: Quality
+    langevin: Quality
+
+
 def draw_latents(member, source, n, seed=0):
     """Latents to generate images from.
 
     Parameters
     ----------
     member : Member
-    source : {"prior", "aggregate posterior", "Langevin"}
+    source : {"prior", "aggregate_posterior", "langevin"}
         N(0, I); the posteriors of the training images as they are, without blur; or Langevin dynamics in
         `member.energy`, the blurred landscape. Its walkers, 400 at most, start at draws from the prior and go on for
         four slowest relaxation times, in steps of a fifth of the smallest variance of a component. Their positions at
@@ -61,7 +84,7 @@ def draw_latents(member, source, n, seed=0):
     source = arguments.choice(source, "source", SOURCES)
     if source == "prior":
         return np.random.default_rng(seed).standard_normal((n, d))
-    if source == "aggregate posterior":
+    if source == "aggregate_posterior":
         return AggregatePosterior(member.mean, member.variance).sample(n, seed)
     return _langevin(member, n, seed)
 
@@ -127,48 +150,30 @@ def precision_recall(real, generated, k=3):
     return float(precision), float(recall)
 
 
-def measure(member):
+def measure(member: Member) -> Generation:
     """How good a member's generated images are, in numbers.
 
     At most 5 000 test images, 2 000 for precision and recall, are compared with as many mean images of latents from
-    each source.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    dict of str to float
-        For each source "frechet <source>", "precision <source>", "recall <source>", and "sure <source>", the share of
-        generated images of which the judge is sure; for comparison "frechet images", "precision images" and "recall
-        images" of training images, and "sure images" of test images. Empty if the member has no judge.
-
-    Raises
-    ------
-    InputError
-        If the judge was trained on images of another shape.
+    each source. Raises InputError if the member has no judge, or one that was trained on images of another shape.
     """
-    if member.judge is None:
-        return {}
+    judge = member.judge
+    if judge is None:
+        raise InputError("Generated images are judged by a classifier; the member has none.")
     n = min(len(member.test), len(member.train), MAX_IMAGES)
     generator = np.random.default_rng(member.seed)
     # The order of stored images need not be random: the halves of the MNIST test set come from different writers.
     test, train = (x[generator.permutation(len(x))[:n]] for x in (member.test, member.train))
-    real = member.judge.features(test)
-    other = member.judge.features(train)
-    found = {"frechet images": frechet_distance(real, other), "sure images": float(member.judge.sure(test).mean())}
-    found["precision images"], found["recall images"] = precision_recall(real[:MAX_ROWS], other[:MAX_ROWS])
+    real, other = judge.features(test), judge.features(train)
+    shares = precision_recall(real[:MAX_ROWS], other[:MAX_ROWS])
+    found = {"images": Quality(frechet_distance(real, other), *shares, judge.sure(test).mean())}
     for source in SOURCES:
         images = member.decode(draw_latents(member, source, n, member.seed))
         images = np.clip(images, 0, 1)  # the mean of a Gaussian likelihood may lie outside
-        features = member.judge.features(images)
-        found[f"frechet {source}"] = frechet_distance(real, features)
+        features = judge.features(images)
         rows = generator.permutation(n)[:MAX_ROWS]  # frames of walkers are in the order of time
-        precision, recall = precision_recall(real[:MAX_ROWS], features[rows])
-        found[f"precision {source}"], found[f"recall {source}"] = precision, recall
-        found[f"sure {source}"] = float(member.judge.sure(images).mean())
-    return found
+        shares = precision_recall(real[:MAX_ROWS], features[rows])
+        found[source] = Quality(frechet_distance(real, features), *shares, judge.sure(images).mean())
+    return Generation(**found)
 
 
 def _langevin(member, n, seed):

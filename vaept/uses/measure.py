@@ -1,11 +1,14 @@
 """The registry of uses: what trained members are asked, and of which arms."""
 
-import math
 import warnings
+from dataclasses import fields, is_dataclass
+from typing import TypedDict
+
+import numpy as np
 
 from vaept.datasets import Dataset
 from vaept.errors import DamagedFileError
-from vaept.files import read_json, reading, remove_partials, write_json
+from vaept.files import read_json, reading, remove_partials, restored, write_json
 from vaept.processes import cores, in_processes
 from vaept.progress import bar
 from vaept.uses import classifier, clustering, denoising, generation, outliers, paths, relaxation
@@ -15,16 +18,15 @@ from vaept.vae.ensemble import Ensemble
 
 PLAIN_AND_CORRECTED = ("cold", "corrected")
 WITH_WARM_START = ("cold", "warm", "corrected")
-MEASURES = {
-    "paths": (paths.measure, PLAIN_AND_CORRECTED),
-    "relaxation": (relaxation.measure, PLAIN_AND_CORRECTED),
-    "clustering": (clustering.measure, ("cold", "warm", "shuffled", "corrected")),
-    "denoising": (denoising.measure, WITH_WARM_START),
-    "outliers": (outliers.measure, PLAIN_AND_CORRECTED),
-    "generation": (generation.measure, WITH_WARM_START),
+MEASURES = {  # by name: the function, what it returns, and of which arms it is taken
+    "paths": (paths.measure, paths.Ways, PLAIN_AND_CORRECTED),
+    "relaxation": (relaxation.measure, relaxation.Ratios, PLAIN_AND_CORRECTED),
+    "clustering": (clustering.measure, clustering.Clustering, ("cold", "warm", "shuffled", "corrected")),
+    "denoising": (denoising.measure, denoising.Denoising, WITH_WARM_START),
+    "outliers": (outliers.measure, outliers.Outliers, PLAIN_AND_CORRECTED),
+    "generation": (generation.measure, generation.Generation, WITH_WARM_START),
 }
-
-
+Uses = TypedDict("Uses", {name: kind for name, (_, kind, _) in MEASURES.items()}, total=False)
 LACKING = {
     "classifier": classifier.lacking,
     "clustering": clustering.lacking,
@@ -53,7 +55,7 @@ def left_out(dataset):
 
 def measures_of(arm):
     """Names of the measures that are taken of an arm, as a list."""
-    return [name for name, (_, arms) in MEASURES.items() if arm in arms]
+    return [name for name, (*_, arms) in MEASURES.items() if arm in arms]
 
 
 def measure(name, ensemble: Ensemble, dataset, judge=None, *, jobs=None, checkpoint, progress=True):
@@ -76,18 +78,18 @@ def measure(name, ensemble: Ensemble, dataset, judge=None, *, jobs=None, checkpo
 
     Returns
     -------
-    dict from str to list of float
-        Every number of every member, NaN where a member has none.
+    object of what the measure returns
+        `gathered` from all members.
     """
     checkpoint.mkdir(exist_ok=True)
     remove_partials(checkpoint)
-    take, rows = MEASURES[name][0], {}
+    (take, kind, _), rows = MEASURES[name], {}
     files = [checkpoint / f"{number}.json" for number in range(len(ensemble.members))]
     for number, file in enumerate(files):
         if file.exists():
             try:
                 with reading(file, name):
-                    rows[number] = _numbers(read_json(file, name))
+                    rows[number] = restored(read_json(file, name), kind)
             except DamagedFileError as error:
                 warnings.warn(f"{error} It is measured again.", stacklevel=2)
     missing = [number for number in range(len(files)) if number not in rows]
@@ -100,16 +102,11 @@ def measure(name, ensemble: Ensemble, dataset, judge=None, *, jobs=None, checkpo
 
 
 def gathered(rows):
-    """The numbers of all members, a list for each name, from a dict of each member's own; NaN for what one lacks."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    return {key: [row.get(key, math.nan) for row in rows] for key in keys}
-
-
-def _numbers(found):
-    """What was kept of a member, if it is a dict of numbers."""
-    if not all(isinstance(value, int | float) for value in found.values()):
-        raise DamagedFileError("it holds something else than numbers.")
-    return found
+    """What a measure found of each member, as one object of the same class: members along the first axis of arrays."""
+    if not is_dataclass(rows[0]):
+        return np.array(rows, dtype=float)
+    columns = ([getattr(row, field.name) for row in rows] for field in fields(rows[0]))
+    return type(rows[0])(*map(gathered, columns))
 
 
 def measure_member(take, ensemble: Ensemble, number, dataset: Dataset, judge: Classifier | None):

@@ -1,7 +1,7 @@
 """A trained member in use: its model, the images that it is used on, their latents, and the landscape of these.
 
-What a member is used for is measured by functions that take a `Member` and return numbers by name, so that a study can
-ask the same of every member of every arm.
+What a member is used for is measured by functions that take a `Member` and return a dataclass of `Numbers`, so that a
+study can ask the same of every member of every arm.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from vaept.vae.model import VAE
 COMPONENTS = 10_000  # of the aggregate posterior, at most
 HELD_OUT = 2_000  # points that choose the blur
 SAMPLES = 50_000  # of the blurred density, from which its levels are found
+
+Numbers = np.ndarray  # of a member one number, or a row of them; of all members with the members along the first axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,14 @@ how high it lies in the landscape of the training images, its KL divergence from
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.spectrum.oscillator import energy, level_populations
-from vaept.uses.member import encode
+from vaept.uses.member import Member, Numbers, encode
 from vaept.vae.ensemble import as_images
 from vaept.vae.evaluation import elbo
 
@@ -21,6 +22,30 @@ KINDS = ("overlaid", "halves", "scrambled")
 IMAGES = 2_000
 SHARE = 0.05  # of the images that are replaced
 STRIPS = (2, 0, 3, 1)  # an order in which no strip is where it was or beside one that it was beside
+SCORES = {"energy": "energy", "ground_state": "ground state", "landscape": "landscape"}  # in words
+SCORES |= {"kl": "KL", "minus_elbo": "−ELBO"}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Precision at k of all outliers, and of each kind against the untouched images; NaN where there are none."""
+
+    every: Numbers
+    overlaid: Numbers
+    halves: Numbers
+    scrambled: Numbers
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """The share of outliers, which a score that knows nothing reaches of all, and the precision of each score."""
+
+    chance: Numbers
+    energy: Precision
+    ground_state: Precision
+    landscape: Precision
+    kl: Precision
+    minus_elbo: Precision
 
 
 def lacking(dataset):
@@ -114,9 +139,9 @@ def scores(member, images):
     Returns
     -------
     dict of str to ndarray, shape (n,)
-        "energy", ⟨H₀⟩ of the posterior above the ground state; "ground state", −log of its probability |⟨0|ψ⟩|²;
-        "landscape", the free energy of the training images at its mean, in kT; "KL" from the plain prior and "−ELBO",
-        with 16 samples, in nats.
+        "energy", ⟨H₀⟩ of the posterior above the ground state; "ground_state", −log of its probability |⟨0|ψ⟩|²;
+        "landscape", the free energy of the training images at its mean, in kT; "kl" from the plain prior and
+        "minus_elbo", with 16 samples, in nats. `SCORES` has them in words.
 
     Raises
     ------
@@ -129,10 +154,10 @@ def scores(member, images):
     ground = level_populations(mean[..., None], variance[..., None], 1)
     return {
         "energy": energy(mean, variance),
-        "ground state": -np.log(ground).sum((1, 2)),
+        "ground_state": -np.log(ground).sum((1, 2)),
         "landscape": member.energy(mean),
-        "KL": bound.kl,
-        "−ELBO": -bound.elbo,
+        "kl": bound.kl,
+        "minus_elbo": -bound.elbo,
     }
 
 
@@ -170,28 +195,16 @@ def precision_at_k(score, planted):
     return float((planted[above].sum() + (k - above.sum()) * planted[tied].mean()) / k)
 
 
-def measure(member):
-    """How well a member finds outliers planted among its test images.
-
-    Parameters
-    ----------
-    member : vaept.uses.member.Member
-
-    Returns
-    -------
-    dict of str to float
-        "precision <score>" for all outliers among the first `IMAGES` test images, "precision <score> <kind>" for those
-        of one kind against the untouched images, and "precision chance", the share of outliers, which is what a score
-        that knows nothing reaches for all of them; for one kind it is about a third of that. Kinds of which every
-        outlier equals its image are absent.
-    """
+def measure(member: Member) -> Outliers:
+    """How well a member finds outliers planted among its first `IMAGES` test images."""
     images, kind = plant(member.test[:IMAGES], member.image_shape, seed=member.seed)
-    if not (kind != "").any():
-        return {}
-    found = {"precision chance": float((kind != "").mean())}
-    for name, score in scores(member, images).items():
-        found[f"precision {name}"] = precision_at_k(score, kind != "")
-        for own in [own for own in KINDS if own in kind]:
-            rows = np.isin(kind, (own, ""))
-            found[f"precision {name} {own}"] = precision_at_k(score[rows], kind[rows] == own)
-    return found
+
+    def precision(score, kinds):
+        planted, rows = np.isin(kind, kinds), np.isin(kind, ("", *kinds))
+        return precision_at_k(score[rows], planted[rows]) if planted.any() else np.nan
+
+    found = {
+        name: Precision(precision(score, KINDS), *(precision(score, (own,)) for own in KINDS))
+        for name, score in scores(member, images).items()
+    }
+    return Outliers(chance=(kind != "").mean(), **found)

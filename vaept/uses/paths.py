@@ -4,6 +4,8 @@ As a control each lowest path is mirrored in its straight line: a detour of the 
 chosen without the landscape.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from vaept import arguments
@@ -11,12 +13,36 @@ from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.energy import MAX_CELL_DIM, FreeEnergy
 from vaept.landscape.paths import LowestPaths, lowest_paths
 from vaept.landscape.stationary import find_stationary_points
+from vaept.uses.member import Member, Numbers
 
 N_POINTS, MAX_POINTS = 61, 100_000
 SHALLOW = 0.1  # kT; minima that a lower barrier holds are not used as ends
 MAX_ENDS = 8
 STARTS = 200
 MANY_DIM_COMPONENTS, MANY_DIM_STARTS = 4_000, 10  # where every point needs all components
+WAYS = {"lowest": "lowest path", "straight": "straight line", "mirrored": "mirrored path"}  # in words
+
+
+@dataclass(frozen=True)
+class Way:
+    """What lies along the ways of one kind; NaN where there are none.
+
+    The mean free energy of their points above the lowest minimum, in kT, and the share of decoded images that the
+    classifier is sure about, NaN without one.
+    """
+
+    energy: Numbers
+    sure: Numbers
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How many minima a barrier holds, and what lies along each kind of way between them."""
+
+    minima: Numbers
+    lowest: Way
+    straight: Way
+    mirrored: Way
 
 
 def landscape_of(member):
@@ -62,7 +88,7 @@ def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
     Returns
     -------
     dict from str to ndarray of shape (n, d)
-        "lowest path", "straight line" and "mirrored path".
+        By the keys of `WAYS`.
 
     Raises
     ------
@@ -75,7 +101,7 @@ def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
     straight = np.linspace(a, b, n)
     along = (b - a) / np.linalg.norm(b - a)
     foot = a + np.outer((lowest - a) @ along, along)
-    return {"lowest path": lowest, "straight line": straight, "mirrored path": 2 * foot - lowest}
+    return {"lowest": lowest, "straight": straight, "mirrored": 2 * foot - lowest}
 
 
 def all_ways(paths: LowestPaths):
@@ -85,26 +111,16 @@ def all_ways(paths: LowestPaths):
     return [ways_between(paths, int(i), int(j)) for i, j in pairs]
 
 
-def measure(member):
-    """What lies along the ways between the deep minima of a member's landscape.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    dict from str to float
-        "minima", those that a barrier holds; for each kind of way "energy *kind*", the mean free energy of its points
-        above the lowest minimum, in kT, and, where there is a classifier, "sure *kind*", the share of decoded
-        images that it is sure about. With a single minimum "minima" alone.
-    """
+def measure(member: Member) -> Ways:
+    """What lies along the ways between the deep minima of a member's landscape."""
     energy, paths = landscape_of(member)
-    found = {"minima": float(len(deep_minima(paths)))}
     ways = all_ways(paths)
-    for kind in ways[0] if ways else ():
+
+    def along(kind):
+        if not ways:
+            return Way(np.nan, np.nan)
         points = np.concatenate([way[kind] for way in ways])
-        found[f"energy {kind}"] = float(energy(points).mean() - paths.energies[0])
-        if member.judge is not None:
-            found[f"sure {kind}"] = float(member.judge.sure(member.decode(points)).mean())
-    return found
+        sure = np.nan if member.judge is None else member.judge.sure(member.decode(points)).mean()
+        return Way(energy(points).mean() - paths.energies[0], sure)
+
+    return Ways(len(deep_minima(paths)), along("lowest"), along("straight"), along("mirrored"))

@@ -14,6 +14,7 @@ from vaept.errors import InputError
 from vaept.landscape.dynamics import N_WALKERS, relaxation_times, simulate
 from vaept.landscape.energy import FreeEnergy
 from vaept.spectrum.levels import Spectrum
+from vaept.uses.member import Member, Numbers
 
 MODES = 3
 WALKERS = 200
@@ -48,6 +49,25 @@ class Relaxation:
     lags: np.ndarray
     correlation: np.ndarray
     error: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Times of walkers in units of what is foretold.
+
+    Attributes
+    ----------
+    spectrum : ndarray, shape (MODES,)
+        The time of each mode divided by 1/E_k.
+    covered : ndarray, shape (MODES,)
+        1 where 1/E_k lies in the walkers' 95 % interval, else 0.
+    gaussian : float
+        The time of the first mode divided by that of the control.
+    """
+
+    spectrum: Numbers
+    covered: Numbers
+    gaussian: Numbers
 
 
 def relax(energy, starts, modes, *, n_modes=MODES, seed=0, progress=False):
@@ -111,25 +131,9 @@ def relax(energy, starts, modes, *, n_modes=MODES, seed=0, progress=False):
     )
 
 
-def measure(member):
-    """Relaxation times of the slowest modes of a member, in units of what its spectrum foretells.
-
-    Parameters
-    ----------
-    member : Member
-
-    Returns
-    -------
-    dict from str to float
-        "time *k*" for each mode, from 1: the time of the walkers divided by 1/E_k; "within *k*": 1 if 1/E_k lies in
-        the walkers' 95 % interval, else 0; "time Gaussian": the time of the first mode by what the control foretells.
-    """
+def measure(member: Member) -> Ratios:
+    """Relaxation times of the slowest modes of a member, in units of what its spectrum foretells."""
     modes = member.modes(MODES + 1)
     found = relax(member.energy, member.aggregate.sample(WALKERS, seed=member.seed), modes, seed=member.seed)
-    times = {f"time {k + 1}": float(found.measured[k] / found.predicted[k]) for k in range(MODES)}
     inside = (found.intervals[:, 0] <= found.predicted) & (found.predicted <= found.intervals[:, 1])
-    return (
-        times
-        | {f"within {k + 1}": float(inside[k]) for k in range(MODES)}
-        | {"time Gaussian": float(found.measured[0] / found.gaussian)}
-    )
+    return Ratios(found.measured / found.predicted, inside.astype(float), found.measured[0] / found.gaussian)
