@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import select_figure_formats
 from IPython.utils.capture import capture_output
 
-from vaept import landscape
+from vaept import companion, landscape
 from vaept.companion import book, claims, figures, study
 from vaept.companion.ledger import ledger
 from vaept.companion.profiles import profile
@@ -98,7 +98,7 @@ def make(tmp_path_factory, kind):
         patch.setattr(landscape, "first_passage_times", first_passage_times_once)
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setattr(book, "run_python", execute_here)
-        patch.setattr(study, "open_study", lambda *args: own)
+        patch.setattr(companion, "open_study", lambda *args: own)
         for name in RECORDED:
             patch.setattr(figures, name, recorded(getattr(figures, name), shown))
         patch.chdir(book.checkout() / "notebooks")

@@ -31,6 +31,7 @@ DATA_FILES = (".toml", ".mplstyle")  # of the package, which decide what a chapt
 NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "myst-nb", "ipykernel": "ipykernel"}
 
 GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
+PARAMETERS = "profile, data"  # as a chapter hands them on
 ROLE = re.compile(r"\{glue:text\}`(\w+)`")
 
 
@@ -133,7 +134,7 @@ def _execute_one(study, notebook, request):
         outcome = run_python("from papermill.cli import papermill; papermill()", command, env=os.environ | own)
         if outcome.returncode:
             raise BookError(f"Chapter {notebook.name} failed: {_cause(result, outcome.stderr)}")
-        _hide_stored_parameters(result)
+        _hide_parameters(result)
         shutil.rmtree(temporary)
 
     folder = study.store.obtain("chapter", {"name": notebook.name} | request, run)
@@ -157,11 +158,11 @@ def _cause(notebook, stderr):
     return (stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def _hide_stored_parameters(path):
-    """Keep from the reader the stored parameters, which papermill's injected cell has overridden."""
+def _hide_parameters(path):
+    """Keep papermill's cell from the reader, as the notebooks keep their own; `_described` says what was opened."""
     notebook = json.loads(path.read_text("utf-8"))
     for cell in notebook["cells"]:
-        if "parameters" in cell["metadata"].get("tags", []):
+        if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["metadata"]["tags"].append("remove-cell")
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
@@ -199,7 +200,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     shutil.copytree(root / "book", source / "book")
     (source / "notebooks").mkdir()
     for path in executed:
-        (source / "notebooks" / path.name).write_text(_described(path), "utf-8")
+        (source / "notebooks" / path.name).write_text(_described(path, study.profile), "utf-8")
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
     _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
@@ -231,14 +232,19 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     return html / "index.html"
 
 
-def _described(path):
-    """An executed notebook whose captions and alternative texts have what was glued, and no caption without figure."""
+def _described(path, chosen):
+    """An executed notebook as it is read: a caption wherever there is a figure, with what was glued, and its profile.
+
+    What a reader copies opens the same study: the parameters, which are not shown, are written where they are used.
+    """
+    own = [chosen.name, *([Path(chosen.dataset).name] if chosen.dataset != profile(chosen.name).dataset else [])]
     notebook = json.loads(path.read_text("utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]
     glued = {o["metadata"]["scrapbook"]["name"]: o["data"][GLUE] for o in outputs if GLUE in o.get("data", {})}
     values = {name: str(ast.literal_eval("".join(text))) for name, text in glued.items()}
     for cell in cells:
+        cell["source"] = "".join(cell["source"]).replace(PARAMETERS, ", ".join(map(json.dumps, own)))
         options = cell["metadata"].get("mystnb", {})
         if not any("image/png" in output.get("data", {}) for output in cell["outputs"]):
             options.pop("figure", None)
@@ -268,7 +274,7 @@ def _ledger_page(records, entries):
 def _draw_teaser(study, records, path):
     d = records.latent_dims[0]
     arms = [records.arms[name, d] for name in ("cold", "corrected")]
-    made_by = "; ".join((study.label(d), study.label(d, "corrected").rpartition(", ")[2]))
+    made_by = study.label(d, "cold", "corrected")
     planes = [record.mean[:, :, :2] for record in arms]
     path.parent.mkdir(exist_ok=True)
     figures.teaser(*planes, given_classes(records), made_by=made_by).savefig(path)
