@@ -189,7 +189,7 @@ def test_what_is_left_out_is_said_with_its_reason(made, kind):
     for what, reason in found.study.left_out.items():
         chapter = "06_landscapes_and_dynamics" if what in ("classifier", "clustering") else "07_three_uses"
         assert reason in text[chapter] and words(found.study)[what] in text[chapter]
-    assert ("rightly" in text["06_landscapes_and_dynamics"]) == (kind in LABELLED)
+    assert ("correctly and is sure" in text["06_landscapes_and_dynamics"]) == (kind in LABELLED)
     assert ("The class of the lowest energy is" in text["04_the_spectrum_of_a_latent_space"]) == (kind in LABELLED)
 
 

@@ -68,7 +68,7 @@ def given_classes(found):
 def judged(member, labels):
     """What the classifier of a `Member` says of the test images, whose labels are rows of its classes: a sentence."""
     accuracy, sure = member.judge.accuracy(member.test, labels), member.judge.sure(member.test).mean()
-    return f"Of test images it names {accuracy:.1%} rightly and is sure about {sure:.0%}."
+    return f"Of the test images it names {accuracy:.1%} correctly and is sure about {sure:.0%}."
 
 
 def seen_in(images, member, classes):
