@@ -173,7 +173,8 @@ def test_no_markup_is_left_unrendered(pages):
 
 def test_pages_show_the_profile_that_was_run(built):
     chapter = (built / "notebooks" / f"{NOTEBOOKS[-1].stem}.html").read_text("utf-8")
-    assert "# Parameters" in chapter and chapter.count("quick, digits or mnist") == 0
+    assert "# Parameters" not in chapter and chapter.count("quick, digits or mnist") == 0
+    assert 'open_study("quick")' in "".join(Page(built / "notebooks" / f"{NOTEBOOKS[-1].stem}.html").text)
     status = (built / "book" / "status.html").read_text("utf-8")
     assert "profile <strong>quick</strong>" in status and "training: cold, d = 4" in status and "torch" in status
 

@@ -1,4 +1,5 @@
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def draw(name, rng, labels):
     plane = rng.standard_normal((21, 21))
     arguments = {
         "wells_and_levels": ([np.arange(9.0)], [np.arange(9.0)] * 2, [[1.0]] * 2, [np.ones((9, 1))] * 2, ["a", "b"]),
-        "oscillator_states_2d": (np.arange(21.0), [plane, plane], ["a", "b"]),
+        "oscillator_states_2d": (np.arange(21.0), [plane, plane], [(1, 0), (0, 1)]),
         "tilt_chooses_axes": (np.arange(21.0), [0.0, 1.0], np.array([[plane, plane]] * 2), [1e-6, 1e-6]),
         "posterior_as_wave_packet": (
             rng.random((2, 8, 8)),
@@ -51,11 +52,9 @@ def draw(name, rng, labels):
             (np.arange(21.0),) * 2,
             plane,
             latents[0, :4] + 9,
-            latents[1, :3] + 9,
-            [latents[2] + 9],
             range(4),
+            [SimpleNamespace(images=latents[2] + 9, saddles=latents[1, :3] + 9, energies=rng.random(40))],
             None if labels is None else rng.random((4, 8, 8)),
-            (np.arange(5.0), np.arange(5.0)),
         ),
         "path_between_images": (
             rng.random((2, 30)),
@@ -188,9 +187,8 @@ def test_a_few_of_many_classes_are_named(rng):
 
 
 def test_what_is_absent_is_not_in_the_legend(rng):
-    plane, none = rng.random((5, 5)), np.empty((0, 2))
-    axes = (np.arange(5.0),) * 2
-    made = figures.landscape(axes, plane, np.ones((1, 2)), none, [], [0], rng.random((1, 8, 8)), made_by="a test")
+    axes, plane = (np.arange(5.0),) * 2, rng.random((5, 5))
+    made = figures.landscape(axes, plane, np.ones((1, 2)), [0], [], rng.random((1, 8, 8)), made_by="a test")
     assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["minima"]
     made = figures.outliers_by_energy(rng.random((4, 8, 8)), rng.random(4), {}, np.nan, made_by="a test")
     assert len(made.axes) == 4

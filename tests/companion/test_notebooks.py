@@ -1,7 +1,9 @@
 """The stored notebooks: as a reader who opens them finds them."""
 
 import ast
+import builtins
 import re
+import symtable
 from pathlib import Path
 
 import nbformat
@@ -23,6 +25,14 @@ def notebook(request):
 
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def shown(cell):
+    return not tags(cell) & {"hide-input", "remove-cell"}
 
 
 def described(notebook):
@@ -50,15 +60,51 @@ def test_cells_were_run_in_order_and_without_error(notebook):
 
 
 def test_cells_that_show_something_have_stored_outputs(notebook):
-    shows = re.compile(r"^(figures\.|print\(|    print\(|glue\()", re.MULTILINE)
+    shows = re.compile(r"^ *(figures\.|tables\.|report\.table\(|print\(|tell\()", re.MULTILINE)
     empty = [cell.source for cell in code_cells(notebook) if shows.search(cell.source) and not cell.outputs]
     assert not empty
     assert sum(bool(cell.outputs) for cell in code_cells(notebook)) >= 5
 
 
-def test_parameters_cell_names_the_quick_profile(notebook):
-    tagged = [cell.source for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
-    assert len(tagged) == 1 and 'profile = "quick"' in tagged[0] and "data = None" in tagged[0]
+def test_parameters_cell_names_the_quick_profile_and_is_not_in_the_book(notebook):
+    (cell,) = [cell for cell in code_cells(notebook) if "parameters" in tags(cell)]
+    assert 'profile = "quick"' in cell.source and "data = None" in cell.source and "remove-cell" in tags(cell)
+
+
+def globals_of(source):
+    """Names at the top of a source: those it defines or imports, and those it takes from before."""
+    tables, defined, used = [symtable.symtable(source, "cell", "exec")], set(), set()
+    while tables:
+        table = tables.pop()
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if top and (symbol.is_assigned() or symbol.is_imported()):
+                defined.add(symbol.get_name())
+            elif symbol.is_referenced() and (top or symbol.is_global()):
+                used.add(symbol.get_name())
+        tables += table.get_children()
+    return defined, used
+
+
+def test_what_is_shown_runs_without_what_is_not(notebook):
+    """Apart from the parameters, which the book writes where they are used."""
+    known = {*dir(builtins), "profile", "data"}
+    for cell in filter(shown, code_cells(notebook)):
+        defined, used = globals_of(cell.source)
+        known |= defined
+        assert used <= known, cell.source
+
+
+def test_readers_see_imports_of_public_names_alone(notebook):
+    rooms = {
+        "vaept",
+        *(f"vaept.{room}" for room in ("spectrum", "perturbation", "landscape", "vae", "uses", "companion")),
+    }
+    for cell in filter(shown, code_cells(notebook)):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("vaept"):
+                assert node.module in rooms and not any(alias.name.startswith("_") for alias in node.names)
+        assert not re.search(r"glue|\btell\(|NBVAL", cell.source), cell.source
 
 
 def test_figures_have_caption_name_and_alternative_text(notebook):
@@ -74,8 +120,8 @@ def test_figures_have_caption_name_and_alternative_text(notebook):
 def test_cells_are_short_and_define_little(notebook):
     for cell in code_cells(notebook):
         lines = cell.source.splitlines()
-        width = 100 if "hide-input" in cell.metadata.get("tags", []) else 78  # what a page shows without scrolling
-        assert len(lines) <= 25 and max(map(len, lines)) <= width, cell.source
+        most, width = (12, 78) if shown(cell) else (9, 100)  # what a page shows without scrolling
+        assert len(lines) <= most and max(map(len, lines)) <= width, cell.source
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 assert node.end_lineno - node.lineno < 8, node.name
@@ -107,5 +153,5 @@ def test_nothing_of_the_machine_is_stored(notebook):
 
 
 def test_some_cells_are_compared_by_nbval():
-    marked = sum("# NBVAL_CHECK_OUTPUT" in path.read_text("utf-8") for path in NOTEBOOKS)
-    assert marked >= 2
+    marked = ["nbval-check-output" in tags(cell) for path in NOTEBOOKS for cell in code_cells(nbformat.read(path, 4))]
+    assert sum(marked) >= 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from vaept.companion import report
+from vaept.companion import report, wording
 from vaept.errors import InputError
 from vaept.vae.agreement import Estimate
 
@@ -74,3 +74,37 @@ def test_an_arm_that_was_not_trained_is_taken_from_the_published_run(records, mo
 def test_cells_of_tables_say_where_nothing_was_measured():
     assert report.cell(np.array([1.0, 2, 3, np.nan]), ".1f").startswith("2.0 [1.")
     assert report.cell(np.array([-1.0])).startswith("−1.00") and report.cell(None) == "–"
+
+
+def test_tables_are_rendered_or_replaced_by_what_is_said_instead():
+    assert report.table(("a",), [(1,)])._repr_markdown_() == "| a |\n|---|\n| 1 |"
+    assert report.table(("a",), [(1,)], instead="No data.")._repr_markdown_() == "No data."
+
+
+def test_pairs_with_a_level_apart_are_counted():
+    intervals = np.array([[[0, 1], [2, 3]], [[0.5, 1.5], [2, 3]], [[0.5, 1.5], [4, 5]]])
+    assert report.apart(intervals) == (2, 3)
+
+
+def test_groups_are_named_by_their_most_frequent_class():
+    groups, labels = np.array([0, 0, 0, 1, 1, 2]), np.array([7, 7, -3, -3, -3, 7])
+    order, words = report.majorities(groups, labels, 4)
+    assert order.tolist() == [1, 3, 0, 2] and words == ["-3: 100%", "-3: 0%", "7: 67%", "7: 100%"]
+
+
+def test_ends_of_modes_hold_the_classes_with_the_extreme_values():
+    values, labels = np.stack([np.arange(40), -np.arange(40)], axis=1), np.repeat([5, 10**12], 20)
+    classes, shares = report.ends(values, labels)
+    assert classes.tolist() == [5, 10**12] and shares.tolist() == [[[1, 0], [0, 1]], [[0, 1], [1, 0]]]
+    assert report.ends(values, None) == (None, None)
+
+
+def test_a_map_is_blank_above_its_top():
+    axes, heights = report.over_plane(lambda z: z[:, 0] + 10 * z[:, 1], (0, 0), (1, 2), top=15, n=3)
+    assert [axis.tolist() for axis in axes] == [[0, 0.5, 1], [0, 1, 2]]
+    assert heights[1].tolist() == [10, 10.5, 11] and np.isnan(heights[2]).all()
+
+
+def test_the_class_of_the_lowest_and_of_the_highest_energy_are_named():
+    assert "lowest energy is 3, that of the highest 1" in wording.extremes([3, 2, 1], [1, 2, 3])
+    assert "one class only" in wording.extremes(["all"], [5]) and "no classes" in wording.extremes(["all"], [])

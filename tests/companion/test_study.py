@@ -37,7 +37,7 @@ def test_a_study_trains_and_measures_once(tiny, monkeypatch):
     monkeypatch.setattr(study, "evaluate", None)
     again = Study(tiny.profile, tiny.store, jobs=1)
     assert np.array_equal(again.evaluation(2).mean, first.mean)
-    assert "profile quick, data digits, d = 2, run" in again.label(2)
+    assert "profile quick, data digits, runs cold d = 2" in again.label(2)
 
 
 def test_other_settings_or_data_are_other_runs(tiny, tmp_path, rng):

@@ -34,6 +34,7 @@ NEEDED |= {"mathjax": "django-static-mathjax"}
 TYPESETTER = "static/mathjax/es5/tex-svg-full.js"  # draws formulas without fonts, and so without asking any host
 
 GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
+PARAMETERS = "profile, data"  # as a chapter hands them on
 ROLE = re.compile(r"\{glue:text\}`(\w+)`")
 
 
@@ -163,7 +164,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     shutil.copytree(root / "book", source / "book")
     (source / "notebooks").mkdir()
     for path in executed:
-        (source / "notebooks" / path.name).write_text(_described(path), "utf-8")
+        (source / "notebooks" / path.name).write_text(_described(path, study.profile), "utf-8")
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
     _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
@@ -207,19 +208,21 @@ def _config(path, substitutions, static):
     return yaml.safe_dump(config, allow_unicode=True)
 
 
-def _described(path):
-    """An executed notebook whose captions and alternative texts have what was glued, and no caption without figure.
+def _described(path, chosen):
+    """An executed notebook as it is read: a caption wherever there is a figure, with what was glued, and its profile.
 
-    The stored parameters, which papermill's injected cell has overridden, are kept from the reader.
+    What a reader copies opens the same study: the parameters, which are not shown, are written where they are used.
     """
+    own = [chosen.name, *([Path(chosen.dataset).name] if chosen.dataset != profile(chosen.name).dataset else [])]
     notebook = json.loads(path.read_text("utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]
     glued = {o["metadata"]["scrapbook"]["name"]: o["data"][GLUE] for o in outputs if GLUE in o.get("data", {})}
     values = {name: str(ast.literal_eval("".join(text))) for name, text in glued.items()}
     for cell in cells:
-        if "parameters" in cell["metadata"].get("tags", []):
+        if "injected-parameters" in cell["metadata"].get("tags", []):  # the notebooks hide their own
             cell["metadata"]["tags"].append("remove-cell")
+        cell["source"] = "".join(cell["source"]).replace(PARAMETERS, ", ".join(map(json.dumps, own)))
         options = cell["metadata"].get("mystnb", {})
         if not any("image/png" in output.get("data", {}) for output in cell["outputs"]):
             options.pop("figure", None)
@@ -247,7 +250,7 @@ This copy: profile **{records.profile}**, {records.n_train:,} training images of
 def _draw_teaser(study, records, path):
     d = records.latent_dims[0]
     arms = [records.arms[name, d] for name in ("cold", "corrected")]
-    made_by = "; ".join((study.label(d), study.label(d, "corrected").rpartition(", ")[2]))
+    made_by = study.label(d, "cold", "corrected")
     planes = [record.mean[:, :, :2] for record in arms]
     path.parent.mkdir(exist_ok=True)
     figures.teaser(*planes, given_classes(records), made_by=made_by).savefig(path)

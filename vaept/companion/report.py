@@ -1,7 +1,7 @@
-"""The analysis figures of a study's records: which numbers go into which figure.
+"""The analysis figures of a study's records: which numbers go into which figure; and what tables are made of.
 
-Everything here works from `vaept.companion.records` alone, so the published figures can be drawn again without images
-and without training.
+The figures work from `vaept.companion.records` alone, so the published ones can be drawn again without images and
+without training. Tables are text in Markdown, which a notebook renders.
 """
 
 import re
@@ -20,7 +20,10 @@ from vaept.companion.store import CHECKOUT
 from vaept.companion.wording import given_classes, shown
 from vaept.errors import InputError
 from vaept.spectrum.oscillator import kl_bound
+from vaept.uses import clustering
 from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows
+
+CONTROLS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # arms with the whole schedule
 
 
 def analysis_figures(records):
@@ -85,7 +88,7 @@ def ten_seeds_in_a_field(records):
 
 def agreement_with_controls(records, names=None):
     """`figures.agreement_with_controls` of the arms of these names, of all that follow the whole schedule if none."""
-    names = names or ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")
+    names = names or CONTROLS
     arms = {
         f"d = {d}": {
             arm(name).title: (records.arms[name, d].agreement.coordinates, records.arms[name, d].minus_elbo)
@@ -181,21 +184,126 @@ def correlation(x, y):
     return Estimate(found.statistic, *(found.confidence_interval() if len(x) > 3 else (-1, 1)))
 
 
-def table(header, rows):
-    """A table in Markdown, from a sequence of str and sequences of values.
+class Text(str):
+    """Text in Markdown, which a notebook renders."""
+
+    def _repr_markdown_(self):
+        return str(self)
+
+
+def table(header, rows, *, instead=""):
+    """A table in Markdown, from a sequence of str and sequences of values; or what is said instead, if anything is.
 
     Minus signs are set as such, and a dash stands for what could not be measured.
     """
+    if instead:
+        return Text(instead)
     texts = [[shown(each, ".2f") if isinstance(each, Estimate) else f"{each}" for each in row] for row in rows]
     texts = [["–" if text == "none" else text.replace("|", "\\|") for text in row] for row in (header, *texts)]
     lines = ["| " + " | ".join(row) + " |" for row in texts]
     lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
-    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+    return Text("\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]]))
 
 
 def cell(values, spec=".2f"):
     """Numbers of members, shape (members,), for a table: their mean and its interval, or a dash if they are None."""
     return "–" if values is None else shown(mean_over_members(values), spec)
+
+
+def apart(intervals):
+    """How many pairs of members have a level whose intervals do not overlap, and how many pairs there are.
+
+    Parameters
+    ----------
+    intervals : array, shape (members, levels, 2)
+    """
+    i, j = np.triu_indices(len(intervals), k=1)
+    (low, high), (other_low, other_high) = (np.moveaxis(np.asarray(intervals)[k], -1, 0) for k in (i, j))
+    found = (np.maximum(low, other_low) > np.minimum(high, other_high)).any(axis=1)
+    return int(found.sum()), len(found)
+
+
+def over_plane(energy, low, high, top, n=120):
+    """A free energy over a rectangle of the plane, for a map.
+
+    Parameters
+    ----------
+    energy : FreeEnergy
+        Of two dimensions.
+    low, high : array, shape (2,)
+        Corners of the rectangle.
+    top : float
+        What is higher is left blank, as NaN.
+    n : int
+        Points along each axis.
+
+    Returns
+    -------
+    axes : list of two arrays, shape (n,)
+    heights : ndarray, shape (n, n)
+        At (second axis, first axis).
+    """
+    axes = [np.linspace(*ends, n) for ends in zip(low, high, strict=True)]
+    heights = energy(np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)).reshape(n, n)
+    return axes, np.where(heights > top, np.nan, heights)
+
+
+def ends(values, labels):
+    """Which classes lie at the ends of modes.
+
+    Parameters
+    ----------
+    values : array, shape (n, modes)
+        Eigenfunctions at the latents of the first n images.
+    labels : array of int, or None
+        Of the images.
+
+    Returns
+    -------
+    classes : ndarray of int, shape (k,)
+    shares : ndarray, shape (modes, 2, k)
+        At the low and at the high end. Both are None without labels.
+    """
+    if labels is None:
+        return None, None
+    labels, few = labels[: len(values)], max(1, len(values) // clustering.TAIL)
+    classes, ranked = np.unique(labels), labels[np.argsort(values, axis=0)].T
+    tails = np.stack([ranked[:, :few], ranked[:, -few:]], axis=1)
+    return classes, (tails[..., None] == classes).mean(axis=2)
+
+
+def states_and_classes(member, labels):
+    """How many images of each class (columns) lie in each metastable state of a `Member` (rows), ndarray of int."""
+    labels = labels[: clustering.IMAGES]
+    classes = np.unique(labels)
+    states = clustering.groups(member, len(classes))["slow_modes"]
+    return _counts(states, np.arange(len(classes)), labels, classes)
+
+
+def majorities(groups, labels, k):
+    """The most frequent class of each of k groups.
+
+    Parameters
+    ----------
+    groups, labels : arrays of int, shape (n,)
+        The group, from 0 to k − 1, and the class of each image.
+
+    Returns
+    -------
+    order : ndarray of int, shape (k,)
+        The groups in the order of these classes.
+    words : list of str
+        For each group in this order its class and the share of that.
+    """
+    classes = np.unique(labels)
+    counts = _counts(groups, np.arange(k), labels, classes)
+    most, shares = classes[counts.argmax(axis=1)], counts.max(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    order = np.argsort(most, kind="stable")
+    return order, [f"{most[group]}: {shares[group]:.0%}" for group in order]
+
+
+def _counts(groups, names, labels, classes):
+    return (groups == names[:, None]).astype(int) @ (labels[:, None] == classes)
 
 
 def _study(records):

@@ -124,10 +124,11 @@ class Study:
         found = {name: read_json(folder / "numbers.json", name) for name, folder in folders.items()}
         return restored(found, measure.Uses)
 
-    def label(self, latent_dim, arm="cold"):
-        """What made the results of an arm, in a few words, for figures."""
-        run = self.ensemble_folder(Run(latent_dim, arm)).name.rpartition("-")[2][:8]
-        return f"profile {self.profile.name}, data {self.dataset.name}, d = {latent_dim}, run {run}"
+    def label(self, latent_dims, *arms):
+        """What made the results of arms ("cold" if none is named) in one d or several, in a few words, for figures."""
+        pairs = [(int(d), arm) for d in np.atleast_1d(latent_dims) for arm in arms or ("cold",)]
+        runs = [f"{arm} d = {d} {self.ensemble_folder(Run(d, arm)).name.rpartition('-')[2][:8]}" for d, arm in pairs]
+        return f"profile {self.profile.name}, data {self.dataset.name}, runs {'; '.join(runs)}"
 
     def records(self):
         """The `Records` of the whole study; what is missing is made now."""

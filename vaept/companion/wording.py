@@ -58,7 +58,38 @@ def given_classes(found):
 def judged(member, labels):
     """What the classifier of a `Member` says of the test images, whose labels are rows of its classes: a sentence."""
     accuracy, sure = member.judge.accuracy(member.test, labels), member.judge.sure(member.test).mean()
-    return f"Of test images it names {accuracy:.1%} rightly and is sure about {sure:.0%}."
+    return f"Of the test images it names {accuracy:.1%} correctly and is sure about {sure:.0%}."
+
+
+def seen_in(images, member, classes):
+    """What the classifier of a `Member` takes images for: an array of names, each with "?" where it is not sure.
+
+    None without a classifier; classes are those of the data.
+    """
+    if member.judge is None:
+        return None
+    best = member.judge.classes[member.judge.probabilities(images).argmax(axis=1)]
+    names = np.asarray(classes)[best].astype(str)
+    return np.where(member.judge.sure(images), names, np.char.add(names, "?"))
+
+
+def extremes(names, classes):
+    """A sentence on the first and last of the classes that have these names, in the order of their energies.
+
+    It says so where there are no classes to compare; classes are those of the data.
+    """
+    if len(names) > 1:
+        return f"The class of the lowest energy is {names[0]}, that of the highest {names[-1]}."
+    return f"All images are in one row, as these data have {'one class only' if len(classes) else 'no classes'}."
+
+
+def tell(ending="", /, **values):
+    """Hand numbers, `Estimate`s and words to the prose of a chapter, by the name of the keyword and this ending."""
+    from myst_nb import glue  # of the extra `book`
+
+    for name, value in values.items():
+        value = shown(value, ".2f") if isinstance(value, Estimate) else value
+        glue(name + ending, value.item() if isinstance(value, np.generic) else value, display=False)
 
 
 def shown(value, spec=".3g"):

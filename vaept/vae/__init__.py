@@ -1,9 +1,23 @@
 """Variational autoencoders: the model, ensembles of it, their training, their bounds, and how far members agree."""
 
-from vaept.vae.agreement import Agreement, Estimate, compare
+from vaept.vae.agreement import Agreement, Estimate, compare, shuffled_rows, turned_posterior
 from vaept.vae.ensemble import Ensemble, Seed
-from vaept.vae.evaluation import Evaluation, elbo, evaluate
+from vaept.vae.evaluation import Evaluation, elbo, evaluate, turned_elbo
 from vaept.vae.model import VAE
 from vaept.vae.training import fit
 
-__all__ = ["VAE", "Agreement", "Ensemble", "Estimate", "Evaluation", "Seed", "compare", "elbo", "evaluate", "fit"]
+__all__ = [
+    "VAE",
+    "Agreement",
+    "Ensemble",
+    "Estimate",
+    "Evaluation",
+    "Seed",
+    "compare",
+    "elbo",
+    "evaluate",
+    "fit",
+    "shuffled_rows",
+    "turned_elbo",
+    "turned_posterior",
+]

@@ -8,7 +8,7 @@ from vaept.companion.figures.style import BLUE, GREY, NAMED_CLASSES, ORANGE, RED
 
 
 @book_figure
-def landscape(axes_points, energy, minima, saddles, ways, numbers, images=None, profile=None, unit="kT"):
+def landscape(axes_points, energy, minima, numbers, ways, images=None, *, unit="kT"):
     """A free energy over a plane with its minima, saddles and lowest paths; beside it what the minima stand for.
 
     Parameters
@@ -18,28 +18,25 @@ def landscape(axes_points, energy, minima, saddles, ways, numbers, images=None, 
     energy : array, shape (b, a)
         Values at (second axis, first axis), NaN where nothing is to be shown.
     minima : array, shape (n, 2)
-        Labelled with `numbers`.
-    saddles : array, shape (s, 2)
-    ways : sequence of arrays, shape (k, 2)
-        Paths, drawn as lines.
     numbers : sequence of int, length n
-        Of the minima.
+        By which the minima are called.
+    ways : sequence of vaept.landscape.paths.MinimumEnergyPath
+        Lowest paths.
     images : array, shape (n, height, width), optional
-        Decoded at the minima; the first twelve are shown.
-    profile : pair of arrays, shape (k,), optional
-        Instead of images: length along a path and the energy there.
+        Decoded at the minima; the first twelve are shown. Without them the first path is shown from the side.
     unit : str
         Of the energy.
     """
-    beside = images is not None or profile is not None
     figure = plt.figure(figsize=(7.2, 3.7))
-    parts = figure.subfigures(1, 2, width_ratios=[1.5, 1]) if beside else [figure]
+    parts = figure.subfigures(1, 2, width_ratios=[1.5, 1])
     axis = parts[0].subplots()
     levels = np.linspace(np.nanmin(energy), np.nanmax(energy), 16)
     filled = axis.contourf(*axes_points, energy, levels=levels, cmap="Blues_r")
     axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.3)
-    lines = [axis.plot(*way.T, color=ORANGE, linewidth=1.6)[0] for way in ways]
-    passes = axis.plot(*saddles.T, "X", color=RED, markeredgecolor="white", markersize=7, linestyle="none")
+    saddles = [saddle for way in ways for saddle in way.saddles]
+    lines = [axis.plot(*way.images.T, color=ORANGE, linewidth=1.6)[0] for way in ways]
+    crosses = np.reshape(saddles, (-1, 2)).T
+    passes = axis.plot(*crosses, "X", color=RED, markeredgecolor="white", markersize=7, linestyle="none")
     bottoms = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
     shown = {"minima": bottoms, "saddles": passes[: len(saddles)], "lowest paths": lines[:1]}
     handles = {name: own[0] for name, own in shown.items() if own}
@@ -60,9 +57,10 @@ def landscape(axes_points, energy, minima, saddles, ways, numbers, images=None, 
                 panel.set_title(str(numbers[place]), weight="bold")
             else:
                 panel.set_axis_off()
-    elif profile is not None:
+    else:
         panel = parts[1].subplots()
-        panel.plot(*profile, color=ORANGE, linewidth=2)
+        lengths = np.linalg.norm(np.diff(ways[0].images, axis=0), axis=1).cumsum()
+        panel.plot(np.append(0, lengths), ways[0].energies, color=ORANGE, linewidth=2)
         panel.set(xlabel="length along a lowest path", ylabel=f"energy F ({unit})", title="seen from the side")
     return figure
 

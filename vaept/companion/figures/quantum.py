@@ -35,7 +35,7 @@ def wells_and_levels(grid, potentials, energies, states, titles):
 
 
 @book_figure
-def oscillator_states_2d(axis_points, states, titles):
+def oscillator_states_2d(axis_points, states, numbers):
     """Eigenfunctions of the round oscillator over the plane.
 
     Parameters
@@ -44,12 +44,13 @@ def oscillator_states_2d(axis_points, states, titles):
         The same points along both axes.
     states : array, shape (k, n, n)
         Values at (second axis, first axis).
-    titles : sequence of str
+    numbers : array of int, shape (k, 2)
+        Quantum numbers along both axes.
     """
     figure, axes = plt.subplots(1, len(states), figsize=(7.2, 1.6), sharey=True)
-    for axis, state, title in zip(axes, states, titles, strict=True):
+    for axis, state, (first, second) in zip(axes, states, numbers, strict=True):
         draw_plane(axis, axis_points, state)
-        axis.set_title(title)
+        axis.set_title(f"N = {first + second}, n = ({first}, {second})")
     return figure
 
 
@@ -63,14 +64,15 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
     angles : array, shape (k,)
         Direction of the perturbation, radians.
     states : array, shape (k, 2, n, n)
-        Lower and upper state of the split level.
+        Lower and upper state of the split level; of the two signs of each, that which turns smoothly is drawn.
     splittings : array, shape (k,)
         Energy between the two.
     """
     figure, axes = plt.subplots(2, len(angles), figsize=(7.2, 2.95), sharex=True, sharey=True)
-    half = 0.85 * axis_points[-1]
+    half, before = 0.85 * axis_points[-1], [np.add.outer(axis_points, axis_points)] * 2
     for column, angle, pair, splitting in zip(axes.T, angles, states, splittings, strict=True):
-        for axis, state in zip(column, pair, strict=True):
+        before = [state * np.copysign(1, np.vdot(state, other)) for state, other in zip(pair, before, strict=True)]
+        for axis, state in zip(column, before, strict=True):
             draw_plane(axis, axis_points, state)
             ends = np.array([-half, half])
             axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")

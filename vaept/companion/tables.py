@@ -1,0 +1,152 @@
+"""The tables of the book that are made from a study's records and from benchmarks: one function each."""
+
+import json
+
+import numpy as np
+
+from vaept.companion import report
+from vaept.companion.ledger import answer, ledger
+from vaept.companion.machines import machines_of
+from vaept.companion.profiles import arm
+from vaept.companion.report import table
+from vaept.companion.store import CHECKOUT
+from vaept.companion.wording import shown
+from vaept.perturbation import held_out_agreement
+from vaept.vae.agreement import mean_over_members
+
+
+def wells(records):
+    """Members in a potential that knows no image, beside members without one and in the neighbour field."""
+    small = report.with_arm(records, "wells")
+    d, rows = small.latent_dims[-1], []
+    for name in ("warm", "wells", "corrected"):
+        found = small.arms[name, d].agreement
+        rows.append((arm(name).title, found.coordinates, shown(found.orthogonal.mean, ".2f")))
+    return table((f"{small.data}, d = {d}", "coordinate agreement", "R² rotated"), rows)
+
+
+def fields(study, kinds=("diffusion", "neighbour", "principal")):
+    """How far fields of these kinds come out the same from other images and with other seeds."""
+    rows, keys = [], ("halves", "halves, permuted", "halves, rotated", "seeds")
+    for kind in kinds:
+        found, held_out = study.field_reproducibility(kind), held_out_agreement(study.field(kind), study.dataset.test)
+        measured = [shown(np.mean(found[key]), ".2f") if key in found else "has none" for key in keys]
+        rows.append((kind, *measured, shown(held_out.r2.min(), ".2f")))
+    header = ("field", "two halves", "halves, permuted", "halves, rotated", "two seeds", "held out")
+    return table(header, rows)
+
+
+def corrected(records):
+    """Agreement of the corrected members, and their −ELBO less that of the arms without a field."""
+    rows = []
+    for d in records.latent_dims:
+        own = records.arms["corrected", d]
+        gains = [mean_over_members(own.minus_elbo - records.arms[name, d].minus_elbo) for name in ("warm", "cold")]
+        found = (own.agreement.coordinates, own.agreement.orthogonal)
+        rows.append((f"d = {d}", *(shown(each, ".3f") for each in found), *gains))
+    against = [f"−ELBO minus that of the {name} start (nats)" for name in ("warm", "cold")]
+    return table(("corrected members", "coordinate agreement", "R² rotated", *against), rows)
+
+
+def covariances(records):
+    """Members with diagonal posteriors and with full covariances, each without and in a field."""
+    small = report.with_arm(records, "turnable")
+    d, rows = small.latent_dims[-1], []
+    for name in ("warm", "turnable", "corrected", "turnable_corrected"):
+        found = small.arms[name, d]
+        own = (found.agreement.coordinates, found.agreement.signed_permutation, found.agreement.orthogonal)
+        rows.append((arm(name).title, *(shown(each.mean, ".2f") for each in own), _loss(found.minus_elbo)))
+    return table((f"{small.data}, d = {d}", "as it is", "permuted", "rotated", "−ELBO (nats)"), rows)
+
+
+def topology(records):
+    """What fields from neighbourhoods do beside a linear one and none."""
+    rows = []
+    for d in records.latent_dims:
+        for name in ("warm", "principal", "diffusion", "corrected"):
+            found = records.arms[name, d]
+            own = found.agreement
+            cells = [shown(each.mean, ".3f") for each in (own.coordinates, own.orthogonal)]
+            accuracy = report.class_accuracy(found.mean[0], records.labels)
+            cells += [shown(each, ".2f") for each in (own.neighbours.mean, accuracy)]
+            rows.append((f"d = {d}, {arm(name).title}", *cells, _loss(found.minus_elbo)))
+    return table(("arm", "agreement", "rotated", "shared neighbours", "classes", "−ELBO (nats)"), rows)
+
+
+def checks(records, claim):
+    """The checks of a claim, such as "C5", with their values, thresholds and answers."""
+    (entry,) = (entry for entry in ledger(records, machines_of(records)) if entry.claim.id == claim)
+    rows = [(check.quantity, check.value, str(check.threshold), answer(check)) for check in entry.checks]
+    return table((claim, "value", "threshold", "holds"), rows)
+
+
+def verdicts(records, *claims):
+    """What the ledger says of these claims."""
+    entries = {entry.claim.id: entry for entry in ledger(records, machines_of(records))}
+    rows = [(id, entries[id].claim.statement, entries[id].verdict, entries[id].count) for id in claims]
+    return table(("claim", "statement", "verdict", ""), rows)
+
+
+def likeness(records):
+    """Whether members without a field are better, the more their map resembles the corrected one by chance; d = 2."""
+    found, rows = report.likeness(records), []
+    for name in ("cold", "warm"):
+        losses = records.arms[name, 2].minus_elbo
+        rows.append((arm(name).title, len(losses), report.correlation(found[arm(name).title], losses)))
+    return table(("arm", "members", "correlation of likeness and −ELBO"), rows)
+
+
+def couplings(records):
+    """Agreement and both bounds against the coupling of a field that stays on."""
+    series = records.couplings
+    losses = [
+        [f"{each[i].mean():.2f}" for each in (series.minus_elbo, series.minus_perturbed_elbo)]
+        for i in range(len(series.values))
+    ]
+    rows = [(f"{value:g}", series.coordinates[i], *losses[i]) for i, value in enumerate(series.values)]
+    return table(("λ", "coordinate agreement", "−ELBO, plain prior", "−ELBO, perturbed prior"), rows)
+
+
+def aftermath(records):
+    """Agreement and −ELBO at the end of the protocol, and at the end of the training without a field after it."""
+    rows = []
+    for d, series in records.aftermath.items():
+        for i in (0, -1):
+            agreement = shown(series.coordinates[i].mean, ".3f")
+            rows.append((f"d = {d}", f"{series.values[i]:g}", agreement, f"{series.minus_elbo[i].mean():.2f}"))
+    return table(("", "epochs without the field", "coordinate agreement", "−ELBO (nats)"), rows)
+
+
+def recipes():
+    """The trials on which the recipe was chosen."""
+    rows = []
+    for trial in _benchmark("recipes"):
+        schedule = trial["schedule"]
+        off = schedule.get("switch_off", "")
+        fades = f"{schedule['fade']} to {off}" if "fade" in schedule else off and f"at once, {off}"
+        where = f"{trial['data']}, d = {trial['d']}, {trial['members']} members, {trial['epochs']} epochs"
+        how = (trial["field"], trial["coupling"] or "", schedule.get("warm_start", 0), fades)
+        found = (f"{trial['agreement']:.3f}", f"{trial['rotated']:.3f}")
+        rows.append((where, *how, *found, f"{trial['minus_elbo']:.2f} ± {trial['deviation']:.2f}"))
+    return table(("", "field", "λ", "warm", "fades", "agreement", "rotated", "−ELBO (nats)"), rows)
+
+
+def comparison(rows):
+    """Known values beside those computed here and the relative errors, from rows of what it is and both."""
+    rows = [(what, f"{known:.10f}", f"{here:.10f}", f"{abs(here / known - 1):.0e}") for what, known, here in rows]
+    return table(("", "known", "here", "error"), rows)
+
+
+def speed():
+    """Errors and times of several ways to find levels, as `benchmarks/spectrum.py` measured them."""
+    rows = _benchmark("spectrum")["rows"]
+    rows = [(row["method"], f"{row['error']:.0e}", f"{row['seconds']:.3f}") for row in rows]
+    return table(("method", "largest error", "seconds"), rows)
+
+
+def _benchmark(name):
+    return json.loads((CHECKOUT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
+
+
+def _loss(values):
+    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
