@@ -2,21 +2,16 @@
 
 A member depends on its seed and the settings and on nothing else: not on the number of processes, not on the
 other members, not on whether its training was interrupted. To make that so, each member has three random
-generators of its own (initial weights, batch order, noise of the latent samples), runs on one thread, and
-writes checkpoints from which it continues bit for bit. The optimiser is Adam (Kingma & Ba 2015); its step
-size falls from `learning_rate` to zero along half a cosine over the whole training. A potential of
-`vaept.perturbation.potentials` may perturb the prior meanwhile, along a schedule.
+generators of its own (initial weights, batch order, noise of the latent samples), runs on one thread, beside others
+that cannot change its bits (`vaept.vae.stack`), and writes checkpoints from which it continues bit for bit. The
+optimiser is Adam (Kingma & Ba 2015); its step size falls from `learning_rate` to zero along half a cosine over the
+whole training. A potential of `vaept.perturbation.potentials` may perturb the prior meanwhile, along a schedule.
 """
 
-import hashlib
-import json
-import math
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -26,14 +21,15 @@ import torch
 from vaept import arguments
 from vaept.archives import memory
 from vaept.datasets import Dataset
-from vaept.errors import DamagedFileError, InputError, TrainingError
-from vaept.files import ensure_writable, read_tensors, reading, remove_partials, write_tensors
+from vaept.errors import InputError, TrainingError
+from vaept.files import ensure_writable, remove_partials
 from vaept.perturbation.potentials import POTENTIALS, Schedule
 from vaept.processes import cores, in_processes, lock, plain_torch
 from vaept.progress import TrainingBar
 from vaept.vae.ensemble import Ensemble, History, Seed, Settings
+from vaept.vae.stack import Task, train
 
-CHECKPOINT_SECONDS = 10
+LARGEST_STACK = 2**27  # numbers: half a GB
 MOST_MEMBERS = 10_000
 LARGEST_FIELD = 1e6  # in size; of unit variance it is about 3
 
@@ -146,7 +142,7 @@ def fit(
     if jobs is None:
         jobs = cores() if device.type == "cpu" else 1
     jobs = arguments.integer(jobs, "jobs", 1)
-    _check_memory(settings, dataset, len(seeds), min(jobs, len(seeds)))
+    stacks = _stacks(settings, dataset, len(seeds), jobs)
     paths = [None] * len(seeds)
     if checkpoint is not None:
         checkpoint = arguments.path(checkpoint, "checkpoint")
@@ -156,12 +152,13 @@ def fit(
     with held, TrainingBar(len(seeds), settings.epochs, progress) as shown:
         if checkpoint is not None:
             remove_partials(checkpoint)
-        calls = [
-            (dataset, field, settings, seed, origin, device, path)
-            for seed, origin, path in zip(seeds, origins, paths, strict=True)
-        ]
-        found = dict(in_processes(_train_member, calls, jobs=jobs, note=shown.note))
-    outcomes = [found[number] for number in range(len(seeds))]
+        task = Task(dataset, field, settings, device)
+        calls = [(task, *([each[i] for i in stack] for each in (seeds, origins, paths))) for stack in stacks]
+        found = in_processes(
+            train, calls, jobs=jobs, note=lambda number, value: shown.note(stacks[number][value[0]], value[1:])
+        )
+        by_member = {i: own for number, stack in found for i, own in zip(stacks[number], stack, strict=True)}
+    outcomes = [by_member[i] for i in range(len(seeds))]
     failures = [outcome for outcome in outcomes if isinstance(outcome, TrainingError)]
     if failures:
         raise TrainingError(" ".join(str(failure) for failure in failures))
@@ -170,7 +167,8 @@ def fit(
     with plain_torch():
         for state, _ in outcomes:
             member = settings.new_model(dataset.pixels)
-            member.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
+            weights = {name: torch.tensor(value) for name, value in state.items()}
+            member.load_state_dict(member.state_dict() | weights)
             members.append(member.eval().requires_grad_(False))
     history = np.stack([history for _, history in outcomes])
     return Ensemble(
@@ -240,19 +238,25 @@ def _checked_field(field, settings, n):
     return values
 
 
-def _check_memory(settings, dataset, members, jobs):
-    """Refuse models that would not fit: for each process weights, slopes, Adam's two means, images and a batch."""
-    weights, d = settings.n_weights(dataset.pixels), settings.latent_dim
-    batch = min(settings.batch_size, len(dataset.train))
-    values = 4 * dataset.pixels + 4 * sum(settings.hidden) + 8 * d + 3 * d * d * settings.full_covariance
-    needed = 4 * jobs * (4 * weights + dataset.train.size + batch * values)
-    needed += members * (4 * weights + 24 * settings.epochs)
+def _stacks(settings, dataset, members, jobs):
+    """Numbers of the members that are trained together; raises InputError if they do not fit into the memory."""
+    (n, pixels), d, weights = dataset.train.shape, settings.latent_dim, settings.n_weights(dataset.pixels)
+    batch = min(settings.batch_size, n)
+    values = 4 * pixels + 4 * sum(settings.hidden) + 8 * d + 3 * d * d * settings.full_covariance
+    each = (
+        5 * weights + batch * values + n * (d + 6)
+    )  # slopes and Adam's two means too; order, noise, terms of an epoch
+    jobs = min(jobs, members)
+    at_once = max(1, min(-(-members // jobs), LARGEST_STACK // each))
+    needed = 4 * jobs * (n * pixels + at_once * each) + members * (4 * weights + 24 * settings.epochs)
     if needed > memory():
         raise InputError(
-            f"Members of {weights:.3g} weights each, {members} in all and {jobs} at a time, take "
+            f"Members of {weights:.3g} weights each, {members} in all and {jobs * at_once} at a time, take "
             f"{needed / 2**30:.3g} GiB for {settings.epochs} epochs, more than the {memory() / 2**30:.3g} GiB that may "
             "be used here. Give smaller hidden layers, fewer latent coordinates or fewer members."
         )
+    number = jobs * -(-members // (jobs * at_once))
+    return [stack.tolist() for stack in np.array_split(np.arange(members), min(number, members))]
 
 
 def _origins(start, settings, seeds, dataset):
@@ -273,138 +277,3 @@ def _origins(start, settings, seeds, dataset):
         {name: value.numpy() for name, value in state.items() if not name.startswith("potential.")}
         for state in networks
     ]
-
-
-def _train_member(dataset, field, settings, seed, origin, device, path, note):
-    """Train one member; return (weights as arrays, history (3, epochs)), or the TrainingError that stopped it.
-
-    An error is returned, not raised, so that the other members go on.
-    """
-    try:
-        return _Trainer(dataset, field, settings, seed, origin, device, path).run(note)
-    except TrainingError as error:
-        return error
-
-
-class _Trainer:
-    """The state of one member's training: weights, optimiser, generators, history, epochs done."""
-
-    def __init__(self, dataset, field, settings, seed, origin, device, path):
-        self.settings, self.seed, self.device = settings, seed, device
-        self.x = torch.tensor(dataset.train, device=device)
-        self.field = None if field is None else torch.tensor(field, device=device)
-        weights, self.order, self.noise = seed.generators()
-        self.model = settings.new_model(dataset.pixels)
-        self.model.initialise(weights)
-        if origin is not None:
-            self.model.load_state_dict({name: torch.tensor(value) for name, value in origin.items()}, strict=False)
-        self.model.to(device)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate, fused=True)
-        self.history = np.zeros((3, settings.epochs))
-        self.done = 0
-        self.identity = {
-            "settings": asdict(settings),
-            "seed": asdict(seed),
-            "data_checksum": dataset.checksum,
-            "field": _digest([] if field is None else [field]),
-            "start": _digest((origin or {}).values()),
-        }
-        self.path = path
-
-    def run(self, note):
-        """Train to the last epoch; return the weights as arrays and the history, shape (3, epochs)."""
-        if self.path and self.path.exists():
-            self.restore()
-        saved = time.monotonic()
-        note((self.done, self.loss()))
-        while self.done < self.settings.epochs:
-            self.epoch()
-            note((self.done, self.loss()))
-            finished = self.done == self.settings.epochs
-            if self.path and (finished or time.monotonic() - saved > CHECKPOINT_SECONDS):
-                self.store()
-                saved = time.monotonic()
-        return {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}, self.history
-
-    def loss(self):
-        """−ELBO of the last epoch, nats; None before the first."""
-        return float(np.subtract(*self.history[1::-1, self.done - 1])) if self.done else None
-
-    def epoch(self):
-        """One pass over the images; raises TrainingError if the loss is not finite."""
-        n, size, schedule = len(self.x), self.settings.batch_size, self.settings.schedule
-        reduced = self.settings.precision == "bfloat16"
-        batches = torch.randperm(n, generator=self.order).to(self.device).split(size)
-        total = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for step, rows in enumerate(batches):
-            progress = (self.done * len(batches) + step) / (self.settings.epochs * len(batches))
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-            noise = torch.randn(len(rows), self.settings.latent_dim, generator=self.noise).to(self.device)
-            field = None if self.field is None else self.field[rows]
-            # Without the cache, which within another autocast would hold the first step's weights for ever.
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
-                terms = self.model.perturbed_elbo_terms(self.x[rows], noise, field, schedule.strength(progress))
-            reconstruction, _, perturbed_kl = terms
-            loss = (perturbed_kl - schedule.reconstruction_weight(progress) * reconstruction).mean()
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"Seed {self.seed}: the loss became {loss.item()} in epoch {self.done + 1}, step {step + 1}. "
-                    f"Lower the learning rate (now {self.settings.learning_rate:g})."
-                )
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
-            total += torch.stack([term.detach().sum() for term in terms])
-        self.history[:, self.done] = (total / n).cpu().numpy()
-        self.done += 1
-
-    def store(self):
-        """Write all that a later process needs to go on bit for bit."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for i, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{name}": value for name, value in state.items()}
-        tensors["order"], tensors["noise"] = self.order.get_state(), self.noise.get_state()
-        tensors["history"] = torch.tensor(self.history)
-        write_tensors(self.path, "member", self.identity | {"done": self.done}, tensors)
-
-    def restore(self):
-        """Go on from a checkpoint, or from the start if it is damaged.
-
-        Raises
-        ------
-        InputError
-            If it belongs to other settings or data.
-        """
-        try:
-            header, tensors = read_tensors(self.path, "member")
-            with reading(self.path, "member"):
-                identity = {key: header[key] for key in self.identity}
-        except DamagedFileError as error:
-            warnings.warn(f"{error} Seed {self.seed} is trained from the start.", stacklevel=2)
-            return
-        if identity != json.loads(json.dumps(self.identity)):
-            raise InputError(
-                f"The checkpoint {self.path} belongs to other settings or data; delete it or give another folder."
-            )
-        with reading(self.path, "member"):
-            self.done = header["done"]
-            self.history = tensors["history"].numpy().copy()
-            self.order.set_state(tensors["order"])
-            self.noise.set_state(tensors["noise"])
-            self.model.load_state_dict(_within(tensors, "model."))
-            state = self.optimiser.state_dict()
-            state["state"] = {i: _within(tensors, f"adam.{i}.") for i in state["param_groups"][0]["params"]}
-            self.optimiser.load_state_dict(state)
-
-
-def _digest(arrays):
-    """SHA-256 of arrays, in their order."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
-
-
-def _within(tensors, prefix):
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
