@@ -20,13 +20,13 @@ class Arm:
     field : {"diffusion", "neighbour", "principal", "shuffled"}, optional
         The field that it is trained in.
     potential : str, optional
-        As for `vaept.vae.training.fit`; "dipole" where there is a field.
+        As for `vaept.vae.ensemble.Settings`; "dipole" where there is a field.
     coupling : float, optional
         λ; the profile's if not given.
     warm_start, switch_off : bool
         Whether these parts of the profile's schedule are followed.
     full_covariance : bool
-        As for `vaept.vae.training.fit`.
+        As for `vaept.vae.ensemble.Settings`.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Profile:
     members : int
         Seeds 0 … members − 1.
     epochs, hidden, batch_size, learning_rate, precision
-        As for `vaept.vae.training.fit`.
+        As for `vaept.vae.ensemble.Settings`.
     coupling : float
         λ of the arms that are trained in a field.
     schedule : dict

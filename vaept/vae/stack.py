@@ -62,7 +62,7 @@ def train(task, seeds, origins, paths, note):
     Returns
     -------
     list
-        For each, its weights (a dict of arrays) and its history, shape (3, epochs); or the TrainingError that stopped
+        For each, its weights (a dict of tensors) and its history, shape (3, epochs); or the TrainingError that stopped
         it, so that the others go on.
     """
     members = [_Member(task, *each) for each in zip(seeds, origins, paths, strict=True)]
@@ -110,7 +110,7 @@ class _Member:
         model.initialise(weights)
         if origin is not None:
             model.load_state_dict({name: torch.tensor(value) for name, value in origin.items()}, strict=False)
-        self.layout = _Layout(model)
+        self.layout, self.buffers = _Layout(model), dict(model.named_buffers())
         self.numbers = torch.zeros(3, sum(self.layout.sizes))
         with torch.no_grad():
             for name, parameter in self.layout.parameters(self.numbers[:1]).items():
@@ -127,7 +127,9 @@ class _Member:
             self.restore()
 
     def weights(self):
-        return {name: value[0].cpu().numpy() for name, value in self.layout.parameters(self.numbers[:1]).items()}
+        """All that the state of the model needs."""
+        parameters = self.layout.parameters(self.numbers[:1])
+        return self.buffers | {name: value[0].detach().cpu().clone() for name, value in parameters.items()}
 
     def loss(self):
         """−ELBO of the last epoch, nats; None before the first."""
@@ -179,7 +181,7 @@ class _Stack:
         self.x = torch.tensor(task.dataset.train, device=task.device)
         self.field = None if task.field is None else torch.tensor(task.field, device=task.device)
         self.model = task.settings.new_model(task.dataset.pixels).to(task.device)
-        numbers = torch.stack([member.numbers for member in members], 1).to(task.device)
+        numbers = torch.stack([member.numbers.to(task.device) for member in members], 1)
         for member, own in zip(members, numbers.unbind(1), strict=True):
             member.numbers = own
         self.weights, slopes = nn.Parameter(numbers[0]), torch.zeros_like(numbers[0])

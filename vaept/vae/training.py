@@ -16,18 +16,17 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vaept import arguments
 from vaept.archives import memory
 from vaept.datasets import Dataset
 from vaept.errors import InputError, TrainingError
 from vaept.files import ensure_writable, remove_partials
-from vaept.perturbation.potentials import POTENTIALS, Schedule
+from vaept.perturbation.potentials import POTENTIALS
 from vaept.processes import cores, in_processes, lock, plain_torch
 from vaept.progress import TrainingBar
 from vaept.vae.ensemble import Ensemble, History, Seed, Settings
-from vaept.vae.stack import Task, train
+from vaept.vae.stack import ALIGNED, Task, train
 
 LARGEST_STACK = 2**27  # numbers: half a GB
 MOST_MEMBERS = 10_000
@@ -37,24 +36,14 @@ LARGEST_FIELD = 1e6  # in size; of unit variance it is about 3
 def fit(
     dataset: Dataset,
     *,
-    latent_dim: int,
     seeds: Sequence,
-    epochs: int,
-    hidden: Sequence = (400,),
-    likelihood: str = "bernoulli",
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    full_covariance: bool = False,
-    precision: str = "float32",
     field=None,
-    coupling: float | Sequence | None = None,
-    schedule: str | Schedule = "constant",
-    potential: str | None = None,
     start: Ensemble | None = None,
     jobs: int | None = None,
     device: str = "cpu",
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    **settings,
 ) -> Ensemble:
     """Train one member per seed by maximising the ELBO with one latent sample per image.
 
@@ -62,36 +51,11 @@ def fit(
     ----------
     dataset : Dataset
         Its training images are used; its labels are not.
-    latent_dim : int
-        Latent coordinates, d.
     seeds : sequence of int or Seed
         One member each, all different; at most 10 000.
-    epochs : int
-        Passes over the training images, at most a million.
-    hidden : sequence of int, or int
-        Widths of the encoder's hidden layers, or of the only one, reversed in the decoder.
-    likelihood : {"bernoulli", "gaussian"}
-        p(x|z), see `vaept.vae.model.VAE`.
-    batch_size : int
-        Images in a step; the last batch of an epoch may have fewer.
-    learning_rate : float
-        Adam's step size at the start, at most 1e6; it falls to zero along half a cosine.
-    full_covariance : bool
-        Give posteriors a full covariance instead of a diagonal one.
-    precision : {"float32", "bfloat16"}
-        Of the matrix products in training; everything else is float32. On processors with bfloat16 units it is nearly
-        twice as fast.
     field : vaept.perturbation.fields.Field or array, shape (n_train, k), optional
         u(x) of the training images, best with zero mean and unit variance. It pulls coordinate i of the latent
         towards its component i; with k > d the first d are used, with k < d the other coordinates feel none.
-    coupling : float or sequence of float
-        λ, or λ ε_k for each coordinate, as for `vaept.perturbation.potentials.couplings`. Needed with a field; 1 for
-        wells.
-    schedule : {"constant", "adiabatic", "switch-off"} or Schedule
-        When the reconstruction is turned on and the potential off. "adiabatic" turns the reconstruction on over the
-        first tenth of the training; "switch-off" does that and fades the potential out until half of it is done.
-    potential : {"dipole", "wells"}, optional
-        Default: "dipole", the coupling to the field, if a field is given, else none.
     start : Ensemble, optional
         Go on from these members, one for each seed, instead of from new weights: same images and same architecture.
     jobs : int, optional
@@ -102,6 +66,8 @@ def fit(
         A folder. Members that are finished or under way are kept there, and the same call continues them.
     progress : bool
         Show a progress bar over the epochs of all members.
+    settings
+        latent_dim, epochs and whatever else `vaept.vae.ensemble.Settings` has, with its defaults.
 
     Returns
     -------
@@ -115,70 +81,45 @@ def fit(
         If the loss of a member is no longer finite; the message names seed, epoch and step. The other
         members are trained to the end and kept in `checkpoint`.
     """
+    dataset, settings, seeds = _dataset(dataset), _settings(field is not None, **settings), _distinct(seeds)
+    field = _checked_field(field, settings, len(dataset.train))
+    origins, task = _origins(start, settings, seeds, dataset), Task(dataset, field, settings, arguments.device(device))
+    jobs = (cores() if task.device.type == "cpu" else 1) if jobs is None else arguments.integer(jobs, "jobs", 1)
+    outcomes = _outcomes(task, seeds, origins, jobs, checkpoint, progress)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, TrainingError)]
+    if failures:
+        raise TrainingError(" ".join(str(failure) for failure in failures))
+    with plain_torch():
+        members = tuple(settings.model(dataset.pixels, weights) for weights, _ in outcomes)
+    history = History(*np.stack([history for _, history in outcomes]).swapaxes(0, 1))
+    return Ensemble(settings, seeds, members, history, dataset.image_shape, dataset.checksum)
+
+
+def _outcomes(task, seeds, origins, jobs, checkpoint, progress):
+    """For each seed what `vaept.vae.stack.train` returns."""
+    stacks, paths, held = _stacks(task.settings, task.dataset, len(seeds), jobs), [None] * len(seeds), nullcontext()
+    if checkpoint is not None:
+        checkpoint = arguments.path(checkpoint, "checkpoint")
+        ensure_writable(checkpoint)
+        paths, held = [checkpoint / f"member-{seed}.safetensors" for seed in seeds], lock(checkpoint / ".lock")
+    calls = [(task, *([each[i] for i in stack] for each in (seeds, origins, paths))) for stack in stacks]
+    with held, TrainingBar(len(seeds), task.settings.epochs, progress) as shown:
+        if checkpoint is not None:
+            remove_partials(checkpoint)
+        found = in_processes(
+            train, calls, jobs=jobs, note=lambda number, value: shown.note(stacks[number][value[0]], value[1:])
+        )
+        outcomes = {i: own for number, stack in found for i, own in zip(stacks[number], stack, strict=True)}
+    return [outcomes[i] for i in range(len(seeds))]
+
+
+def _dataset(dataset):
     if not isinstance(dataset, Dataset):
         raise InputError(
             f"dataset must be a Dataset; it is {arguments.brief(dataset, 40)}. vaept.datasets.load reads one, and "
             "from_arrays makes one of arrays."
         )
-    if potential is None and field is not None:
-        potential = "dipole"
-    settings = Settings(
-        latent_dim=latent_dim,
-        epochs=epochs,
-        hidden=hidden,
-        likelihood=likelihood,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        full_covariance=full_covariance,
-        precision=precision,
-        potential=potential,
-        coupling=_needed_coupling(coupling, potential),
-        schedule=schedule,
-    )
-    seeds = _distinct(seeds)
-    field = _checked_field(field, settings, len(dataset.train))
-    origins = _origins(start, settings, seeds, dataset)
-    device = arguments.device(device)
-    if jobs is None:
-        jobs = cores() if device.type == "cpu" else 1
-    jobs = arguments.integer(jobs, "jobs", 1)
-    stacks = _stacks(settings, dataset, len(seeds), jobs)
-    paths = [None] * len(seeds)
-    if checkpoint is not None:
-        checkpoint = arguments.path(checkpoint, "checkpoint")
-        ensure_writable(checkpoint)
-        paths = [checkpoint / f"member-{seed}.safetensors" for seed in seeds]
-    held = nullcontext() if checkpoint is None else lock(checkpoint / ".lock")
-    with held, TrainingBar(len(seeds), settings.epochs, progress) as shown:
-        if checkpoint is not None:
-            remove_partials(checkpoint)
-        task = Task(dataset, field, settings, device)
-        calls = [(task, *([each[i] for i in stack] for each in (seeds, origins, paths))) for stack in stacks]
-        found = in_processes(
-            train, calls, jobs=jobs, note=lambda number, value: shown.note(stacks[number][value[0]], value[1:])
-        )
-        by_member = {i: own for number, stack in found for i, own in zip(stacks[number], stack, strict=True)}
-    outcomes = [by_member[i] for i in range(len(seeds))]
-    failures = [outcome for outcome in outcomes if isinstance(outcome, TrainingError)]
-    if failures:
-        raise TrainingError(" ".join(str(failure) for failure in failures))
-
-    members = []
-    with plain_torch():
-        for state, _ in outcomes:
-            member = settings.new_model(dataset.pixels)
-            weights = {name: torch.tensor(value) for name, value in state.items()}
-            member.load_state_dict(member.state_dict() | weights)
-            members.append(member.eval().requires_grad_(False))
-    history = np.stack([history for _, history in outcomes])
-    return Ensemble(
-        settings=settings,
-        seeds=seeds,
-        members=tuple(members),
-        history=History(*history.swapaxes(0, 1)),
-        image_shape=dataset.image_shape,
-        data_checksum=dataset.checksum,
-    )
+    return dataset
 
 
 def _distinct(seeds):
@@ -196,12 +137,15 @@ def _distinct(seeds):
     return seeds
 
 
-def _needed_coupling(coupling, potential):
+def _settings(in_field, *, potential=None, coupling=None, **settings):
+    """The settings, with the potential and the coupling that they need."""
+    if potential is None and in_field:
+        potential = "dipole"
     if potential is None and coupling is not None:
         raise InputError(f"coupling is {coupling!r}, but there is nothing to couple to; give a field or a potential.")
     if potential == "dipole" and coupling is None:
         raise InputError("A field needs a coupling λ; give coupling=, such as 3.")
-    return 1.0 if coupling is None else coupling
+    return Settings(potential=potential, coupling=1.0 if coupling is None else coupling, **settings)
 
 
 def _checked_field(field, settings, n):
@@ -241,11 +185,10 @@ def _checked_field(field, settings, n):
 def _stacks(settings, dataset, members, jobs):
     """Numbers of the members that are trained together; raises InputError if they do not fit into the memory."""
     (n, pixels), d, weights = dataset.train.shape, settings.latent_dim, settings.n_weights(dataset.pixels)
-    batch = min(settings.batch_size, n)
+    batch = min(settings.batch_size, n) + ALIGNED
     values = 4 * pixels + 4 * sum(settings.hidden) + 8 * d + 3 * d * d * settings.full_covariance
-    each = (
-        5 * weights + batch * values + n * (d + 6)
-    )  # slopes and Adam's two means too; order, noise, terms of an epoch
+    # With the weights their slopes and Adam's two means; of an epoch its order, noise and terms.
+    each = 5 * weights + batch * values + n * (2 * d + 10)
     jobs = min(jobs, members)
     at_once = max(1, min(-(-members // jobs), LARGEST_STACK // each))
     needed = 4 * jobs * (n * pixels + at_once * each) + members * (4 * weights + 24 * settings.epochs)
