@@ -10,7 +10,7 @@ from conftest import SMALL, wait_for
 
 from vaept.errors import InputError, TrainingError
 from vaept.processes import lock
-from vaept.vae import training
+from vaept.vae import stack, training
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.training import fit
 
@@ -56,28 +56,28 @@ def test_each_source_of_randomness_matters(digits):
     assert len({tuple(member[:20].tolist()) for member in members}) == 4
 
 
-def test_interrupted_training_continues_bit_for_bit(ensemble, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    real_epoch, calls = training._Trainer.epoch, []
+def test_interrupted_training_continues_bit_for_bit_with_others(ensemble, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(stack, "CHECKPOINT_SECONDS", 0)
+    real_epoch, calls = stack._Stack.epoch, []
 
-    def stops_in_the_fifth(self):
-        calls.append(1)
-        if len(calls) == 5:
+    def stops_in_the_second(self):
+        calls.append([str(member.seed) for member in self.members])
+        if len(calls) == 2:
             raise KeyboardInterrupt
         real_epoch(self)
 
-    monkeypatch.setattr(training._Trainer, "epoch", stops_in_the_fifth)
+    monkeypatch.setattr(stack._Stack, "epoch", stops_in_the_second)
     with pytest.raises(KeyboardInterrupt):
-        fit(digits, seeds=range(3), jobs=1, checkpoint=tmp_path, **SMALL)
+        fit(digits, seeds=[1, 2], jobs=1, checkpoint=tmp_path, **SMALL)
     resumed = fit(digits, seeds=range(3), jobs=1, checkpoint=tmp_path, **SMALL)
-    assert len(calls) - 1 == 9, "each epoch but the interrupted one should run once"
+    assert calls[2:] == [["0"], ["0", "1", "2"], ["0", "1", "2"]], "the one behind should catch up"
     assert same(resumed, ensemble)
     assert np.array_equal(resumed.history.elbo, ensemble.history.elbo)
 
 
 def test_killed_training_continues(tmp_path, ensemble, digits):
     code = (
-        "import sys; from vaept import datasets; from vaept.vae import training; training.CHECKPOINT_SECONDS = 0\n"
+        "import sys; from vaept import datasets; from vaept.vae import stack, training; stack.CHECKPOINT_SECONDS = 0\n"
         "training.fit(datasets.load('digits'), seeds=[0], jobs=1, checkpoint=sys.argv[1], latent_dim=2, epochs=100000,"
         " hidden=(16,), batch_size=50, learning_rate=3e-3, progress=False)"
     )
@@ -87,7 +87,7 @@ def test_killed_training_continues(tmp_path, ensemble, digits):
             wait_for(path, process)
         finally:
             process.kill()
-    header, _ = training.read_tensors(path, "member")
+    header, _ = stack.read_tensors(path, "member")
     assert header["done"] >= 1
     with pytest.raises(InputError, match="belongs to other settings"):
         fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
@@ -111,19 +111,21 @@ def test_a_folder_of_checkpoints_is_for_one_training(digits, tmp_path):
         fit(digits, seeds=[0], jobs=1, checkpoint=tmp_path, **SMALL)
 
 
-def test_divergence_names_seed_epoch_and_step_and_spares_the_others(digits, tmp_path, monkeypatch):
-    real = training._Trainer.epoch
+def test_divergence_names_seed_epoch_and_step_and_spares_the_others(ensemble, digits, tmp_path, monkeypatch):
+    real = stack._Stack.epoch
 
     def poisoned(self):
-        if self.seed.weights == 1 and self.done == 1:
-            with torch.no_grad():
-                next(self.model.parameters()).fill_(float("nan"))
+        for member in self.members:
+            if member.seed.weights == 1 and member.done == 1:
+                member.numbers[0] = float("nan")
         real(self)
 
-    monkeypatch.setattr(training._Trainer, "epoch", poisoned)
+    monkeypatch.setattr(stack._Stack, "epoch", poisoned)
     with pytest.raises(TrainingError, match="Seed 1: the loss became nan in epoch 2, step 1"):
         fit(digits, seeds=range(3), jobs=1, checkpoint=tmp_path, **SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["member-0.safetensors", "member-2.safetensors"]
+    spared = weights(fit(digits, seeds=[0, 2], checkpoint=tmp_path, **SMALL))
+    assert all(torch.equal(own, weights(ensemble)[i]) for own, i in zip(spared, (0, 2), strict=True))
 
 
 def test_real_divergence_is_caught(digits):
@@ -201,7 +203,7 @@ def test_bad_arguments_are_refused_at_the_door(digits, argument, message):
     ],
 )
 def test_other_bad_arguments_are_refused_before_training(digits, argument, message, monkeypatch):
-    monkeypatch.setattr(training, "_train_member", None)
+    monkeypatch.setattr(training, "train", None)
     monkeypatch.setattr(training, "memory", lambda: 2**33)
     with pytest.raises(InputError, match=message):
         fit(digits, **({"seeds": [0]} | SMALL | argument))
@@ -322,16 +324,16 @@ def test_a_field_fixes_the_coordinates_and_is_gone_at_the_end(digits, field):
 
 def test_training_in_a_field_can_be_interrupted_saved_and_loaded(digits, field, tmp_path, monkeypatch):
     whole = fit(digits, field=field, **FIELD)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    real_epoch, calls = training._Trainer.epoch, []
+    monkeypatch.setattr(stack, "CHECKPOINT_SECONDS", 0)
+    real_epoch, calls = stack._Stack.epoch, []
 
     def stops(self):
         calls.append(1)
-        if len(calls) == 6:
+        if len(calls) == 4:
             raise KeyboardInterrupt
         real_epoch(self)
 
-    monkeypatch.setattr(training._Trainer, "epoch", stops)
+    monkeypatch.setattr(stack._Stack, "epoch", stops)
     with pytest.raises(KeyboardInterrupt):
         fit(digits, field=field, checkpoint=tmp_path, **FIELD)
     with pytest.raises(InputError, match="other settings or data"):

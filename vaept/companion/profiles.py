@@ -22,13 +22,13 @@ class Arm:
     field : {"diffusion", "neighbour", "principal", "shuffled"}, optional
         The field that it is trained in.
     potential : str, optional
-        As for `vaept.vae.training.fit`; "dipole" where there is a field.
+        As for `vaept.vae.ensemble.Settings`; "dipole" where there is a field.
     coupling : float, optional
         λ; the profile's if not given.
     warm_start, switch_off : bool
         Whether these parts of the profile's schedule are followed.
     full_covariance : bool
-        As for `vaept.vae.training.fit`.
+        As for `vaept.vae.ensemble.Settings`.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Profile:
     members
         Seeds 0 … members − 1.
     epochs, hidden, batch_size, learning_rate, precision
-        As for `vaept.vae.training.fit`.
+        As for `vaept.vae.ensemble.Settings`.
     coupling, schedule
         λ of the arms that are trained in a field, and their schedule, as for `vaept.perturbation.potentials.Schedule`.
     likelihood_images, importance_samples

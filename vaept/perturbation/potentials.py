@@ -85,7 +85,7 @@ class Wells(nn.Module):
     def log_density(self, z, strength=1.0):
         """log p_s(z) in nats for z of shape (…, d); shape (…)."""
         distance = ((z.unsqueeze(-2) - strength * self.coupling * self.centres) ** 2).sum(-1)
-        log_weights = self.logits.log_softmax(0)
+        log_weights = self.logits.log_softmax(-1)
         return (log_weights - 0.5 * distance).logsumexp(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
 
     def kl(self, posterior, z, noise, field, strength):

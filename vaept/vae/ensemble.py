@@ -55,7 +55,41 @@ class Seed:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all members of an ensemble share. `fit` documents the meaning of each."""
+    """What all members of an ensemble share.
+
+    Attributes
+    ----------
+    latent_dim : int
+        Latent coordinates, d.
+    epochs : int
+        Passes over the training images, at most a million.
+    hidden : sequence of int, or int
+        Widths of the encoder's hidden layers, or of the only one, reversed in the decoder.
+    likelihood : {"bernoulli", "gaussian"}
+        p(x|z), see `vaept.vae.model.VAE`.
+    batch_size : int
+        Images in a step; the last batch of an epoch may have fewer.
+    learning_rate : float
+        Adam's step size at the start, at most 1e6; it falls to zero along half a cosine.
+    full_covariance : bool
+        Give posteriors a full covariance instead of a diagonal one.
+    precision : {"float32", "bfloat16"}
+        Of the matrix products in training; everything else is float32. On processors with bfloat16 units it is nearly
+        twice as fast.
+    potential : {"dipole", "wells"}, optional
+        Default: "dipole", the coupling to the field, if a field is given, else none.
+    coupling : float or sequence of float
+        λ, or λ ε_k for each coordinate, as for `vaept.perturbation.potentials.couplings`. Needed with a field; 1 for
+        wells.
+    schedule : {"constant", "adiabatic", "switch-off"} or Schedule
+        When the reconstruction is turned on and the potential off. "adiabatic" turns the reconstruction on over the
+        first tenth of the training; "switch-off" does that and fades the potential out until half of it is done.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be used.
+    """
 
     latent_dim: int
     epochs: int
@@ -112,6 +146,10 @@ class Settings:
                 self.potential,
                 self.coupling or 1.0,
             )
+
+    def model(self, pixels, weights):
+        """The `VAE` with these weights, tensors by name, that is trained no more; InputError if they do not fit."""
+        return filled(lambda: self.new_model(pixels), weights).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,8 +291,7 @@ class Ensemble:
             for i in range(len(seeds)):
                 prefix = f"member.{i}."
                 weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                member = filled(lambda: settings.new_model(pixels), weights)
-                members.append(member.eval().requires_grad_(False))
+                members.append(settings.model(pixels, weights))
             history = History(*(tensors[f"history.{term.name}"].numpy() for term in fields(History)))
             image_shape = tuple(arguments.integer(side, "a side of image_shape", 1) for side in header["image_shape"])
             shapes = {getattr(history, term.name).shape for term in fields(History)}

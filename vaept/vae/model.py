@@ -49,7 +49,7 @@ class Posterior:
     def sample(self, noise):
         """z = μ + L·noise, shape (n, d), for standard normal noise of that shape."""
         z = self.mean + self.log_scale.exp() * noise
-        return z if self.lower is None else z + (self.lower @ noise.unsqueeze(-1)).squeeze(-1)
+        return z if self.lower is None else z + (self.lower * noise.unsqueeze(-2)).sum(-1)
 
     def kl(self, shift=0.0):
         """KL(q ‖ N(shift, I)) in nats, shape (n,)."""
@@ -58,6 +58,52 @@ class Posterior:
     def log_density(self, noise):
         """log q at `sample(noise)` in nats, shape (n,)."""
         return -(0.5 * noise**2 + self.log_scale + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+class Affine(nn.Linear):
+    """x Wᵀ + b. Weights (members, out, in) and biases (members, out) map each member's own rows, x (members, n, in)."""
+
+    def forward(self, x):
+        if self.weight.ndim == 2:
+            return super().forward(x)
+        return _Products.apply(x, self.weight, self.bias)
+
+
+class _Products(torch.autograd.Function):
+    """One product after the other, because how a batch of products rounds hangs on how many they are.
+
+    The slopes of weights and biases are written to where their `grad` is.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.slopes = weight.grad, bias.grad
+        if torch.is_autocast_enabled(x.device.type):
+            x, weight, bias = (part.to(torch.get_autocast_dtype(x.device.type)) for part in (x, weight, bias))
+        ctx.save_for_backward(x, weight)
+        outputs = x.new_empty(*x.shape[:2], weight.shape[1])
+        members = zip(*(part.unbind() for part in (bias, x, weight.mT, outputs)), strict=True)
+        for b, own, w, output in members:
+            torch.addmm(b, own, w, out=output)
+        return outputs
+
+    @staticmethod
+    def backward(ctx, slope):
+        x, weight = ctx.saved_tensors
+        for own, by_output, by_weight, by_bias in zip(
+            *(part.unbind() for part in (x, slope, *ctx.slopes)), strict=True
+        ):
+            if x.dtype == by_weight.dtype:
+                torch.mm(by_output.T, own, out=by_weight)
+            else:
+                by_weight.copy_(by_output.T @ own)
+            by_bias.copy_(by_output.sum(0))
+        if not ctx.needs_input_grad[0]:
+            return None, None, None
+        by_x = torch.empty_like(x)
+        for by_output, w, own in zip(slope.unbind(), weight.unbind(), by_x.unbind(), strict=True):
+            torch.mm(by_output, w, out=own)
+        return by_x, None, None
 
 
 class VAE(nn.Module):
@@ -122,23 +168,23 @@ class VAE(nn.Module):
     def initialise(self, generator):
         """Draw all weights anew (Glorot & Bengio 2010) from `generator`; biases become zero."""
         for layer in self.modules():
-            if isinstance(layer, nn.Linear):
+            if isinstance(layer, Affine):
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
         if hasattr(self.potential, "initialise"):
             self.potential.initialise(generator)
 
     def posterior(self, x):
-        """The `Posterior` of images, a float32 tensor of shape (n, pixels)."""
-        arguments.tensor(x, "x", ("n", self.pixels))
+        """The `Posterior` of images, a float32 tensor of shape (…, pixels)."""
+        arguments.tensor(x, "x", ("…", self.pixels))
         d = self.latent_dim
         output = self.encoder(x).float()  # in reduced precision only the matrix products are
-        mean, log_scale, rest = output[:, :d], 0.5 * output[:, d : 2 * d], output[:, 2 * d :]
+        mean, log_scale, rest = output[..., :d], 0.5 * output[..., d : 2 * d], output[..., 2 * d :]
         if not self.full_covariance:
             return Posterior(mean, log_scale)
-        lower = output.new_zeros(len(x), d, d)
+        lower = output.new_zeros(*output.shape[:-1], d, d)
         rows, columns = torch.tril_indices(d, d, -1)
-        lower[:, rows, columns] = rest
+        lower[..., rows, columns] = rest
         return Posterior(mean, log_scale, lower)
 
     def encode(self, x):
@@ -208,5 +254,5 @@ class VAE(nn.Module):
 def _perceptron(widths):
     layers = []
     for fan_in, fan_out in itertools.pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out, dtype=torch.float32), nn.ReLU()]
+        layers += [Affine(fan_in, fan_out, dtype=torch.float32), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
