@@ -18,7 +18,7 @@ from vaept.errors import InputError
 from vaept.spectrum.lanczos import largest_pairs
 from vaept.spectrum.oscillator import hermite_functions
 
-DENSE = 1000  # largest operator that is diagonalised densely
+DENSE = 1000  # largest operator that is diagonalised densely, but for many levels
 MAX_FUNCTIONS = 30_000
 MAX_GRID = 8_000_000
 MAX_SIZE = 640  # beyond, the outermost Gauss weights underflow
@@ -204,7 +204,7 @@ def solve(operator, n_levels):
     """Lowest levels of an operator in its basis, every member of a multiplet listed; a `Solution`."""
     basis, size = operator.basis, len(operator.basis)
     n_levels = min(n_levels, size)
-    if size <= DENSE:
+    if size <= max(DENSE, 6 * n_levels):
         matrix = _in_chunks(operator.apply, basis, np.eye(size))
         levels, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=[0, n_levels - 1], check_finite=False)
     else:

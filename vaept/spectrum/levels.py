@@ -131,8 +131,7 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
     Parameters
     ----------
     log_density : callable
-        log ρ up to a constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf is
-        allowed far out.
+        log ρ + constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf may be far out.
     dim : int
         d, as for `from_potential`.
     n_levels : int
@@ -179,13 +178,7 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
         slopes = _survey.log_gradient(log_density, gradient, basis).T
         return _galerkin.DensityOperator(basis, slopes.reshape(dim, *basis.shape))
 
-    def allowed(levels):
-        errors = 0.1 * tol * levels + 1e-30
-        # Level 0 is known; what is computed for it tells how well the ground state fits in the basis.
-        errors[0] = 10 * errors[1:].min(initial=1.0)
-        return errors
-
-    solution, ratio = _galerkin.converge(make_operator, frame, n_levels, allowed)
+    solution, ratio = _galerkin.converge(make_operator, frame, n_levels, partial(_relative, tol))
     levels = np.append(0.0, solution.levels[1:])
     if math.isinf(threshold):
         _require(ratio, tol, solution)
@@ -253,6 +246,14 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     return Spectrum(
         solution.levels[:n_levels], solution.residuals[:n_levels], intervals, solution.modes.first(n_levels)
     )
+
+
+def _relative(tol, levels):
+    """Errors that are allowed to levels of a density."""
+    errors = 0.1 * tol * levels + 1e-30
+    # Level 0 is known; what is computed for it tells how well the ground state fits in the basis.
+    errors[0] = 10 * errors[1:].min(initial=1.0)
+    return errors
 
 
 def _warn(text):
