@@ -138,7 +138,7 @@ class _Function:
             try:
                 value = self.function(x)
             except (RuntimeError, TypeError) as error:  # as numpy's functions raise
-                raise InputError(f"The energy must be computed in torch; its function fails: {error}") from error
+                raise InputError(f"The energy must be computed in torch ({arguments.printable(error)}).") from error
             if not isinstance(value, torch.Tensor) or value.shape != (len(z),):
                 found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
                 raise InputError(f"The energy must map a tensor {z.shape} to a tensor ({len(z)},); it gave {found}.")

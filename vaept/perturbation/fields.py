@@ -178,14 +178,13 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     UserWarning
         If the graph is in pieces, a sign is not determined, or components form near multiplets.
     """
-    k = arguments.integer(n_neighbors, "n_neighbors", 1, MANY)
+    k, seed = arguments.integer(n_neighbors, "n_neighbors", 1, MANY), arguments.seed(seed)
     x, n_components = _checked(x, n_components)
     references = _references(len(x), landmarks, len(x), seed)
     m, fewest = len(references), max(k, n_components) + 2
     if m < fewest:
-        raise InputError(
-            f"{m} images or landmarks are too few for {k} neighbours and {n_components} components; give {fewest}."
-        )
+        few = f"{m} images or landmarks are too few for {k} neighbours and {n_components} components"
+        raise InputError(f"{few}; give {fewest}.")
     base, _, _ = _axes.principal_components(x, PRINCIPAL_COMPONENTS)
     graph, scales = _graph.neighbour_graph(base["points"][references], k)
     graph, densities = _graph.balanced(graph)
@@ -233,6 +232,7 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
         If a sign is not determined or components form near multiplets.
     """
     x, n_components = _checked(x, n_components)
+    seed = arguments.seed(seed)
     references = _references(len(x), landmarks, min(len(x), 6000), seed)
     m, k = len(references), EMBEDDED_NEIGHBOURS
     perplexity = max(5, m / 60) if perplexity is None else arguments.number(perplexity, "perplexity", 1)
@@ -289,7 +289,7 @@ def pca_field(x, n_components):
 
 
 def shuffled(field, seed=0):
-    """The field with its values dealt to the images anew: the same distribution, no relation to the images.
+    """The field with its values dealt to the images anew; its `transform` raises InputError.
 
     Parameters
     ----------
@@ -299,7 +299,6 @@ def shuffled(field, seed=0):
     Returns
     -------
     Field
-        Its `transform` raises InputError.
     """
     field = arguments.instance(field, "field", Field)
     order = np.random.default_rng(arguments.seed(seed)).permutation(len(field.values))
@@ -367,7 +366,7 @@ def _checked(x, n_components):
 
 def _references(n, landmarks, default, seed):
     """Rows of the landmarks among n images."""
-    seed, m = arguments.seed(seed), default if landmarks is None else arguments.integer(landmarks, "landmarks", 1, n)
+    m = default if landmarks is None else arguments.integer(landmarks, "landmarks", 1, n)
     return np.arange(n) if m == n else np.sort(np.random.default_rng(seed).permutation(n)[:m])
 
 
