@@ -72,7 +72,7 @@ CHANGES = [
     ),
     ("perturbation/fields", 'init="pca"', 'init="random"', "neighbour"),
     ("perturbation/_axes", "N_COSINES = 64", "N_COSINES = 65", "fields"),
-    ("vae/training", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
+    ("vae/stack", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
     ("vae/evaluation", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
     ("uses/member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
     ("spectrum/_sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
@@ -106,8 +106,8 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
 @pytest.mark.parametrize(
     ("module", "before", "after"),
     [
-        ("vae/training", "Lower the learning rate", "Use a smaller learning rate"),
-        ("vae/training", "note((self.done, self.loss()))", "note((self.done, None))"),
+        ("vae/stack", "Lower the learning rate", "Use a smaller learning rate"),
+        ("vae/stack", "note((number, member.done, member.loss()))", "note((number, member.done, None))"),
         ("arguments", "must be an integer", "has to be an integer"),
         ("arguments", "LARGEST = 1e100", "LARGEST = 1e99"),
         ("errors", '"""A member whose loss', '"""Some member whose loss'),

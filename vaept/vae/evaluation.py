@@ -96,10 +96,10 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
             )
         field = torch.tensor(field[:, : model.latent_dim])
     generator = torch.Generator().manual_seed(arguments.seed(seed))
-    reconstruction, perturbed_kl = torch.zeros(2, len(x), dtype=torch.float64)
+    posterior, (reconstruction, perturbed_kl) = model.posterior(x), torch.zeros(2, len(x), dtype=torch.float64)
     for _ in range(n_samples):
         noise = torch.randn(len(x), model.latent_dim, generator=generator)
-        sampled, kl, perturbed = model.perturbed_elbo_terms(x, noise, field, strength)
+        sampled, kl, perturbed = model.perturbed_elbo_terms(x, noise, field, strength, posterior)
         reconstruction += sampled / n_samples
         perturbed_kl += perturbed / n_samples
     return Bound(reconstruction.numpy(), kl.double().numpy(), perturbed_kl.numpy())

@@ -223,10 +223,9 @@ class VAE(nn.Module):
         reconstruction, kl : tensors of shape (n,)
             log p(x|z) at the sampled z, and KL(q(z|x) ‖ N(0, I)) in closed form; nats.
         """
-        posterior = self.posterior(x)
-        return self.log_likelihood(x, posterior.sample(noise)), posterior.kl()
+        return self.perturbed_elbo_terms(x, noise, strength=0.0)[:2]
 
-    def perturbed_elbo_terms(self, x, noise, field=None, strength=1.0):
+    def perturbed_elbo_terms(self, x, noise, field=None, strength=1.0, posterior=None):
         """`elbo_terms`, and the KL divergence from the prior that the potential perturbs.
 
         Parameters
@@ -237,13 +236,15 @@ class VAE(nn.Module):
             u(x), for a potential that needs it.
         strength : float
             s, from 0, the plain prior, to 1.
+        posterior : Posterior, optional
+            Of these images, where it is known.
 
         Returns
         -------
         reconstruction, kl, perturbed_kl : tensors of shape (n,)
             perturbed_kl = KL(q(z|x) ‖ p_s(z|u)) or an unbiased estimate of it; equal to kl at s = 0.
         """
-        posterior = self.posterior(x)
+        posterior = posterior or self.posterior(x)
         z = posterior.sample(noise)
         kl = perturbed = posterior.kl()
         if self.potential is not None and strength > 0:

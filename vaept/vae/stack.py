@@ -136,15 +136,15 @@ class _Member:
         return float(np.subtract(*self.history[1::-1, self.done - 1])) if self.done else None
 
     def take(self, terms):
-        """Take the terms of the ELBO of all images of an epoch, shape (3, n)."""
-        bad = ~(terms[2] - terms[0]).isfinite()
-        if bad.any():
-            step = int(bad.nonzero()[0]) // self.settings.batch_size
-            self.error = TrainingError(
-                f"Seed {self.seed}: the loss became {float((terms[2] - terms[0])[bad][0])} in epoch {self.done + 1}, "
-                f"step {step + 1}. Lower the learning rate (now {self.settings.learning_rate:g})."
+        """Take the terms of the ELBO of all images of an epoch, shape (3, n); TrainingError if they are not finite."""
+        loss = terms[2] - terms[0]
+        bad = (~loss.isfinite()).nonzero()
+        if len(bad):
+            raise TrainingError(
+                f"Seed {self.seed}: the loss became {float(loss[bad[0]])} in epoch {self.done + 1}, step "
+                f"{int(bad[0]) // self.settings.batch_size + 1}. Lower the learning rate (now "
+                f"{self.settings.learning_rate:g})."
             )
-            return
         self.history[:, self.done] = terms.double().mean(1)
         self.done += 1
 
@@ -221,7 +221,10 @@ class _Stack:
             progress = (done * len(starts) + step) / (settings.epochs * len(starts))
             torch.stack(self.step(order[step], noise[step], share, progress), out=terms[step])
         for member, own in zip(self.members, terms.cpu().unbind(2), strict=True):
-            member.take(own.transpose(0, 1)[:, real])
+            try:
+                member.take(own.transpose(0, 1)[:, real])
+            except TrainingError as error:  # the others go on
+                member.error = error
 
     def step(self, rows, noise, share, progress):
         """One step.
