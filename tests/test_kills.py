@@ -27,7 +27,7 @@ small = dataclasses.replace(profile("quick"), dataset=sys.argv[2], latent_dims=(
                             likelihood_images=5, importance_samples=3)
 study = Study(small, RunStore(Path(sys.argv[1])), jobs=2)
 study.evaluation(2, "principal")
-study.measure_folder("outliers", Run(2, "principal"))
+study.measure_folders(Run(2, "principal"), ["outliers"])
 """
 
 

@@ -237,7 +237,7 @@ def _by_cluster(function, calls, note):
     from distributed import KilledWorker
 
     events, topic = queue.SimpleQueue(), f"vaept-{uuid.uuid4()}"
-    _cluster.subscribe_topic(topic, lambda event: events.put(("note", *event[1])))
+    _cluster.subscribe_topic(topic, lambda event: events.put(("note", *pickle.loads(event[1]))))
     shared = {
         place: _cluster.scatter(argument, broadcast=True, hash=False)
         for place, argument in enumerate(calls[0])
@@ -272,7 +272,7 @@ def _on_worker(function, number, topic, *given):
     from distributed import get_worker
 
     with one_thread():
-        return _call(function, given, lambda value: get_worker().log_event(topic, (number, value)))
+        return _call(function, given, lambda value: get_worker().log_event(topic, pickle.dumps((number, value))))
 
 
 def run_python(code, argv, **kwargs):

@@ -165,3 +165,18 @@ def test_two_processes_make_a_result_once(tmp_path):
     askers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(3)]
     assert [asker.communicate() and asker.returncode for asker in askers] == [0, 0, 0]
     assert (tmp_path / "made").read_text() == "xxx" and len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_results_that_are_missing_are_made_together(tmp_path):
+    store, asked = RunStore(tmp_path), []
+
+    def make(folders):
+        asked.append(sorted(folders))
+        for place, folder in folders.items():
+            (folder / "number").write_text(str(place))
+
+    first = store.obtain("thing", {"k": 1}, make_thing)
+    requests = [{"k": k} for k in range(3)]
+    found = store.obtain_together("thing", requests, make)
+    assert asked == [[0, 2]] and found[1] == first and (found[2] / "number").read_text() == "2"
+    assert store.obtain_together("thing", requests, make) == found and len(asked) == 1

@@ -34,8 +34,12 @@ def counted(monkeypatch):
     return asked
 
 
+def taken(ensemble, digits, folder):
+    return measure.measure({"counted": folder}, ensemble, digits, jobs=1, progress=False)["counted"]
+
+
 def test_numbers_of_all_members(counted, ensemble, digits, tmp_path):
-    found = measure.measure("counted", ensemble, digits, jobs=1, checkpoint=tmp_path / "members", progress=False)
+    found = taken(ensemble, digits, tmp_path / "members")
     assert found.seed.tolist() == [0, 1, 2] and found.twice.rows.tolist() == [[0, 0.5], [1, 0.5], [2, 0.5]]
     np.testing.assert_array_equal(found.twice.own, [1, np.nan, np.nan])
 
@@ -44,8 +48,25 @@ def test_members_that_were_measured_are_not_asked_again(counted, ensemble, digit
     folder = tmp_path / "members"
     folder.mkdir()
     write_json(folder / "1.json", "counted", Counted(7.0, Twice(2, [3, 4])))
-    found = measure.measure("counted", ensemble, digits, jobs=1, checkpoint=folder, progress=False)
+    found = taken(ensemble, digits, folder)
     assert found.seed.tolist() == [0, 7, 2] and found.twice.rows[1].tolist() == [3, 4] and counted == [0, 2]
+
+
+def test_measures_share_a_member_and_only_what_is_missing_is_taken(counted, ensemble, digits, tmp_path, monkeypatch):
+    met = []
+
+    def meets(member):
+        met.append(member)
+        return Counted(member.seed, Twice(0.0, np.zeros(2)))
+
+    for name in ("first", "second"):
+        monkeypatch.setitem(measure.MEASURES, name, (meets, Counted, ("cold",)))
+    folders = {name: tmp_path / name for name in ("first", "second")}
+    folders["second"].mkdir()
+    write_json(folders["second"] / "0.json", "second", Counted(9.0, Twice(0.0, [0, 0])))
+    found = measure.measure(folders, ensemble, digits, jobs=1, progress=False)
+    assert found["second"].seed.tolist() == [9, 1, 2] and found["first"].seed.tolist() == [0, 1, 2]
+    assert [member.seed for member in met] == [0, 1, 1, 2, 2] and met[1] is met[2]
 
 
 def test_every_arm_that_is_measured_exists_in_every_profile():
@@ -68,7 +89,7 @@ def test_damaged_numbers_of_a_member_are_measured_again(counted, ensemble, digit
     (folder / "0.json").write_text(text)
     write_json(folder / "2.json", "counted", Counted("two", Twice(2, [3, 4])))
     with pytest.warns(UserWarning, match=r"[02]\.json .*It is measured again"):
-        found = measure.measure("counted", ensemble, digits, jobs=1, checkpoint=folder, progress=False)
+        found = taken(ensemble, digits, folder)
     assert found.seed.tolist() == [0, 1, 2] and sorted(path.name for path in folder.iterdir()) == [
         "0.json",
         "1.json",

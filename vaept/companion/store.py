@@ -72,28 +72,46 @@ class RunStore:
         UserWarning
             If a file of the result was damaged; the message names it, and the result is made again.
         """
-        folder = self.root / self.name(kind, request)
-        partial = self.root / f".{folder.name}.partial"
+        return self.obtain_together(kind, [request], lambda folders: make(folders[0]))[0]
+
+    def obtain_together(self, kind, requests, make):
+        """The folders of several results; those that are missing are made in one call.
+
+        As for `obtain`, but `make` is called with a dict from the place of each missing one among the requests to its
+        folder.
+        """
+        folders = [self.root / self.name(kind, request) for request in requests]
         # Two chapters, or two commands, may ask for one result at the same time: the second waits for the first.
-        with lock(self.root / f".{folder.name}.lock", wait=True):
-            if folder.is_dir():
-                try:
-                    self._check(folder)
-                    return folder
-                except DamagedFileError as error:
-                    warnings.warn(f"{error} The result is made again.", stacklevel=3)
-                    shutil.rmtree(folder)
-            _clear(partial)
-            partial.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as locks:
+            for name in sorted({folder.name for folder in folders}):
+                locks.enter_context(lock(self.root / f".{name}.lock", wait=True))
+            missing = {}
+            for place, folder in enumerate(folders):
+                if not self._found(folder):
+                    missing[place] = self.root / f".{folder.name}.partial"
+                    _clear(missing[place])
+                    missing[place].mkdir(exist_ok=True)
             start = time.perf_counter()
-            make(partial)
-            shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-            record = {"kind": kind, "key": folder.name.rpartition("-")[2], "request": request}
-            record |= _circumstances(time.perf_counter() - start) | {"checksums": _checksums(partial)}
-            write_json(partial / PROVENANCE, "provenance", record)
-            partial.rename(folder)
-            self._checked.add(folder)
-        return folder
+            if missing:
+                make(missing)
+            for place, partial in missing.items():
+                shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+                record = {"kind": kind, "key": folders[place].name.rpartition("-")[2], "request": requests[place]}
+                record |= _circumstances((time.perf_counter() - start) / len(missing))
+                write_json(partial / PROVENANCE, "provenance", record | {"checksums": _checksums(partial)})
+                partial.rename(folders[place])
+                self._checked.add(folders[place])
+        return folders
+
+    def _found(self, folder):
+        if not folder.is_dir():
+            return False
+        try:
+            self._check(folder)
+        except DamagedFileError as error:
+            warnings.warn(f"{error} The result is made again.", stacklevel=5)
+            shutil.rmtree(folder)
+        return folder.is_dir()
 
     def name(self, kind, request):
         """The name of the folder of a result, there or not."""

@@ -260,23 +260,32 @@ class Study:
 
         return self._obtain("classifier", request, train)
 
-    def measure_folders(self, run):
-        """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path."""
-        names = measure.measures_of(run.arm) if run.place == "arms" else []
-        return {name: self.measure_folder(name, run) for name in names if name not in self.left_out}
+    def measure_folders(self, run, names=None):
+        """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path.
 
-    def measure_folder(self, name, run):
-        """The folder of the store with one of these measures."""
+        Those that are missing are taken together, so that what a member's measures share is made once.
+        """
+        if names is None:
+            names = measure.measures_of(run.arm) if run.place == "arms" else []
+            names = [name for name in names if name not in self.left_out]
+        if not names:
+            return {}
         ensemble = self.ensemble_folder(run)
-        request = {"measure": name, "ensemble": ensemble.name, "source": source_hash(*made_by_measure(name))}
-        request |= {"classifier": None if "classifier" in self.left_out else self.classifier_folder().name}
+        shared = {"classifier": None if "classifier" in self.left_out else self.classifier_folder().name}
+        shared |= {"ensemble": ensemble.name}
+        requests = [{"measure": name, "source": source_hash(*made_by_measure(name))} | shared for name in names]
 
-        def take(folder):
+        def take(folders):
             of = (Ensemble.load(ensemble / "ensemble.safetensors"), self.dataset, self.classifier)
-            found = measure.measure(name, *of, jobs=self.jobs, checkpoint=folder / CHECKPOINTS)
-            write_json(folder / "numbers.json", name, found)
+            checkpoints = {names[place]: folder / CHECKPOINTS for place, folder in folders.items()}
+            found = measure.measure(checkpoints, *of, jobs=self.jobs)
+            for place, folder in folders.items():
+                write_json(folder / "numbers.json", names[place], found[names[place]])
 
-        return self._obtain("measure", request, take)
+        key = ("measures", run, *names)
+        if key not in self._loaded:
+            self._loaded[key] = dict(zip(names, self.store.obtain_together("measure", requests, take), strict=True))
+        return self._loaded[key]
 
     def _schedule(self, chosen):
         """The parts of the profile's schedule that an arm follows, as a dict."""

@@ -58,47 +58,61 @@ def measures_of(arm):
     return [name for name, (*_, arms) in MEASURES.items() if arm in arms]
 
 
-def measure(name, ensemble: Ensemble, dataset, judge=None, *, jobs=None, checkpoint, progress=True):
-    """Take one measure of every member, in parallel processes with one thread each.
+def measure(checkpoints, ensemble: Ensemble, dataset, judge=None, *, jobs=None, progress=True):
+    """Take measures of every member, in parallel processes with one thread each.
 
     Parameters
     ----------
-    name : str
-        A key of `MEASURES`.
+    checkpoints : dict from str to Path
+        For each measure, a key of `MEASURES`, a folder where each member's numbers are kept as soon as they are known,
+        and found again.
     ensemble : Ensemble
     dataset : vaept.datasets.Dataset
     judge : Classifier, optional
         As for `Member.of`.
     jobs : int, optional
         Processes; one per core if not given.
-    checkpoint : Path
-        A folder where each member's numbers are kept as soon as they are known, and found again.
     progress : bool
         Whether to show a progress bar.
 
     Returns
     -------
-    object of what the measure returns
+    dict from str to object of what the measure returns
         `gathered` from all members.
     """
-    checkpoint.mkdir(exist_ok=True)
-    remove_partials(checkpoint)
-    (take, kind, _), rows = MEASURES[name], {}
-    files = [checkpoint / f"{number}.json" for number in range(len(ensemble.members))]
-    for number, file in enumerate(files):
+    numbers = range(len(ensemble.members))
+    rows = {name: _kept(name, folder, numbers) for name, folder in checkpoints.items()}
+    lacking = {number: [name for name in rows if number not in rows[name]] for number in numbers}
+    lacking = {number: names for number, names in lacking.items() if names}
+    left = list(lacking)
+    calls = [({name: MEASURES[name][0] for name in lacking[n]}, ensemble, n, dataset, judge) for n in left]
+
+    def keep(place, found):
+        for name, row in found.items():
+            if left[place] not in rows[name]:
+                rows[name][left[place]] = row
+                write_json(checkpoints[name] / f"{left[place]}.json", name, row)
+
+    done = in_processes(measure_member, calls, jobs=jobs or cores(), note=keep)
+    for place, found in bar(done, ", ".join(rows), total=len(left), unit="member", show=progress and bool(left)):
+        keep(place, found)
+    return {name: gathered([own[number] for number in numbers]) for name, own in rows.items()}
+
+
+def _kept(name, folder, numbers):
+    """What a folder has of each member already, as a dict from number to object."""
+    folder.mkdir(exist_ok=True)
+    remove_partials(folder)
+    rows = {}
+    for number in numbers:
+        file = folder / f"{number}.json"
         if file.exists():
             try:
                 with reading(file, name):
-                    rows[number] = restored(read_json(file, name), kind)
+                    rows[number] = restored(read_json(file, name), MEASURES[name][1])
             except DamagedFileError as error:
-                warnings.warn(f"{error} It is measured again.", stacklevel=2)
-    missing = [number for number in range(len(files)) if number not in rows]
-    calls = [(take, ensemble, number, dataset, judge) for number in missing]
-    done = in_processes(measure_member, calls, jobs=jobs or cores())
-    for place, found in bar(done, name, total=len(missing), unit="member", show=progress and bool(missing)):
-        rows[missing[place]] = found
-        write_json(files[missing[place]], name, found)
-    return gathered([rows[number] for number in range(len(files))])
+                warnings.warn(f"{error} It is measured again.", stacklevel=3)
+    return rows
 
 
 def gathered(rows):
@@ -109,6 +123,10 @@ def gathered(rows):
     return type(rows[0])(*map(gathered, columns))
 
 
-def measure_member(take, ensemble: Ensemble, number, dataset: Dataset, judge: Classifier | None):
-    """What one function of `MEASURES` finds for a member; with `gathered`, all that a measure comes through."""
-    return take(Member.of(ensemble, number, dataset, judge))
+def measure_member(takes, ensemble: Ensemble, number, dataset: Dataset, judge: Classifier | None, note):
+    """What functions of `MEASURES` find for a member; with `gathered`, all that a measure comes through."""
+    member, found = Member.of(ensemble, number, dataset, judge), {}
+    for name, take in takes.items():
+        found[name] = take(member)
+        note({name: found[name]})
+    return found

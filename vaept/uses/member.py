@@ -19,6 +19,7 @@ from vaept.vae.model import VAE
 
 COMPONENTS = 10_000  # of the aggregate posterior, at most
 HELD_OUT = 2_000  # points that choose the blur
+LEVELS = 10  # at least: one spectrum serves all uses
 SAMPLES = 50_000  # of the blurred density, from which its levels are found
 
 Numbers = np.ndarray  # of a member one number, or a row of them; of all members with the members along the first axis
@@ -104,8 +105,16 @@ class Member:
         return FreeEnergy(self.aggregate)
 
     def modes(self, n_levels):
-        """The `Spectrum` of the blurred aggregate posterior with so many levels, from `SAMPLES` draws."""
-        return spectrum.from_samples(self.aggregate.sample(SAMPLES, seed=self.seed), n_levels)
+        """The `Spectrum` of the blurred aggregate posterior with so many levels or more, from `SAMPLES` draws."""
+        n_levels = max(LEVELS, arguments.integer(n_levels, "n_levels", 1))
+        if n_levels not in self._modes:
+            draws = self.aggregate.sample(SAMPLES, seed=self.seed)
+            self._modes[n_levels] = spectrum.from_samples(draws, n_levels)
+        return self._modes[n_levels]
+
+    @cached_property
+    def _modes(self):
+        return {}
 
 
 def encode(model, images):
