@@ -37,7 +37,7 @@ from vaept.spectrum import oscillator
 from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
-from vaept.vae import agreement, evaluation
+from vaept.vae import agreement, alignment, evaluation
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.model import VAE
 from vaept.vae.training import fit
@@ -500,6 +500,9 @@ CASES = [
     case("Field.transform", DIFFUSION.transform, 40, x_new=DATASET.test[:8], shape=rows_of("x_new", 2)),
     case("degeneracy.compare", agreement.compare, 100, latents=LATENTS, n_neighbours=5, n_bootstrap=100, seed=0,
          finite=False),
+    case("alignment.align", alignment.align, 60, runs=LATENTS, max_rounds=20, tol=1e-09),
+    case("alignment.difference", alignment.difference, 60, first=LATENTS[0], second=LATENTS[1], seed=0,
+         words=("run", "examples")),
     case("degeneracy.shuffled_rows", agreement.shuffled_rows, 40, latents=LATENTS, seed=0),
     case("degeneracy.turned_posterior", agreement.turned_posterior, 60, mean=POINTS, variance=VARIANCE, angle=0.5,
          plane=(0, 1)),

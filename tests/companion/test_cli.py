@@ -29,7 +29,9 @@ def call(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", [[], ["check"], ["reproduce"], ["train"], ["verify"], ["publish"], ["spread"]])
+@pytest.mark.parametrize(
+    "command", [[], ["check"], ["reproduce"], ["report"], ["train"], ["verify"], ["publish"], ["spread"]]
+)
 def test_help_explains_every_option(command):
     shown = call(*command, "--help")
     assert shown.exit_code == 0 and "Usage:" in shown.output

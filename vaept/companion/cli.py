@@ -181,3 +181,23 @@ def train():
 
     Checkpoints lie in a folder beside FILE until it is written; the same command continues from them.
     """
+
+
+@main.command(cls=_Command)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@option("--key", "Of an .h5ad file, as X_scVI: which latents of obsm.", "KEY")
+@option("--labels", "An .npy, an .npz with y or a text file: a label for each example.", "FILE", type=Path)
+@option(
+    "--orient",
+    "A field that was saved, or data of which one is made: turned latents are written too.",
+    "PATH",
+    type=Path,
+)
+@jobs_option
+@folder("--output", "report.html and report.json. [default: report]")
+def report():
+    """Say up to which maps two or more RUNS of a model agree, and what may be concluded from their latents.
+
+    Each of RUNS is a file of posterior means of the same examples: an .npz with mu (n, d) and, if there are, logvar, y
+    and names; or .npy, .csv, .parquet or .h5ad. With names, another order of the examples is found and mended.
+    """

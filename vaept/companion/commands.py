@@ -11,7 +11,7 @@ from pathlib import Path
 from click import echo
 
 from vaept import arguments, datasets
-from vaept.companion import book, codepaths, machines
+from vaept.companion import book, codepaths, machines, page
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, as_markdown, as_text, changes, ledger, outdated
 from vaept.companion.profiles import arm
@@ -267,3 +267,10 @@ def train(data, seeds, hidden, field, coupling, schedule, jobs, device, output, 
         agreement = compare(ensemble.posterior(dataset.test)[0]).coordinates
         echo(f"coordinate agreement without alignment: {agreement}")
     echo(f"Saved {output}")
+
+
+def report(runs, key, labels, orient, jobs, output):
+    """Examine runs of a user's own, and say in a line what relates them."""
+    output = output or Path("report").resolve()
+    found = page.make(runs, output, key=key, labels=labels, orient_by=orient, jobs=jobs)
+    echo("\n".join([*found["notes"], page.MEANING[found["group"]][0], f"group: {found['group']}", f"Wrote {output}"]))

@@ -1,6 +1,7 @@
 """Variational autoencoders: the model, ensembles of it, their training, their bounds, and how far members agree."""
 
 from vaept.vae.agreement import Agreement, Estimate, compare, shuffled_rows, turned_posterior
+from vaept.vae.alignment import Alignment, Difference, align, difference
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.evaluation import Evaluation, elbo, evaluate, turned_elbo
 from vaept.vae.model import VAE
@@ -9,11 +10,15 @@ from vaept.vae.training import fit
 __all__ = [
     "VAE",
     "Agreement",
+    "Alignment",
+    "Difference",
     "Ensemble",
     "Estimate",
     "Evaluation",
     "Seed",
+    "align",
     "compare",
+    "difference",
     "elbo",
     "evaluate",
     "fit",

@@ -23,6 +23,7 @@ from vaept.companion.figures.landscapes import (
 )
 from vaept.companion.figures.models import energy_bounds_kl, posterior_as_wave_packet, training_history
 from vaept.companion.figures.quantum import oscillator_states_2d, tilt_chooses_axes, wells_and_levels
+from vaept.companion.figures.runs import coordinates_of_runs, explained_by_group, planes_of_runs
 from vaept.companion.figures.seeds import MEASURES, agreement_by_group, elbo_against_rotation, ten_seeds
 from vaept.companion.figures.spectra import (
     eigenfunctions_decoded,
@@ -40,12 +41,14 @@ __all__ = [
     "agreement_with_controls",
     "arrangements",
     "cluster",
+    "coordinates_of_runs",
     "denoise",
     "dose_response",
     "eigenfunctions_decoded",
     "elbo_against_rotation",
     "energy_bounds_kl",
     "error_slopes",
+    "explained_by_group",
     "fingerprints",
     "first_components",
     "generate",
@@ -55,6 +58,7 @@ __all__ = [
     "outliers_by_energy",
     "path_between_images",
     "persistence",
+    "planes_of_runs",
     "populations_by_class",
     "posterior_as_wave_packet",
     "relaxation_against_gap",

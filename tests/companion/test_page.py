@@ -1,0 +1,85 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from vaept.companion import page
+from vaept.companion.cli import main
+from vaept.errors import InputError
+from vaept.vae.alignment import GROUPS
+
+ANGLE = 0.5
+TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE)], [np.sin(ANGLE), np.cos(ANGLE)]])
+
+
+@pytest.fixture
+def paths(rng, tmp_path):
+    labels = rng.integers(3, size=120)
+    mu = 3 * rng.standard_normal((3, 2))[labels] + rng.standard_normal((120, 2))
+    for name, own in (("a<b>", mu), ("b", mu @ TURN)):
+        np.savez(tmp_path / f"{name}.npz", mu=own, logvar=np.full(mu.shape, -3.0), y=labels)
+    return [tmp_path / "a<b>.npz", tmp_path / "b.npz"]
+
+
+def test_the_report_is_a_page_without_network_and_a_json(paths, tmp_path):
+    field = tmp_path / "field.npy"
+    np.save(field, np.load(paths[0])["mu"])
+    call = ["report", *map(str, paths), "--orient", str(field), "--jobs", "1", "--output", str(tmp_path / "out")]
+    shown = CliRunner().invoke(main, call)
+    assert shown.exit_code == 0, shown.output
+    assert "group: rotation" in shown.output
+    text = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert not re.search("https?:|<script|<link", text) and len(text) < 3e6
+    assert page.MEANING["rotation"][0] in text and "a&lt;b&gt;.npz" in text and "a<b>" not in text
+    assert all(source.startswith("data:image/png") for source in re.findall("src='([^']*)'", text))
+    found = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    kinds = {
+        "runs": list,
+        "notes": list,
+        "group": str,
+        "n": int,
+        "d": list,
+        "examples_used": dict,
+        "pairs": list,
+        "noise": list,
+        "inactive": list,
+        "coordinates": dict,
+        "neighbours": dict,
+        "partitions": dict,
+        "spectra": list,
+        "probe": dict,
+        "consensus": dict,
+        "oriented": dict,
+    }
+    assert {name: type(value) for name, value in found.items()} == kinds
+    assert found["group"] == "rotation" in GROUPS and found["pairs"][0]["r2"]["rotation"] > 0.999
+    assert found["oriented"]["after"] > found["oriented"]["before"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "oriented_a<b>.npz",
+        "oriented_b.npz",
+        "report.html",
+        "report.json",
+    ]
+
+
+def test_every_group_has_its_meaning():
+    assert tuple(page.MEANING) == GROUPS and all(len(words) == 3 for words in page.MEANING.values())
+
+
+def test_runs_of_other_dimension_and_few_examples_have_a_page(rng, tmp_path):
+    mu = rng.standard_normal((50, 2))
+    np.save(tmp_path / "a.npy", mu)
+    np.save(tmp_path / "b.npy", mu @ rng.standard_normal((2, 3)))
+    found = page.make([tmp_path / "a.npy", tmp_path / "b.npy"], tmp_path / "out", jobs=1)
+    assert found["group"] == "linear" and found["consensus"] is None and found["probe"] is None
+    assert "do not say how noisy they are" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_what_cannot_be_reported(paths, tmp_path, rng):
+    with pytest.raises(InputError, match="One run cannot be compared"):
+        page.make(paths[:1], tmp_path / "out")
+    np.save(tmp_path / "field.npy", rng.standard_normal((7, 2)))
+    shown = CliRunner().invoke(main, ["report", *map(str, paths), "--labels", str(tmp_path / "none.txt")])
+    assert shown.exit_code == 1 and "There is no file" in shown.output

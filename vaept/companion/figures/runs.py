@@ -1,0 +1,68 @@
+"""Figures of the report on runs of a user's own."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from vaept.companion.figures.style import BLUE, GREY, ORANGE, book_figure, draw_planes
+
+
+@book_figure
+def explained_by_group(r2, group, noise):
+    """What the best map of each group explains of held-out examples, a dot for each pair of runs.
+
+    Parameters
+    ----------
+    r2 : mapping from str to array of shape (pairs,)
+        Held-out R².
+    group : str
+        The smallest group that explains the difference; it is marked.
+    noise : float or None
+        Share of noise in draws from the posteriors, for comparison.
+    """
+    figure, axis = plt.subplots(figsize=(7.2, 2.6))
+    places = -np.arange(len(r2), dtype=float)
+    for place, (name, values) in zip(places, r2.items(), strict=True):
+        colour = ORANGE if name == group else BLUE
+        spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0]
+        axis.plot(np.clip(values, -0.2, 1), place + spread, "o", color=colour, markersize=4)
+        axis.vlines(np.clip(np.mean(values), -0.2, 1), place - 0.35, place + 0.35, color=colour)
+    if noise is not None:
+        axis.axvspan(1 - noise, 1, color=GREY, alpha=0.35, linewidth=0)
+        axis.set_title("grey band: the posteriors' own noise", loc="right", fontsize=8)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(xlim=(-0.22, 1.02), xlabel="explained variance of held-out examples, R² (left end: −0.2 or less)")
+    axis.set_yticks(places, r2)
+    return figure
+
+
+@book_figure
+def coordinates_of_runs(equal, best):
+    """How far each coordinate of the first run is found again in the others.
+
+    Parameters
+    ----------
+    equal : array of shape (d,), or None
+        Correlation with the equal-numbered coordinate.
+    best : array of shape (d,)
+        Size of the correlation with the best of the coordinates, each of which is taken once.
+    """
+    figure, axis = plt.subplots(figsize=(7.2, 2.6))
+    axis.bar(np.arange(len(best)), best, color=BLUE, label="best coordinate, sign left out")
+    if equal is not None:
+        axis.plot(np.arange(len(equal)), equal, "o", color=ORANGE, markersize=4, label="equal-numbered coordinate")
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set(xlabel="coordinate of the first run, from 0", ylabel="correlation", ylim=(-1.02, 1.02))
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return figure
+
+
+@book_figure
+def planes_of_runs(before, after, labels):
+    """The first two coordinates of runs as they are and, below, turned onto their consensus.
+
+    Parameters
+    ----------
+    before, after : arrays, shape (members, n, 2)
+    labels : array of int, shape (n,), or None
+    """
+    return draw_planes({"as they are": before, "turned onto their consensus": after}, labels, 5)

@@ -1,0 +1,276 @@
+"""The report on runs of a user's own: a page that needs no network, and a JSON file with its numbers."""
+
+import base64
+import html
+import io
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+
+import vaept
+from vaept.companion import figures, latents
+from vaept.companion.figures.style import MAX_DOTS
+from vaept.errors import InputError
+from vaept.files import ensure_writable, write_bytes
+from vaept.perturbation.fields import Field, neighbour_field
+from vaept.perturbation.orientation import orient
+from vaept.spectrum import oscillator
+from vaept.uses.runs import LEVELS, examine
+from vaept.vae.agreement import compare
+from vaept.vae.alignment import GROUPS, align
+
+DRAWN, COMPARED = 5, 5000  # runs of which planes are drawn, and examples of which an orientation is judged
+STEADY, KEPT = 0.5, 0.9  # Rand index in one run from which clusters are found, and share of it that is kept in two
+# Of each group: what relates the runs, and what may be said of single coordinates and of distances.
+MEANING = {
+    "same": (
+        "The runs agree as they are.",
+        "A coordinate means the same in every run: its number, sign and size may be interpreted.",
+        "Distances and angles are the same in every run.",
+    ),
+    "signed permutation": (
+        "The runs agree up to the order and the signs of their coordinates.",
+        "Every coordinate is found again in every run, but under another number or with the other sign: match them "
+        "first (best partner below), and never speak of a number.",
+        "Distances and angles are the same in every run.",
+    ),
+    "rotation": (
+        "The runs agree up to a rotation or reflection.",
+        "Single coordinates mean nothing by themselves: another run has other axes in the same space. Turn the runs "
+        "onto a field (--orient) or their consensus (vaept.align) before a coordinate is interpreted.",
+        "Distances and angles are the same in every run.",
+    ),
+    "linear": (
+        "The runs agree up to a linear map, which also stretches.",
+        "Single coordinates mean nothing by themselves; directions can be carried from run to run by a linear map.",
+        "Distances differ from run to run: do not compare them. Straight lines and ratios along one line are kept.",
+    ),
+    "smooth": (
+        "The runs agree up to a smooth bend: no linear map explains the difference.",
+        "Neither single coordinates nor directions mean the same in two runs.",
+        "Distances differ from run to run, and straight lines of one are curves in another.",
+    ),
+    "none": (
+        "No map that was tried explains half of the variance: the runs arrange the examples differently, or their "
+        "examples are not in the same order.",
+        "Nothing may be concluded from a coordinate of one run. First check that row i is the same example in every "
+        "run (give names).",
+        "Nothing may be concluded from a distance of one run.",
+    ),
+}
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:760px;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
+    "table{border-collapse:collapse}td,th{padding:2px 9px;border-bottom:1px solid #ddd;text-align:left}img{width:100%}"
+)
+
+
+def make(paths, output, *, key=None, labels=None, orient_by=None, jobs=None):
+    """Read runs, examine them and write `report.html` and `report.json` into a folder.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files of two runs or more; see `vaept.companion.latents`.
+    output : Path
+    key : str, optional
+        Of the latents in .h5ad files.
+    labels : Path, optional
+        Of a file of labels in the order of the first run; without it those of the first run that has some.
+    orient_by : Path, optional
+        Of a field or of data, whose neighbour field is made: oriented latents are written too.
+    jobs : int, optional
+
+    Returns
+    -------
+    dict
+        What `report.json` holds.
+
+    Raises
+    ------
+    InputError
+        If the files cannot be read or compared; the message says what to do.
+    """
+    if len(paths) < 2:
+        raise InputError("One run cannot be compared. Give two or more, trained on the same examples with other seeds.")
+    runs = [latents.read(path, key) for path in paths]
+    if labels is not None:
+        own = latents.read_labels(labels, len(runs[0].mu))
+        runs = [replace(run, y=None if number else own) for number, run in enumerate(runs)]
+    runs, notes = latents.in_one_order(runs)
+    n, classes = len(runs[0].mu), next((run.y for run in runs if run.y is not None), None)
+    ensure_writable(output)
+    variances = [None if run.logvar is None else np.exp(run.logvar) for run in runs]
+    found = examine([run.mu for run in runs], variances, classes, jobs=jobs)
+    found = {"runs": _names(runs), "notes": notes} | found
+    same_d = len(set(found["d"])) == 1
+    aligned = align([run.mu for run in runs]) if same_d else None
+    found["consensus"] = {"residual": aligned.residual.tolist()} if same_d else None
+    found["oriented"] = _orient(runs, orient_by, output) if orient_by is not None else None
+    planes = None
+    if same_d and found["d"][0] > 1:
+        few = np.linspace(0, n - 1, min(n, MAX_DOTS)).astype(int)
+        before = np.stack([run.mu[few, :2] for run in runs[:DRAWN]])
+        planes = before, aligned.latents[:DRAWN, few, :2], None if classes is None else classes[few]
+    write_bytes(output / "report.json", json.dumps(found, indent=1, ensure_ascii=False).encode())
+    write_bytes(output / "report.html", _page(found, planes).encode())
+    return found
+
+
+def _names(runs):
+    """What files are called: their names or, where these are alike, their paths."""
+    names = [run.path.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
+
+
+def _orient(runs, path, output):
+    """Write the runs turned to a field, and say how much it helped."""
+    if len({run.mu.shape for run in runs}) > 1:
+        raise InputError("--orient needs runs with equally many coordinates.")
+    means = np.stack([run.mu for run in runs])
+    n, d = means.shape[1:]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)  # of directions that are not determined: the page says so
+        field = Field.load(path) if path.suffix == ".safetensors" else neighbour_field(latents.data(path), d)
+        values = field.values
+        values = values if runs[0].place is None or len(values) == n else values[runs[0].place]
+        if len(values) != n or values.shape[1] < d:
+            raise InputError(f"{path.name} must be of the same {n} examples and give {d} components: {values.shape}.")
+        turned = orient(means, values)
+    files = ["oriented_" + name.strip("./").replace("/", "_") for name in _names(runs)]
+    for run, own, name in zip(runs, turned.latents, files, strict=True):
+        latents.write_back(run, own, output / name)
+    agreement = [compare(z[:, :COMPARED], n_neighbours=1).coordinates.mean for z in (means, turned.latents)]
+    words = [str(each.message) for each in said]
+    return {"files": files, "before": agreement[0], "after": agreement[1], "warnings": words}
+
+
+def _page(found, planes):
+    """The HTML of what was found."""
+    group, made_by = found["group"], f"{len(found['runs'])} runs, {found['n']:,} examples"
+    runs, pairs, how = found["runs"], found["pairs"], found["coordinates"]
+    names = [name for name in GROUPS if all(name in pair["r2"] for pair in pairs)]
+    r2 = {name: np.array([pair["r2"][name] for pair in pairs]) for name in names}
+    noises = [value for value in found["noise"] if value is not None]
+    noise = float(np.mean(noises)) if noises else None
+    rows = [[*(runs[i] for i in pair["runs"]), pair["group"]] for pair in pairs]
+    rows = [row + [f"{pair['r2'][name]:.3f}" for name in names] for row, pair in zip(rows, pairs, strict=True)]
+    parts = [
+        f"<h1>{html.escape(MEANING[group][0])}</h1>",
+        _conclusions(found),
+        *map(_paragraph, found["notes"]),
+        "<h2>What differs</h2>" + _paragraph(_judged(found, noise)),
+        _picture(figures.explained_by_group(r2, group, noise, made_by=made_by), "explained variance by group"),
+        _table(["run", "and", "group", *(f"R², {name}" for name in names)], rows),
+        "<h2>Coordinates</h2>" + _inactive(found),
+        _picture(figures.coordinates_of_runs(how["equal"], how["best"], made_by=made_by), "coordinates found again"),
+    ]
+    if planes is not None:
+        parts.append(_picture(figures.planes_of_runs(*planes, made_by=made_by), "latent planes of the runs"))
+    if found["consensus"] is not None:
+        rows = [[run, f"{value:.3f}"] for run, value in zip(runs, found["consensus"]["residual"], strict=True)]
+        parts.append(_table(["run", "share of its variance that is not in the consensus of all"], rows))
+    if (own := found["oriented"]) is not None:
+        words = "Agreement of equal-numbered coordinates: {before:.2f} as they are, {after:.2f} turned to the field."
+        parts.append("<h2>Oriented</h2>" + _paragraph(words.format(**own) + f" Written: {', '.join(own['files'])}."))
+        parts += map(_paragraph, own["warnings"])
+    parts.append("<h2>Level spectra</h2>" + _spectra(found, made_by))
+    if found["probe"] is not None:
+        rows = [[name, "–" if value is None else f"{value:.1%}"] for name, value in found["probe"].items()]
+        words = "Labels told by the nearest neighbours in one run, for other examples there and in another run."
+        parts.append("<h2>A probe that moves from run to run</h2>" + _paragraph(words) + _table(["", "right"], rows))
+    style = f"<meta charset='utf-8'><title>Runs compared</title><style>{STYLE}</style>"
+    return f"<!doctype html><html lang='en'>{style}<body>{''.join(parts)}<p>vaept {vaept.__version__}</p></body></html>"
+
+
+def _conclusions(found):
+    """What may be concluded from what, in plain words."""
+    _, coordinates, distances = MEANING[found["group"]]
+    near, parts = found["neighbours"], found["partitions"]
+    nearby = "Not compared: there are too few examples for so many coordinates."
+    if near is not None:
+        share = near["mean"]
+        verdict = "Most hold" if share > 0.7 else "Some hold" if share > 0.3 else "Few hold"
+        nearby = (
+            f"{verdict} in another run: of the {near['k']} nearest neighbours two runs share {share:.0%} (by chance "
+            f"{near['chance']:.1%})."
+        )
+        nearby += f" Of the first {near['runs']} runs." * (near["runs"] < len(found["runs"]))
+    clusters = "Not compared: there are too few different examples."
+    if parts is not None:
+        steady = "differ from run to run"
+        if parts["within"] < STEADY:
+            steady = "are not even found twice in one run"
+        elif parts["between"] > KEPT * parts["within"]:
+            steady = "are the same in every run"
+        clusters = (
+            f"{parts['groups']} clusters {steady}: partitions from two halves of the examples agree with an adjusted "
+            f"Rand index of {parts['within']:.2f} in one run and {parts['between']:.2f} in two."
+        )
+    rows = [["single coordinates", coordinates], ["distances", distances]]
+    return _table(["From", "may be concluded"], [*rows, ["neighbourhoods", nearby], ["clusters", clusters]])
+
+
+def _judged(found, noise):
+    used, n, each = found["examples_used"], found["n"], len(found["pairs"]) == len(found["runs"]) > 3
+    some = "" if used["maps"] == n else f" Of {n:,} examples {used['maps']:,} were used, chosen by lot."
+    beside = "The runs do not say how noisy they are (no logvar)."
+    if noise is not None:
+        beside = f"The posteriors' own noise is {noise:.1%} of the variance of what is drawn from them."
+    if found["group"] != "none":
+        least = min(pair["r2"].get(found["group"], 1) for pair in found["pairs"])
+        beside = f"In every pair this group explains {least:.1%} of the variance or more. {beside}"
+    return (
+        f"For {'each run and the next' if each else 'every pair of runs'} the best map of each group was fitted to "
+        "some examples and judged on others. A larger group is named if it explains significantly and materially more."
+        f"{some} Neighbours, partitions and the probe take {used['neighbours, partitions and probe']:,}. {beside}"
+    )
+
+
+def _inactive(found):
+    several = zip(found["runs"], found["inactive"], strict=True)
+    rows = [f"{run}: {', '.join(map(str, own))}" for run, own in several if own]
+    return _paragraph("Inactive coordinates (from 0), which hardly vary: " + ("; ".join(rows) or "none") + ".")
+
+
+def _spectra(found, made_by):
+    """The fingerprints of the runs that have some, and why others have none."""
+    groups = {}
+    for own, d, off in zip(found["spectra"], found["d"], found["inactive"], strict=True):
+        if "levels" in own:
+            groups.setdefault(f"d = {d - len(off)}", []).append(own)
+    parts = [
+        _paragraph(f"{run}: none, {own['left_out']}.")
+        for run, own in zip(found["runs"], found["spectra"], strict=True)
+        if "left_out" in own
+    ]
+    if groups:
+        spectra = {
+            k: tuple(np.array([own[p] for own in v]) for p in ("levels", "intervals")) for k, v in groups.items()
+        }
+        reference = {k: _oscillator(int(k[4:])) for k in groups}
+        parts.insert(0, _paragraph("Levels of the densities, which no rotation changes: runs that differ here differ."))
+        parts.insert(1, _picture(figures.fingerprints(spectra, reference, made_by=made_by), "level spectra"))
+    return "".join(parts)
+
+
+def _oscillator(d):
+    levels = np.arange(LEVELS, dtype=float)
+    return np.repeat(levels, [oscillator.multiplicity(int(level), d) for level in levels])[:LEVELS]
+
+
+def _paragraph(text):
+    return f"<p>{html.escape(text)}</p>"
+
+
+def _table(header, rows):
+    cells = ["".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows]
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+
+
+def _picture(figure, what):
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return f"<img alt='{what}' src='data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}'>"
