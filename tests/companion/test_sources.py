@@ -40,12 +40,13 @@ def package(tmp_path, monkeypatch):
 def keys(tmp_path, monkeypatch):
     """A function that gives the names of all results of a study, as a dict from words, without making any."""
 
-    def obtain(self, kind, request, make):
-        folder = self.root / self.name(kind, request)
-        folder.mkdir(exist_ok=True)
-        return folder
+    def obtain(self, kind, requests, make):
+        folders = [self.root / self.name(kind, request) for request in requests]
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        return folders
 
-    monkeypatch.setattr(RunStore, "obtain", obtain)
+    monkeypatch.setattr(RunStore, "obtain_together", obtain)
 
     def names():
         it = Study(profile("quick"), RunStore(tmp_path / "runs"), jobs=1)
