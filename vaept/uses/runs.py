@@ -158,8 +158,8 @@ def _partitions(points, pairs, labels, seed):
         tried = {k: KMeans(k, n_init=1, random_state=seed).fit_predict(first) for k in range(2, min(10, most) + 1)}
         count = max((silhouette_score(first, own), k) for k, own in tried.items())[1]
     parts = [[KMeans(count, n_init=3, random_state=seed).fit(z[half::2]).predict(z) for half in (0, 1)] for z in points]
-    within = [agreement(*both)[0] for both in parts]
-    between = [agreement(parts[i][0], parts[j][1])[0] for i, j in pairs]
+    within = [agreement(*both).rand_index for both in parts]
+    between = [agreement(parts[i][0], parts[j][1]).rand_index for i, j in pairs]
     return {"groups": count, "within": float(np.mean(within)), "between": float(np.mean(between))}
 
 
