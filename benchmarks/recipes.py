@@ -20,7 +20,7 @@ from vaept.companion.profiles import profile
 from vaept.perturbation import fields as kinds
 from vaept.vae.agreement import compare
 from vaept.vae.evaluation import elbo
-from vaept.vae.training import fit
+from vaept.vae.fitting import fit
 
 TABLE = Path(__file__).parent / "results" / "recipes.json"
 WARM = {"warm_start": 0.2}

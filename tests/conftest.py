@@ -15,7 +15,7 @@ from vaept.uses import clustering, denoising, generation, outliers, paths, relax
 from vaept.uses.classifier import fit_classifier
 from vaept.uses.member import Member
 from vaept.vae.agreement import Estimate
-from vaept.vae.training import fit
+from vaept.vae.fitting import fit
 
 LONGEST = ("test_book.py", "test_kinds.py", "test_project.py", "test_records.py")
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}

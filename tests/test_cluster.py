@@ -16,7 +16,7 @@ from vaept.datasets import from_arrays
 from vaept.errors import InputError, TrainingError
 from vaept.processes import cores, in_processes, on_cluster
 from vaept.vae.ensemble import Ensemble
-from vaept.vae.training import fit
+from vaept.vae.fitting import fit
 
 SETTINGS = {"latent_dim": 2, "seeds": range(4), "hidden": [16], "batch_size": 32, "progress": False}
 

@@ -21,7 +21,7 @@ from vaept.perturbation.fields import Field, pca_field
 from vaept.uses.classifier import Classifier
 from vaept.vae.ensemble import Ensemble
 from vaept.vae.evaluation import Evaluation, evaluate
-from vaept.vae.training import fit
+from vaept.vae.fitting import fit
 
 FLIPS = 150
 

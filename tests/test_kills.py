@@ -16,7 +16,7 @@ from vaept.companion.store import provenance
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")
 ROUNDS = 10
 # Every Python that these tests start writes a checkpoint after each epoch.
-OFTEN = "from vaept.vae import stack\nstack.CHECKPOINT_SECONDS = 0\n"
+OFTEN = "from vaept.vae import training\nstack.CHECKPOINT_SECONDS = 0\n"
 STUDY = """
 import dataclasses, sys
 from pathlib import Path

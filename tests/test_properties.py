@@ -37,10 +37,10 @@ from vaept.spectrum import oscillator
 from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
-from vaept.vae import agreement, alignment, evaluation
+from vaept.vae import agreement, consensus, evaluation
 from vaept.vae.ensemble import Ensemble, Seed
+from vaept.vae.fitting import fit
 from vaept.vae.model import VAE
-from vaept.vae.training import fit
 
 TIMES = int(os.environ.get("VAEPT_EXAMPLES", 1))
 RNG = np.random.default_rng(0)
@@ -500,8 +500,8 @@ CASES = [
     case("Field.transform", DIFFUSION.transform, 40, x_new=DATASET.test[:8], shape=rows_of("x_new", 2)),
     case("degeneracy.compare", agreement.compare, 100, latents=LATENTS, n_neighbours=5, n_bootstrap=100, seed=0,
          finite=False),
-    case("alignment.align", alignment.align, 60, runs=LATENTS, max_rounds=20, tol=1e-09),
-    case("alignment.difference", alignment.difference, 60, first=LATENTS[0], second=LATENTS[1], seed=0,
+    case("consensus.align", consensus.align, 60, runs=LATENTS, max_rounds=20, tol=1e-09),
+    case("consensus.difference", consensus.difference, 60, first=LATENTS[0], second=LATENTS[1], seed=0,
          words=("run", "examples")),
     case("degeneracy.shuffled_rows", agreement.shuffled_rows, 40, latents=LATENTS, seed=0),
     case("degeneracy.turned_posterior", agreement.turned_posterior, 60, mean=POINTS, variance=VARIANCE, angle=0.5,
@@ -554,7 +554,7 @@ CASES = [
     case("paths.ways_between", paths.ways_between, 40, paths=LOWEST, i=0, j=1, n=9),
     case("relaxation.relax", relaxation.relax, 10, energy=ENERGY, starts=np.tile(STARTS, (2, 1)), modes=MODES_OF,
          n_modes=1, seed=0, words=("autocorrelation",)),
-    case("training.fit", lambda **how: fit(DATASET, epochs=1, jobs=1, progress=False, **how).members, 60,
+    case("fitting.fit", lambda **how: fit(DATASET, epochs=1, jobs=1, progress=False, **how).members, 60,
          latent_dim=2, seeds=[0], hidden=(8,), likelihood="bernoulli", batch_size=50, learning_rate=0.0078125,
          precision="float32", field=coarse(RNG.standard_normal((100, 2))), coupling=1.0, schedule="constant",
          potential="dipole", device="cpu", words=("width", "a seed")),

@@ -18,7 +18,7 @@ from vaept.companion.ledger import (
     ledger,
     outdated,
 )
-from vaept.companion.thresholds import (
+from vaept.companion.verdicts import (
     INTERVAL_ABOVE_0,
     Check,
     at_least,

@@ -18,7 +18,7 @@ from vaept.companion.profiles import profile
 from vaept.companion.study import Study
 from vaept.perturbation.fields import Field
 from vaept.perturbation.potentials import SCHEDULES
-from vaept.vae import training
+from vaept.vae import fitting
 from vaept.vae.ensemble import Ensemble
 from vaept.vae.model import LIKELIHOODS
 
@@ -124,7 +124,7 @@ def test_train_errors_are_one_sentence(arguments, message, tmp_path):
 )
 def test_train_refuses_before_anything_is_made(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(fitting, "train", None)
     monkeypatch.setattr(commands, "FIELDS", dict.fromkeys(cli.FIELDS))
     shown = call("train", *QUICK, "--output", "e", *arguments)
     assert shown.exit_code in (1, 2) and message in shown.output and "Traceback" not in shown.output
@@ -197,7 +197,7 @@ def test_every_command_looks_at_the_data_before_the_first_epoch(command, tmp_pat
     np.savez(tmp_path / "flat.npz", x=np.full((60, 5), 0.5))
     flat = dataclasses.replace(profile("quick"), dataset=str(tmp_path / "flat.npz"))
     monkeypatch.setattr(profiles, "profile", lambda name: flat)
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(fitting, "train", None)
     monkeypatch.setattr(codepaths, "ask", None)
     where = ["--output", tmp_path / "book"] if command == "reproduce" else ["--results", tmp_path / "results"]
     shown = call(command, "--profile", "quick", "--store", tmp_path / "runs", *where)
@@ -236,7 +236,7 @@ def test_unwritable_folder(option, tmp_path, monkeypatch):
 
 def test_train_to_an_unwritable_file_fails_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(fitting, "train", None)
     shown = call("train", *QUICK, "--output", tmp_path / "file" / "e")
     assert shown.exit_code == 1 and "cannot be written" in shown.output
 
@@ -267,7 +267,9 @@ def test_outside_a_checkout_it_says_where_the_book_is(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_interrupted_training_says_that_it_can_be_continued(tmp_path):
-    code = "from vaept.companion import cli; from vaept.vae import stack; stack.CHECKPOINT_SECONDS = 0; cli.main()"
+    code = (
+        "from vaept.companion import cli; from vaept.vae import training; training.CHECKPOINT_SECONDS = 0; cli.main()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "train", *QUICK, "--epochs", "100000", "--output", str(tmp_path / "e")],
         stdout=subprocess.PIPE,
@@ -294,7 +296,7 @@ def quick_ledger(monkeypatch):
 
 
 def test_verify_prints_the_published_ledger_without_data_or_training(records, quick_ledger, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(fitting, "train", None)
     records.save(tmp_path / "results" / "test")
     shown = call("verify", "--results", tmp_path / "results", "--figures", tmp_path / "figures")
     assert shown.exit_code == 0, shown.output

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ortho_group
 
 from vaept.errors import DamagedFileError, InputError
-from vaept.perturbation._axes import orientation_of
+from vaept.perturbation._signs import orientation_of
 from vaept.perturbation.fields import Field, diffusion_field, held_out_agreement, neighbour_field, pca_field, shuffled
 
 pytestmark = pytest.mark.filterwarnings("ignore:The signs of components")

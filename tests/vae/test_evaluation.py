@@ -18,8 +18,8 @@ from vaept.vae.evaluation import (
     log_likelihood,
     turned_elbo,
 )
+from vaept.vae.fitting import fit
 from vaept.vae.model import VAE
-from vaept.vae.training import fit
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from vaept.companion import figures
+from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
-from vaept.companion.sources import PACKAGE, source_hash
 from vaept.companion.store import CHECKOUT, provenance
 from vaept.companion.study import Study
 from vaept.companion.wording import escaped, given_classes, shown, words
@@ -122,7 +122,7 @@ def _execute_one(study, request, notebook):
 
 
 def code_hash(notebook, *, versions=False):
-    """The `vaept.companion.sources.source_hash` of all code that the notebook at this path comes through."""
+    """The `vaept.companion.keys.source_hash` of all code that the notebook at this path comes through."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     return source_hash(code, versions=versions)

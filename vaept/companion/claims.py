@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaept.companion.thresholds import (
+from vaept.companion.verdicts import (
     INTERVAL_ABOVE_0,
     INTERVAL_BELOW_0,
     Check,

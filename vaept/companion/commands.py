@@ -11,7 +11,7 @@ from pathlib import Path
 from click import echo
 
 from vaept import arguments, datasets
-from vaept.companion import book, codepaths, machines, page
+from vaept.companion import book, codepaths, machines, runs_report
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, as_markdown, as_text, changes, ledger, outdated
 from vaept.companion.profiles import arm
@@ -28,7 +28,7 @@ from vaept.processes import cores, lock
 from vaept.vae.agreement import compare
 from vaept.vae.ensemble import Settings
 from vaept.vae.evaluation import elbo
-from vaept.vae.training import fit
+from vaept.vae.fitting import fit
 
 MAIN_ARMS = ("cold", "corrected")
 
@@ -272,5 +272,9 @@ def train(data, seeds, hidden, field, coupling, schedule, jobs, device, output, 
 def report(runs, key, labels, orient, jobs, output):
     """Examine runs of a user's own, and say in a line what relates them."""
     output = output or Path("report").resolve()
-    found = page.make(runs, output, key=key, labels=labels, orient_by=orient, jobs=jobs)
-    echo("\n".join([*found["notes"], page.MEANING[found["group"]][0], f"group: {found['group']}", f"Wrote {output}"]))
+    found = runs_report.make(runs, output, key=key, labels=labels, orient_by=orient, jobs=jobs)
+    echo(
+        "\n".join(
+            [*found["notes"], runs_report.MEANING[found["group"]][0], f"group: {found['group']}", f"Wrote {output}"]
+        )
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from vaept.companion.claims import cost_exponent
-from vaept.companion.sources import source_hash
+from vaept.companion.keys import source_hash
 from vaept.companion.store import CHECKOUT
 from vaept.companion.study import code_hashes
 from vaept.companion.wording import shown

@@ -1,7 +1,7 @@
 """The store in which results are kept, each in a folder that is named by what made it.
 
 The name holds a hash of everything that made the result: the parameters, the checksum of the data, and the code that it
-came through (`vaept.companion.sources`). The same request finds it again; a change of any of these makes a new one. A
+came through (`vaept.companion.keys`). The same request finds it again; a change of any of these makes a new one. A
 folder appears under its name only when it is complete, so a run that was killed leaves no half result, and continues
 from its last checkpoint; a half without checkpoints is deleted when a store is opened. Beside the result lies
 provenance.json, which says how it was made and holds a checksum of every file; a result that fails this check is made
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pooch
 
-from vaept.companion.sources import PACKAGE
+from vaept.companion.keys import PACKAGE
 from vaept.errors import DamagedFileError, InputError
 from vaept.files import ensure_writable, file_checksum, read_json, write_json
 from vaept.processes import lock

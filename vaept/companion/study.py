@@ -13,9 +13,9 @@ import numpy as np
 from vaept import arguments
 from vaept.companion import profiles
 from vaept.companion.inspection import refusal
+from vaept.companion.keys import source_hash
 from vaept.companion.profiles import Profile, Run
 from vaept.companion.records import IMAGES, ArmRecord, Records, Series
-from vaept.companion.sources import source_hash
 from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
@@ -27,7 +27,7 @@ from vaept.uses.member import Member
 from vaept.vae.agreement import compare
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.evaluation import Evaluation, evaluate
-from vaept.vae.training import fit
+from vaept.vae.fitting import fit
 
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
 FIELD_PAIRS = 2
@@ -322,7 +322,7 @@ def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
 
 
 def code_hashes():
-    """Which code makes the numbers of a study: a dict from part to `vaept.companion.sources.source_hash`.
+    """Which code makes the numbers of a study: a dict from part to `vaept.companion.keys.source_hash`.
 
     Parts are "training", "fields", "evaluation" and the names of `vaept.uses.measure.MEASURES`.
     """

@@ -9,7 +9,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
 
 from vaept.errors import InputError
-from vaept.perturbation._axes import TIED
+from vaept.perturbation._signs import TIED
 from vaept.spectrum.lanczos import largest_pairs
 
 DENSE = 2000  # largest operator that is diagonalised densely

@@ -2,7 +2,7 @@
 
 Every field first projects images on the leading principal components (at most 50; exact eigenvectors of the
 covariance); distances are Euclidean distances there, in units of pixel values. Each component of a field has mean
-0 and variance 1 over the training images; fixed functions of the images choose its sign (`vaept.perturbation._axes`).
+0 and variance 1 over the training images; fixed functions of the images choose its sign (`vaept.perturbation._signs`).
 The same arguments give the same bits on the same machine, with any number of threads.
 Sources: Coifman & Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 2004 (local scales), Bengio et al. 2004
 (extension to new points), van der Maaten & Hinton 2008 (t-SNE).
@@ -20,7 +20,7 @@ from sklearn.manifold import TSNE
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.files import read_tensors, reading, write_tensors
-from vaept.perturbation import _axes, _graph
+from vaept.perturbation import _graph, _signs
 from vaept.processes import one_thread
 
 PRINCIPAL_COMPONENTS = 50
@@ -121,7 +121,7 @@ class Field:
 
     def _points(self, x):
         x = arguments.images(x, "x_new", len(self.pixel_mean), unit_interval=False)
-        return _axes.project(x, self.pixel_mean, self.projection)
+        return _signs.project(x, self.pixel_mean, self.projection)
 
     def _raw(self, points):
         if not len(self.references):
@@ -185,7 +185,7 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     if m < fewest:
         few = f"{m} images or landmarks are too few for {k} neighbours and {n_components} components"
         raise InputError(f"{few}; give {fewest}.")
-    base, _, _ = _axes.principal_components(x, PRINCIPAL_COMPONENTS)
+    base, _, _ = _signs.principal_components(x, PRINCIPAL_COMPONENTS)
     graph, scales = _graph.neighbour_graph(base["points"][references], k)
     graph, densities = _graph.balanced(graph)
     graph, weights = _graph.balanced(graph, 0.5)
@@ -193,7 +193,7 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     levels, vectors = _graph.leading_pairs(graph, min(n_components + 2 + SPARE, m))
     functions = vectors[:, 1:] / weights[:, None]
     functions /= functions.std(axis=0)
-    turn, doubtful = _axes.orientation_of(functions, 1 - levels[1:], x[references])
+    turn, doubtful = _signs.orientation_of(functions, 1 - levels[1:], x[references])
     wanted, levels = (functions @ turn)[:, :n_components], levels[1 : n_components + 2]
     return _field("diffusion", levels, base, wanted, doubtful, references, scales, densities, k)
 
@@ -242,15 +242,15 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
             f"{m} images or landmarks are too few for a perplexity of {perplexity:g} and {n_components} components; at "
             f"least {fewest} are needed."
         )
-    base, shares, doubtful = _axes.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
+    base, shares, doubtful = _signs.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
     if n_components > base["points"].shape[1]:
         raise InputError(f"n_components must be at most the number of pixels, {x.shape[1]}; it is {n_components}.")
     own = base["points"][references]
     scales = _graph.floored_scales(_graph.other_points(own, k)[0][:, -1])
     plane = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(own)
-    plane, variances = _axes.to_principal_axes(plane)
+    plane, variances = _signs.to_principal_axes(plane)
     plane /= plane.std(axis=0)
-    turn, doubtful_axes = _axes.orientation_of(plane, variances, x[references])
+    turn, doubtful_axes = _signs.orientation_of(plane, variances, x[references])
     doubtful = doubtful_axes + [i + 2 for i in doubtful]
     coordinates = np.concatenate([plane @ turn * np.sqrt(variances), own], axis=1)[:, :n_components]
     # The plane and the rest have units of their own: in these no level of one is near a level of the other.
@@ -278,12 +278,12 @@ def pca_field(x, n_components):
         If the images are unusable or vary in fewer directions.
     """
     x, n_components = _checked(x, n_components)
-    base, shares, doubtful = _axes.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
+    base, shares, doubtful = _signs.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
     shares = np.append(shares, 0.0)
-    if n_components >= len(shares) or shares[n_components - 1] < _axes.NOTHING:
+    if n_components >= len(shares) or shares[n_components - 1] < _signs.NOTHING:
         raise InputError(
-            f"The images vary in {np.count_nonzero(shares >= _axes.NOTHING)} directions only, too few for n_components "
-            f"= {n_components}. Ask for fewer."
+            f"The images vary in {np.count_nonzero(shares >= _signs.NOTHING)} directions only, too few for "
+            f"n_components = {n_components}. Ask for fewer."
         )
     return _field("principal components", shares[: n_components + 1], base, np.empty((0, n_components)), doubtful)
 
@@ -352,7 +352,7 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
     _, indices = _graph.nearest(field.points, field._points(x_new), k)
     expected = field.values[indices].mean(axis=1, dtype=float)
     r2 = 1 - ((found - expected) ** 2).mean(axis=0) / np.maximum(found.var(axis=0), np.finfo(float).tiny)
-    return HeldOut(_axes.correlation(found, expected), r2)
+    return HeldOut(_signs.correlation(found, expected), r2)
 
 
 def _checked(x, n_components):

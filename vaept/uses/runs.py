@@ -16,7 +16,7 @@ from vaept.processes import cores, in_processes
 from vaept.spectrum import from_samples
 from vaept.uses.clustering import agreement
 from vaept.vae.agreement import compare
-from vaept.vae.alignment import EXAMPLES, GROUPS, PER_COORDINATE, difference, isometry, linear_map
+from vaept.vae.consensus import EXAMPLES, GROUPS, PER_COORDINATE, difference, isometry, linear_map
 
 ACTIVE, VARIED = 0.01, 1e-3  # least variance of an active coordinate: of its mean and noise; of the most varied one
 ALL_PAIRS, COMPARED = 4, 20  # runs of which all pairs are judged, not each and the next; that neighbours are taken of

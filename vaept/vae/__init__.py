@@ -1,11 +1,11 @@
 """Variational autoencoders: the model, ensembles of it, their training, their bounds, and how far members agree."""
 
 from vaept.vae.agreement import Agreement, Estimate, compare, shuffled_rows, turned_posterior
-from vaept.vae.alignment import Alignment, Difference, align, difference
+from vaept.vae.consensus import Alignment, Difference, align, difference
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.evaluation import Evaluation, elbo, evaluate, turned_elbo
+from vaept.vae.fitting import fit
 from vaept.vae.model import VAE
-from vaept.vae.training import fit
 
 __all__ = [
     "VAE",

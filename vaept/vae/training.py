@@ -1,222 +1,270 @@
-"""Train an ensemble: the same model on the same images, once per seed.
+"""How members are trained: several at once, as one stack, and each as if it were alone.
 
-A member depends on its seed and the settings and on nothing else: not on the number of processes, not on the
-other members, not on whether its training was interrupted. To make that so, each member has three random
-generators of its own (initial weights, batch order, noise of the latent samples), runs on one thread, beside others
-that cannot change its bits (`vaept.vae.stack`), and writes checkpoints from which it continues bit for bit. The
-optimiser is Adam (Kingma & Ba 2015); its step size falls from `learning_rate` to zero along half a cosine over the
-whole training. A potential of `vaept.perturbation.potentials` may perturb the prior meanwhile, along a schedule.
+The weights of the members stand in the rows of one tensor, so that a step of all of them is hardly more work for Python
+than a step of one, which is what small networks wait for. A member's bits must not hang on how many stand beside it:
+matrix products are done member by member (`vaept.vae.model.Affine`) and from aligned places, and what is done for all
+numbers at once leaves no remainder, which would go through another loop and round otherwise (`ALIGNED`).
 """
 
+import hashlib
+import json
+import math
+import time
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
-from itertools import islice
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
+from torch import nn
 
-from vaept import arguments
-from vaept.archives import memory
 from vaept.datasets import Dataset
-from vaept.errors import InputError, TrainingError
-from vaept.files import ensure_writable, remove_partials
-from vaept.perturbation.potentials import POTENTIALS
-from vaept.processes import cores, in_processes, lock, plain_torch
-from vaept.progress import TrainingBar
-from vaept.vae.ensemble import Ensemble, History, Seed, Settings
-from vaept.vae.stack import ALIGNED, Task, train
+from vaept.errors import DamagedFileError, InputError, TrainingError
+from vaept.files import read_tensors, reading, write_tensors
+from vaept.vae.ensemble import Settings
+from vaept.vae.model import Affine
 
-LARGEST_STACK = 2**27  # numbers: half a GB
-MOST_MEMBERS = 10_000
-LARGEST_FIELD = 1e6  # in size; of unit variance it is about 3
+ALIGNED = 32  # numbers: two of the longest vectors that a loop takes at once
+CHECKPOINT_SECONDS = 10
 
 
-def fit(
-    dataset: Dataset,
-    *,
-    seeds: Sequence,
-    field=None,
-    start: Ensemble | None = None,
-    jobs: int | None = None,
-    device: str = "cpu",
-    checkpoint: str | Path | None = None,
-    progress: bool = True,
-    **settings,
-) -> Ensemble:
-    """Train one member per seed by maximising the ELBO with one latent sample per image.
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What members are trained on.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    field : ndarray of float32, shape (n_train, d), or None
+    settings : Settings
+    device : torch.device
+    """
+
+    dataset: Dataset
+    field: np.ndarray | None
+    settings: Settings
+    device: torch.device
+
+
+def train(task, seeds, origins, paths, note):
+    """Train members in one stack.
 
     Parameters
     ----------
-    dataset : Dataset
-        Its training images are used; its labels are not.
-    seeds : sequence of int or Seed
-        One member each, all different; at most 10 000.
-    field : vaept.perturbation.fields.Field or array, shape (n_train, k), optional
-        u(x) of the training images, best with zero mean and unit variance. It pulls coordinate i of the latent
-        towards its component i; with k > d the first d are used, with k < d the other coordinates feel none.
-    start : Ensemble, optional
-        Go on from these members, one for each seed, instead of from new weights: same images and same architecture.
-    jobs : int, optional
-        Processes, one thread each. Default: one per core on the CPU, one on any other device.
-    device : str
-        A torch device, such as "cpu" or "cuda".
-    checkpoint : path, optional
-        A folder. Members that are finished or under way are kept there, and the same call continues them.
-    progress : bool
-        Show a progress bar over the epochs of all members.
-    settings
-        latent_dim, epochs and whatever else `vaept.vae.ensemble.Settings` has, with its defaults.
+    task : Task
+    seeds : sequence of Seed
+    origins : sequence of dict or None
+        For each, the arrays to start from in the place of new weights.
+    paths : sequence of Path or None
+        For each, its checkpoint.
+    note : callable
+        Called with (number of the member, epochs done, −ELBO of the last epoch in nats or None).
 
     Returns
     -------
-    Ensemble
-
-    Raises
-    ------
-    InputError
-        If an argument cannot be used, or the models do not fit into the memory.
-    TrainingError
-        If the loss of a member is no longer finite; the message names seed, epoch and step. The other
-        members are trained to the end and kept in `checkpoint`.
+    list
+        For each, its weights (a dict of tensors) and its history, shape (3, epochs); or the TrainingError that stopped
+        it, so that the others go on.
     """
-    dataset, settings, seeds = _dataset(dataset), _settings(field is not None, **settings), _distinct(seeds)
-    field = _checked_field(field, settings, len(dataset.train))
-    origins, task = _origins(start, settings, seeds, dataset), Task(dataset, field, settings, arguments.device(device))
-    jobs = (cores() if task.device.type == "cpu" else 1) if jobs is None else arguments.integer(jobs, "jobs", 1)
-    outcomes = _outcomes(task, seeds, origins, jobs, checkpoint, progress)
-    failures = [outcome for outcome in outcomes if isinstance(outcome, TrainingError)]
-    if failures:
-        raise TrainingError(" ".join(str(failure) for failure in failures))
-    with plain_torch():
-        members = tuple(settings.model(dataset.pixels, weights) for weights, _ in outcomes)
-    history = History(*np.stack([history for _, history in outcomes]).swapaxes(0, 1))
-    return Ensemble(settings, seeds, members, history, dataset.image_shape, dataset.checksum)
+    members = [_Member(task, *each) for each in zip(seeds, origins, paths, strict=True)]
+    for number, member in enumerate(members):
+        note((number, member.done, member.loss()))
+    stack, saved = None, time.monotonic()
+    while going := [member for member in members if not member.error and member.done < task.settings.epochs]:
+        # Checkpoints may be of different epochs: those behind catch up first.
+        behind = [member for member in going if member.done == min(each.done for each in going)]
+        if stack is None or stack.members != behind:
+            stack = _Stack(task, behind)
+        stack.epoch()
+        due = time.monotonic() - saved > CHECKPOINT_SECONDS
+        for member in behind:
+            if not member.error:
+                note((members.index(member), member.done, member.loss()))
+                if member.path and (due or member.done == task.settings.epochs):
+                    member.store()
+        if due:
+            saved = time.monotonic()
+    return [member.error or (member.weights(), member.history) for member in members]
 
 
-def _outcomes(task, seeds, origins, jobs, checkpoint, progress):
-    """For each seed what `vaept.vae.stack.train` returns."""
-    stacks, paths, held = _stacks(task.settings, task.dataset, len(seeds), jobs), [None] * len(seeds), nullcontext()
-    if checkpoint is not None:
-        checkpoint = arguments.path(checkpoint, "checkpoint")
-        ensure_writable(checkpoint)
-        paths, held = [checkpoint / f"member-{seed}.safetensors" for seed in seeds], lock(checkpoint / ".lock")
-    calls = [(task, *([each[i] for i in stack] for each in (seeds, origins, paths))) for stack in stacks]
-    with held, TrainingBar(len(seeds), task.settings.epochs, progress) as shown:
-        if checkpoint is not None:
-            remove_partials(checkpoint)
-        found = in_processes(
-            train, calls, jobs=jobs, note=lambda number, value: shown.note(stacks[number][value[0]], value[1:])
+class _Layout:
+    """Where the parameters of a model stand in a row of numbers."""
+
+    def __init__(self, model):
+        self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        gaps = [(shape.numel(), -shape.numel() % ALIGNED) for shape in self.shapes.values()]
+        self.sizes = [size for pair in gaps for size in pair]
+
+    def parameters(self, rows):
+        """The parameters by name, each of shape (members, *its own), of rows, shape (members, numbers)."""
+        parts = zip(self.shapes.items(), rows.split(self.sizes, 1)[::2], strict=True)
+        return {name: part.view(len(rows), *shape) for (name, shape), part in parts}
+
+
+class _Member:
+    """One member's training: its numbers (weights and Adam's two means), generators, history, and epochs done."""
+
+    def __init__(self, task, seed, origin, path):
+        self.settings, self.seed, self.path, self.error = task.settings, seed, path, None
+        weights, self.order, self.noise = seed.generators()
+        model = task.settings.new_model(task.dataset.pixels)
+        model.initialise(weights)
+        if origin is not None:
+            model.load_state_dict({name: torch.tensor(value) for name, value in origin.items()}, strict=False)
+        self.layout, self.buffers = _Layout(model), dict(model.named_buffers())
+        self.numbers = torch.zeros(3, sum(self.layout.sizes))
+        with torch.no_grad():
+            for name, parameter in self.layout.parameters(self.numbers[:1]).items():
+                parameter[0] = model.get_parameter(name)
+        self.history, self.done = np.zeros((3, task.settings.epochs)), 0
+        self.identity = {
+            "settings": asdict(task.settings),
+            "seed": asdict(seed),
+            "data_checksum": task.dataset.checksum,
+            "field": _digest([] if task.field is None else [task.field]),
+            "start": _digest((origin or {}).values()),
+        }
+        if path and path.exists():
+            self.restore()
+
+    def weights(self):
+        """All that the state of the model needs."""
+        parameters = self.layout.parameters(self.numbers[:1])
+        return self.buffers | {name: value[0].detach().cpu().clone() for name, value in parameters.items()}
+
+    def loss(self):
+        """−ELBO of the last epoch, nats; None before the first."""
+        return float(np.subtract(*self.history[1::-1, self.done - 1])) if self.done else None
+
+    def take(self, terms):
+        """Take the terms of the ELBO of all images of an epoch, shape (3, n); TrainingError if they are not finite."""
+        loss = terms[2] - terms[0]
+        bad = (~loss.isfinite()).nonzero()
+        if len(bad):
+            raise TrainingError(
+                f"Seed {self.seed}: the loss became {float(loss[bad[0]])} in epoch {self.done + 1}, step "
+                f"{int(bad[0]) // self.settings.batch_size + 1}. Lower the learning rate (now "
+                f"{self.settings.learning_rate:g})."
+            )
+        self.history[:, self.done] = terms.double().mean(1)
+        self.done += 1
+
+    def store(self):
+        """Write all that a later process needs to go on bit for bit."""
+        tensors = {"numbers": self.numbers, "history": torch.tensor(self.history)}
+        tensors |= {"order": self.order.get_state(), "noise": self.noise.get_state()}
+        write_tensors(self.path, "member", self.identity | {"done": self.done}, tensors)
+
+    def restore(self):
+        """Go on from the checkpoint, or from the start if it is damaged; InputError if it is of another training."""
+        try:
+            header, tensors = read_tensors(self.path, "member")
+            with reading(self.path, "member"):
+                found = [tensors[name] for name in ("numbers", "history", "order", "noise")]
+                identity, done = {key: header[key] for key in self.identity}, header["done"]
+        except DamagedFileError as error:
+            warnings.warn(f"{error} Seed {self.seed} is trained from the start.", stacklevel=2)
+            return
+        if identity != json.loads(json.dumps(self.identity)):
+            raise InputError(
+                f"The checkpoint {self.path} belongs to other settings or data; delete it or give another folder."
+            )
+        self.numbers, self.history, self.done = found[0], found[1].numpy().copy(), done
+        self.order.set_state(found[2])
+        self.noise.set_state(found[3])
+
+
+class _Stack:
+    """Members that have done equally many epochs; what they hold are views of the tensors here."""
+
+    def __init__(self, task, members):
+        self.task, self.members, self.layout = task, members, members[0].layout
+        self.x = torch.tensor(task.dataset.train, device=task.device)
+        self.field = None if task.field is None else torch.tensor(task.field, device=task.device)
+        self.model = task.settings.new_model(task.dataset.pixels).to(task.device)
+        numbers = torch.stack([member.numbers.to(task.device) for member in members], 1)
+        for member, own in zip(members, numbers.unbind(1), strict=True):
+            member.numbers = own
+        self.weights, slopes = nn.Parameter(numbers[0]), torch.zeros_like(numbers[0])
+        self.weights.grad, self.broadcast = slopes, []
+        slopes = self.layout.parameters(slopes)
+        for name, value in self.layout.parameters(numbers[0]).items():
+            module, _, last = name.rpartition(".")
+            module = self.model.get_submodule(module)
+            if isinstance(module, Affine):
+                parameter = nn.Parameter(value)
+                parameter.grad = slopes[name]
+            else:
+                parameter = nn.Parameter(value.unsqueeze(1))  # for all rows of a batch
+                self.broadcast.append((parameter, slopes[name].unsqueeze(1)))
+            setattr(module, last, parameter)
+        self.optimiser = torch.optim.Adam([self.weights], lr=task.settings.learning_rate, fused=True)
+        steps = members[0].done * math.ceil(len(self.x) / task.settings.batch_size)
+        self.optimiser.state[self.weights] = {
+            "step": torch.tensor(float(steps), device=task.device),
+            "exp_avg": numbers[1],
+            "exp_avg_sq": numbers[2],
+        }
+
+    def epoch(self):
+        """One pass over the images."""
+        settings, n, done = self.task.settings, len(self.x), self.members[0].done
+        # Rows that a batch lacks are some of its own again, which have no share in the loss.
+        starts, width = torch.arange(0, n, settings.batch_size).unsqueeze(1), min(settings.batch_size, n)
+        sizes, places = (n - starts).clamp(max=width), torch.arange(width + -width % ALIGNED)
+        chosen, real = starts + places % sizes, places < sizes
+        shares = (real / sizes).to(self.task.device)
+        order = torch.stack([torch.randperm(n, generator=member.order)[chosen] for member in self.members], 1)
+        noise = [torch.randn(n, settings.latent_dim, generator=member.noise)[chosen] for member in self.members]
+        order, noise = order.to(self.task.device), torch.stack(noise, 1).to(self.task.device)
+        terms = torch.empty(len(starts), 3, len(self.members), len(places), device=self.task.device)
+        for step, share in enumerate(shares):
+            progress = (done * len(starts) + step) / (settings.epochs * len(starts))
+            torch.stack(self.step(order[step], noise[step], share, progress), out=terms[step])
+        for member, own in zip(self.members, terms.cpu().unbind(2), strict=True):
+            try:
+                member.take(own.transpose(0, 1)[:, real])
+            except TrainingError as error:  # the others go on
+                member.error = error
+
+    def step(self, rows, noise, share, progress):
+        """One step.
+
+        Parameters
+        ----------
+        rows : tensor, shape (members, n)
+            Places of the images of a batch.
+        noise : tensor, shape (members, n, d)
+        share : tensor, shape (n,)
+            Of each image in the loss.
+        progress : float
+            Fraction of the training that is done.
+
+        Returns
+        -------
+        reconstruction, kl, perturbed_kl : tensors of shape (members, n)
+        """
+        settings, cast = self.task.settings, self.task.settings.precision == "bfloat16"
+        self.optimiser.param_groups[0]["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        x, field = (
+            None if images is None else images.index_select(0, rows.flatten()).view(*rows.shape, -1)
+            for images in (self.x, self.field)
         )
-        outcomes = {i: own for number, stack in found for i, own in zip(stacks[number], stack, strict=True)}
-    return [outcomes[i] for i in range(len(seeds))]
+        # Without the cache, which within another autocast would hold the first step's weights for ever.
+        with torch.autocast(self.task.device.type, torch.bfloat16, enabled=cast, cache_enabled=False):
+            terms = self.model.perturbed_elbo_terms(x, noise, field, settings.schedule.strength(progress))
+        reconstruction, _, perturbed_kl = terms
+        loss = perturbed_kl - settings.schedule.reconstruction_weight(progress) * reconstruction
+        (loss * share).sum().backward()
+        for parameter, slope in self.broadcast:
+            slope.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+            parameter.grad = None
+        self.optimiser.step()
+        return [term.detach() for term in terms]
 
 
-def _dataset(dataset):
-    if not isinstance(dataset, Dataset):
-        raise InputError(
-            f"dataset must be a Dataset; it is {arguments.brief(dataset, 40)}. vaept.datasets.load reads one, and "
-            "from_arrays makes one of arrays."
-        )
-    return dataset
-
-
-def _distinct(seeds):
-    if not isinstance(seeds, Iterable) or isinstance(seeds, str | bytes) or getattr(seeds, "ndim", 1) == 0:
-        raise InputError(f"seeds must be a sequence, such as range(3) or [0, 1, 2]; it is {arguments.brief(seeds)}.")
-    seeds = tuple(islice(seeds, MOST_MEMBERS + 1))
-    if len(seeds) > MOST_MEMBERS:
-        raise InputError(f"seeds has more than {MOST_MEMBERS} entries; give fewer.")
-    if not seeds:
-        raise InputError("seeds is empty; give at least one, such as range(10).")
-    seeds = tuple(Seed.of(seed) for seed in seeds)
-    repeated = sorted(str(seed) for seed, times in Counter(seeds).items() if times > 1)
-    if repeated:
-        raise InputError(f"seeds must differ; repeated: {', '.join(repeated)}. Equal seeds give equal members.")
-    return seeds
-
-
-def _settings(in_field, *, potential=None, coupling=None, **settings):
-    """The settings, with the potential and the coupling that they need."""
-    if potential is None and in_field:
-        potential = "dipole"
-    if potential is None and coupling is not None:
-        raise InputError(f"coupling is {coupling!r}, but there is nothing to couple to; give a field or a potential.")
-    if potential == "dipole" and coupling is None:
-        raise InputError("A field needs a coupling λ; give coupling=, such as 3.")
-    return Settings(potential=potential, coupling=1.0 if coupling is None else coupling, **settings)
-
-
-def _checked_field(field, settings, n):
-    """The field's first d components, float32 (n, d), with zeros for those it lacks; None if there is no field."""
-    d, needed = settings.latent_dim, settings.potential is not None and POTENTIALS[settings.potential].needs_field
-    if (field is not None) != needed:
-        raise InputError(
-            f"The potential {settings.potential!r} needs a field of the training images; give field=."
-            if needed
-            else f"The potential {settings.potential!r} knows nothing of a field; leave field= out."
-        )
-    if field is None:
-        return None
-    given = getattr(field, "values", field)
-    given = field if callable(given) else given  # a sparse tensor or a dict has a method of that name
-    values = arguments.array(given, "field", shape=(n, "k"), largest=LARGEST_FIELD)
-    values = values[:, :d].astype(np.float32)
-    if (values.std(axis=0) == 0).any():
-        flat = np.flatnonzero(values.std(axis=0) == 0).tolist()
-        raise InputError(f"field has no variance in components {flat} (from 0): they are the same for every image.")
-    if values.shape[1] < d:
-        warnings.warn(
-            f"The field has {values.shape[1]} components and the latent space {d} coordinates: the last "
-            f"{d - values.shape[1]} feel no field and stay free.",
-            stacklevel=3,
-        )
-        values = np.pad(values, [(0, 0), (0, d - values.shape[1])])
-    if any(settings.coupling) and len(set(settings.coupling)) < d:
-        warnings.warn(
-            f"Some couplings are equal ({', '.join(f'{c:g}' for c in settings.coupling)}): a permutation of the "
-            "coordinates they belong to may stay free. Give distinct ones, or one number.",
-            stacklevel=3,
-        )
-    return values
-
-
-def _stacks(settings, dataset, members, jobs):
-    """Numbers of the members that are trained together; raises InputError if they do not fit into the memory."""
-    (n, pixels), d, weights = dataset.train.shape, settings.latent_dim, settings.n_weights(dataset.pixels)
-    batch = min(settings.batch_size, n) + ALIGNED
-    values = 4 * pixels + 4 * sum(settings.hidden) + 8 * d + 3 * d * d * settings.full_covariance
-    # With the weights their slopes and Adam's two means; of an epoch its order, noise and terms.
-    each = 5 * weights + batch * values + n * (2 * d + 10)
-    jobs = min(jobs, members)
-    at_once = max(1, min(-(-members // jobs), LARGEST_STACK // each))
-    needed = 4 * jobs * (n * pixels + at_once * each) + members * (4 * weights + 24 * settings.epochs)
-    if needed > memory():
-        raise InputError(
-            f"Members of {weights:.3g} weights each, {members} in all and {jobs * at_once} at a time, take "
-            f"{needed / 2**30:.3g} GiB for {settings.epochs} epochs, more than the {memory() / 2**30:.3g} GiB that may "
-            "be used here. Give smaller hidden layers, fewer latent coordinates or fewer members."
-        )
-    number = jobs * -(-members // (jobs * at_once))
-    return [stack.tolist() for stack in np.array_split(np.arange(members), min(number, members))]
-
-
-def _origins(start, settings, seeds, dataset):
-    """For each seed the weights to start from, or None for new ones."""
-    if start is None:
-        return [None] * len(seeds)
-    arguments.instance(start, "start", Ensemble)
-    if len(start.members) != len(seeds):
-        raise InputError(f"start has {len(start.members)} members and there are {len(seeds)} seeds; give one for each.")
-    if start.data_checksum != dataset.checksum:
-        raise InputError("start was trained on other images; give the data set it was trained on.")
-    for name in ("latent_dim", "hidden", "likelihood", "full_covariance"):
-        theirs, ours = getattr(start.settings, name), getattr(settings, name)
-        if theirs != ours:
-            raise InputError(f"start has {name} {theirs!r}, and {ours!r} is asked for; they must be the same.")
-    networks = [member.state_dict() for member in start.members]
-    return [
-        {name: value.numpy() for name, value in state.items() if not name.startswith("potential.")}
-        for state in networks
-    ]
+def _digest(arrays):
+    """SHA-256 of arrays, in their order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

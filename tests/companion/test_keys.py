@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vaept.companion import sources, study
+from vaept.companion import keys, study
+from vaept.companion.keys import source_hash
 from vaept.companion.profiles import Run, profile
-from vaept.companion.sources import source_hash
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study
 from vaept.perturbation import fields
@@ -20,24 +20,24 @@ from vaept.uses import relaxation
 def package(tmp_path, monkeypatch):
     """A copy of the package's sources that keys are made from, and a function that changes a file of it."""
     copy = tmp_path / "vaept"
-    shutil.copytree(sources.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(sources, "PACKAGE", copy)
-    sources.forget()
+    shutil.copytree(keys.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(keys, "PACKAGE", copy)
+    keys.forget()
 
     def change(name, before, after):
         path = copy / f"{name}.py"
         text = path.read_text("utf-8")
         assert before in text, f"{name}.py no longer holds {before!r}; choose another line"
         path.write_text(text.replace(before, after), "utf-8")
-        sources.forget()
+        keys.forget()
 
     yield change
     monkeypatch.undo()
-    sources.forget()
+    keys.forget()
 
 
 @pytest.fixture
-def keys(tmp_path, monkeypatch):
+def named(tmp_path, monkeypatch):
     """A function that gives the names of all results of a study, as a dict from words, without making any."""
 
     def obtain(self, kind, requests, make):
@@ -72,8 +72,8 @@ CHANGES = [
         ("field diffusion", *(f"{x} diffusion" for x in ("ensemble", "evaluation"))),
     ),
     ("perturbation/fields", 'init="pca"', 'init="random"', "neighbour"),
-    ("perturbation/_axes", "N_COSINES = 64", "N_COSINES = 65", "fields"),
-    ("vae/stack", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
+    ("perturbation/_signs", "N_COSINES = 64", "N_COSINES = 65", "fields"),
+    ("vae/training", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
     ("vae/evaluation", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
     ("uses/member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
     ("spectrum/_sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
@@ -97,18 +97,18 @@ def expected(names, what):
 @pytest.mark.parametrize(
     ("module", "before", "after", "what"), CHANGES, ids=[f"{m}: {b[:20]}" for m, b, _, _ in CHANGES]
 )
-def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, before, after, what, package, keys):
-    old = keys()
+def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, before, after, what, package, named):
+    old = named()
     package(module, before, after)
-    new = keys()
+    new = named()
     assert {name for name in old if old[name] != new[name]} == expected(old, what)
 
 
 @pytest.mark.parametrize(
     ("module", "before", "after"),
     [
-        ("vae/stack", "Lower the learning rate", "Use a smaller learning rate"),
-        ("vae/stack", "note((number, member.done, member.loss()))", "note((number, member.done, None))"),
+        ("vae/training", "Lower the learning rate", "Use a smaller learning rate"),
+        ("vae/training", "note((number, member.done, member.loss()))", "note((number, member.done, None))"),
         ("arguments", "must be an integer", "has to be an integer"),
         ("arguments", "LARGEST = 1e100", "LARGEST = 1e99"),
         ("errors", '"""A member whose loss', '"""Some member whose loss'),
@@ -124,10 +124,10 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
         ("archives", 'f"There is no file', 'f"No file'),
     ],
 )
-def test_what_only_shows_or_words_things_is_in_no_key(module, before, after, package, keys):
-    old = keys()
+def test_what_only_shows_or_words_things_is_in_no_key(module, before, after, package, named):
+    old = named()
     package(module, before, after)
-    assert keys() == old
+    assert named() == old
 
 
 def test_results_are_really_made_again(package, tmp_path):
@@ -164,8 +164,8 @@ def of(text, tmp_path, monkeypatch):
     (tmp_path / "one.py").write_text(text)
     (tmp_path / "__init__.py").write_text("")
     (tmp_path / "arguments.py").write_text("")
-    monkeypatch.setattr(sources, "PACKAGE", tmp_path)
-    sources.forget()
+    monkeypatch.setattr(keys, "PACKAGE", tmp_path)
+    keys.forget()
     return source_hash(("vaept.one", "f"))
 
 
@@ -193,7 +193,7 @@ def test_words_and_progress_do_not_count_and_code_does(tmp_path, monkeypatch):
         of(plain.replace("import warnings\n", "import warnings\n\nif True:\n    x = 3\n"), tmp_path, monkeypatch)
         != base
     )
-    sources.forget()
+    keys.forget()
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ def test_words_and_progress_do_not_count_and_code_does(tmp_path, monkeypatch):
 def test_an_if_that_does_more_than_refuse_counts(guard, tmp_path, monkeypatch):
     base = of("def f(x):\n    return x\n", tmp_path, monkeypatch)
     assert of(f"def f(x):\n{guard}    return x\n", tmp_path, monkeypatch) != base
-    sources.forget()
+    keys.forget()
 
 
 def test_a_list_that_is_called_arguments_counts(tmp_path, monkeypatch):
     base = of("def f(arguments):\n    return arguments\n", tmp_path, monkeypatch)
     changed = of("def f(arguments):\n    arguments.append(1)\n    return arguments\n", tmp_path, monkeypatch)
     assert changed != base
-    sources.forget()
+    keys.forget()
 
 
 # Errors after which reached code goes on: of other packages, of files that are made again, of a member that is lost.
@@ -225,11 +225,11 @@ def test_no_refusal_is_caught_where_results_are_made():
     roots = [*study.TRAINING, *study.EVALUATION, *study.made_by_field("shuffled"), *fields.FIELDS.values()]
     roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier]
     roots += [root for name in MEASURES for root in study.made_by_measure(name)]
-    code, _ = sources.reached(*roots)
+    code, _ = keys.reached(*roots)
     names = {place for place in code if place[1] is not None}
     seen = 0
     for module, name in names:
-        for node in sources.parsed(module).definitions.get(name, ()):
+        for node in keys.parsed(module).definitions.get(name, ()):
             for handler in (each for each in ast.walk(node) if isinstance(each, ast.ExceptHandler)):
                 caught = {each.attr if isinstance(each, ast.Attribute) else each.id for each in _parts(handler.type)}
                 assert isinstance(handler.body[-1], ast.Raise) or caught <= GOES_ON, f"{module}.{name} catches {caught}"
@@ -253,9 +253,9 @@ def test_names_are_followed_through_imports_classes_and_modules(tmp_path, monkey
     }
     for name, text in files.items():
         (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setattr(sources, "PACKAGE", tmp_path)
-    sources.forget()
-    code, packages = sources.reached(("vaept.one", "f"))
+    monkeypatch.setattr(keys, "PACKAGE", tmp_path)
+    keys.forget()
+    code, packages = keys.reached(("vaept.one", "f"))
     assert set(code) == {
         ("vaept.one", "f"),
         ("vaept.lower", "h"),
@@ -264,11 +264,11 @@ def test_names_are_followed_through_imports_classes_and_modules(tmp_path, monkey
         ("vaept.lower", "unused"),
     }
     assert packages == set()
-    whole, _ = sources.reached("from vaept import lower\nprint(lower)\n")
+    whole, _ = keys.reached("from vaept import lower\nprint(lower)\n")
     assert ("vaept.lower", None) in whole
-    handed_on, _ = sources.reached("from vaept import g\ng()\n")
+    handed_on, _ = keys.reached("from vaept import g\ng()\n")
     assert ("vaept.lower", "g") in handed_on
-    sources.forget()
+    keys.forget()
 
 
 def test_where_a_definition_stands_does_not_count(tmp_path, monkeypatch):
@@ -285,22 +285,22 @@ def test_where_a_definition_stands_does_not_count(tmp_path, monkeypatch):
     assert of(one.replace("import numpy", "import scipy"), tmp_path, monkeypatch) != base
     (tmp_path / "room" / "inner.py").write_text("def g(x):\n    return x + 2\n")
     assert of(moved, tmp_path, monkeypatch) != base
-    sources.forget()
+    keys.forget()
 
 
 def test_other_packages_count_by_version(monkeypatch):
-    _, packages = sources.reached(fields.neighbour_field)
+    _, packages = keys.reached(fields.neighbour_field)
     assert {"sklearn", "numpy", "scipy"} - {"scipy"} <= packages
     before, without = source_hash(fields.neighbour_field), source_hash(fields.neighbour_field, versions=False)
-    sources.forget()
-    monkeypatch.setattr(sources, "_version", lambda package: "0.1")
+    keys.forget()
+    monkeypatch.setattr(keys, "_version", lambda package: "0.1")
     assert source_hash(fields.neighbour_field) != before
     assert source_hash(fields.neighbour_field, versions=False) == without
-    sources.forget()
+    keys.forget()
 
 
 def test_a_measure_reaches_what_makes_its_member():
-    code, _ = sources.reached(*study.made_by_measure("relaxation"))
+    code, _ = keys.reached(*study.made_by_measure("relaxation"))
     modules = {module for module, _ in code}
     assert {
         "vaept.uses.relaxation",
@@ -316,4 +316,4 @@ def test_every_part_of_the_published_code_differs():
     hashes = study.code_hashes()
     assert len(set(hashes.values())) == len(hashes) == 3 + len(MEASURES)
     assert all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes.values())
-    assert Path(sources.PACKAGE).name == "vaept"
+    assert Path(keys.PACKAGE).name == "vaept"

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 import vaept
-from vaept.companion import figures, latents
+from vaept.companion import figures, runs_files
 from vaept.companion.figures.style import MAX_DOTS
 from vaept.errors import InputError
 from vaept.files import ensure_writable, write_bytes
@@ -19,7 +19,7 @@ from vaept.perturbation.orientation import orient
 from vaept.spectrum import oscillator
 from vaept.uses.runs import LEVELS, examine
 from vaept.vae.agreement import compare
-from vaept.vae.alignment import GROUPS, align
+from vaept.vae.consensus import GROUPS, align
 
 DRAWN, COMPARED = 5, 5000  # runs of which planes are drawn, and examples of which an orientation is judged
 STEADY, KEPT = 0.5, 0.9  # Rand index in one run from which clusters are found, and share of it that is kept in two
@@ -72,7 +72,7 @@ def make(paths, output, *, key=None, labels=None, orient_by=None, jobs=None):
     Parameters
     ----------
     paths : sequence of Path
-        Files of two runs or more; see `vaept.companion.latents`.
+        Files of two runs or more; see `vaept.companion.runs_files`.
     output : Path
     key : str, optional
         Of the latents in .h5ad files.
@@ -94,11 +94,11 @@ def make(paths, output, *, key=None, labels=None, orient_by=None, jobs=None):
     """
     if len(paths) < 2:
         raise InputError("One run cannot be compared. Give two or more, trained on the same examples with other seeds.")
-    runs = [latents.read(path, key) for path in paths]
+    runs = [runs_files.read(path, key) for path in paths]
     if labels is not None:
-        own = latents.read_labels(labels, len(runs[0].mu))
+        own = runs_files.read_labels(labels, len(runs[0].mu))
         runs = [replace(run, y=None if number else own) for number, run in enumerate(runs)]
-    runs, notes = latents.in_one_order(runs)
+    runs, notes = runs_files.in_one_order(runs)
     n, classes = len(runs[0].mu), next((run.y for run in runs if run.y is not None), None)
     ensure_writable(output)
     variances = [None if run.logvar is None else np.exp(run.logvar) for run in runs]
@@ -132,7 +132,7 @@ def _orient(runs, path, output):
     n, d = means.shape[1:]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)  # of directions that are not determined: the page says so
-        field = Field.load(path) if path.suffix == ".safetensors" else neighbour_field(latents.data(path), d)
+        field = Field.load(path) if path.suffix == ".safetensors" else neighbour_field(runs_files.data(path), d)
         values = field.values
         values = values if runs[0].place is None or len(values) == n else values[runs[0].place]
         if len(values) != n or values.shape[1] < d:
@@ -140,7 +140,7 @@ def _orient(runs, path, output):
         turned = orient(means, values)
     files = ["oriented_" + name.strip("./").replace("/", "_") for name in _names(runs)]
     for run, own, name in zip(runs, turned.latents, files, strict=True):
-        latents.write_back(run, own, output / name)
+        runs_files.write_back(run, own, output / name)
     agreement = [compare(z[:, :COMPARED], n_neighbours=1).coordinates.mean for z in (means, turned.latents)]
     words = [str(each.message) for each in said]
     return {"files": files, "before": agreement[0], "after": agreement[1], "warnings": words}

@@ -4,7 +4,7 @@ from scipy.stats import ortho_group
 
 from vaept import align
 from vaept.errors import InputError
-from vaept.vae.alignment import GROUPS, difference
+from vaept.vae.consensus import GROUPS, difference
 
 
 def turn(d, rng):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from vaept.companion import page
+from vaept.companion import runs_report
 from vaept.companion.cli import main
 from vaept.errors import InputError
-from vaept.vae.alignment import GROUPS
+from vaept.vae.consensus import GROUPS
 
 ANGLE = 0.5
 TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE)], [np.sin(ANGLE), np.cos(ANGLE)]])
@@ -32,7 +32,7 @@ def test_the_report_is_a_page_without_network_and_a_json(paths, tmp_path):
     assert "group: rotation" in shown.output
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert not re.search("https?:|<script|<link", text) and len(text) < 3e6
-    assert page.MEANING["rotation"][0] in text and "a&lt;b&gt;.npz" in text and "a<b>" not in text
+    assert runs_report.MEANING["rotation"][0] in text and "a&lt;b&gt;.npz" in text and "a<b>" not in text
     assert all(source.startswith("data:image/png") for source in re.findall("src='([^']*)'", text))
     found = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     kinds = {
@@ -65,21 +65,21 @@ def test_the_report_is_a_page_without_network_and_a_json(paths, tmp_path):
 
 
 def test_every_group_has_its_meaning():
-    assert tuple(page.MEANING) == GROUPS and all(len(words) == 3 for words in page.MEANING.values())
+    assert tuple(runs_report.MEANING) == GROUPS and all(len(words) == 3 for words in runs_report.MEANING.values())
 
 
 def test_runs_of_other_dimension_and_few_examples_have_a_page(rng, tmp_path):
     mu = rng.standard_normal((50, 2))
     np.save(tmp_path / "a.npy", mu)
     np.save(tmp_path / "b.npy", mu @ rng.standard_normal((2, 3)))
-    found = page.make([tmp_path / "a.npy", tmp_path / "b.npy"], tmp_path / "out", jobs=1)
+    found = runs_report.make([tmp_path / "a.npy", tmp_path / "b.npy"], tmp_path / "out", jobs=1)
     assert found["group"] == "linear" and found["consensus"] is None and found["probe"] is None
     assert "do not say how noisy they are" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
 def test_what_cannot_be_reported(paths, tmp_path, rng):
     with pytest.raises(InputError, match="One run cannot be compared"):
-        page.make(paths[:1], tmp_path / "out")
+        runs_report.make(paths[:1], tmp_path / "out")
     np.save(tmp_path / "field.npy", rng.standard_normal((7, 2)))
     shown = CliRunner().invoke(main, ["report", *map(str, paths), "--labels", str(tmp_path / "none.txt")])
     assert shown.exit_code == 1 and "There is no file" in shown.output
