@@ -158,6 +158,81 @@ class Series:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Price:
+    """A row of the price list: how far the coordinates of an ensemble agree on the test images, and what that costs.
+
+    Attributes
+    ----------
+    arm : str
+    d : int
+    coupling : float, or None
+        λ that the validation split of the training images chose; None without a field.
+    coordinates, signed_permutation, orthogonal : Estimate
+        As of `vaept.vae.agreement.Agreement`.
+    minus_elbo, active_units : ndarray, shape (members,)
+        As of `ArmRecord`.
+    run : str
+        The ensemble's name in the store.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or a number is not finite.
+    """
+
+    arm: str
+    d: int
+    coupling: float | None
+    coordinates: Estimate
+    signed_permutation: Estimate
+    orthogonal: Estimate
+    minus_elbo: np.ndarray
+    active_units: np.ndarray
+    run: str
+
+    def __post_init__(self):
+        arguments.array(self.minus_elbo, "minus_elbo", shape=("members",), dtype=None)
+        arguments.array(self.active_units, "active_units", shape=self.minus_elbo.shape, dtype=None)
+
+
+@dataclass(frozen=True, eq=False)
+class TwoLabs:
+    """Two ensembles that share nothing but the recipe: halves of the training images, fields and seeds of their own.
+
+    Attributes
+    ----------
+    arm : str
+    d : int
+    between, permuted : Estimate
+        Coordinate agreement on the test images of a member of one lab with one of the other, without alignment, and
+        after the best signed permutation; intervals over the members of both.
+    within : Estimate
+        Coordinate agreement in one lab, the mean of both.
+    fields : float, or None
+        Coordinate agreement of the two labs' fields on the test images.
+    minus_elbo : ndarray, shape (2, members)
+    runs : list of str
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or a number is not finite.
+    """
+
+    arm: str
+    d: int
+    between: Estimate
+    permuted: Estimate
+    within: Estimate
+    fields: float | None
+    minus_elbo: np.ndarray
+    runs: list[str]
+
+    def __post_init__(self):
+        arguments.array(self.minus_elbo, "minus_elbo", shape=(2, "members"), dtype=None)
+
+
 class Provenance(TypedDict, total=False):
     """When, where, with what and from what the results were made; "code": a hash of the code of each part."""
 
@@ -194,6 +269,11 @@ class Records:
         The labels as they were given; () without labels.
     left_out : dict from str to str
         What could not be measured of these data and why, as `vaept.uses.measure.left_out`.
+    prices : list of Price
+        The arms of the price list, for every d.
+    labs : list of TwoLabs
+    lengths : dict from int to Series
+        The dose-response of trainings of so many epochs, for latent dimension `couplings_dim`.
     """
 
     profile: str
@@ -208,6 +288,13 @@ class Records:
     provenance: Provenance
     classes: tuple[int, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
+    prices: list[Price] = field(default_factory=list)
+    labs: list[TwoLabs] = field(default_factory=list)
+    lengths: dict[int, Series] = field(default_factory=dict)
+
+    def price(self, arm, latent_dim):
+        """The `Price` of an arm for a latent dimension, or None if it was not taken."""
+        return next((each for each in self.prices if (each.arm, each.d) == (arm, latent_dim)), None)
 
     @property
     def latent_dims(self):
