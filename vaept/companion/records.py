@@ -301,6 +301,11 @@ class Records:
         """The latent dimensions, in ascending order."""
         return sorted({d for _, d in self.arms})
 
+    @property
+    def all_dims(self):
+        """These and the latent dimensions of which there are only prices or labs, in ascending order."""
+        return sorted({*self.latent_dims, *(each.d for each in (*self.prices, *self.labs))})
+
     def arm_names(self, latent_dim):
         """Names of the arms of a latent dimension, in the order of the study."""
         return [name for name, d in self.arms if d == latent_dim]

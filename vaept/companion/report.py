@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from vaept.companion import figures
-from vaept.companion.claims import cost_exponent
+from vaept.companion.checks_training import cost_exponent
 from vaept.companion.profiles import arm
 from vaept.companion.records import Records
 from vaept.companion.store import CHECKOUT

@@ -76,7 +76,7 @@ def topology(records):
 def checks(records, claim):
     """The checks of a claim, such as "C5", with their values, thresholds and answers."""
     (entry,) = (entry for entry in ledger(records, machines_of(records)) if entry.claim.id == claim)
-    rows = [(check.quantity, check.value, str(check.threshold), answer(check)) for check in entry.checks]
+    rows = [(check.words, check.value, str(check.threshold), answer(check)) for check in entry.checks]
     return table((claim, "value", "threshold", "holds"), rows)
 
 
