@@ -154,6 +154,37 @@ def mean_over_members(values, *, n_bootstrap=1000, seed=0):
     return Estimate(float(values.mean()), float(low), float(high))
 
 
+def mean_over_pairs(values, *, n_bootstrap=1000, seed=0):
+    """Mean of one number per ordered pair of different members, with its 95 % bootstrap interval over members.
+
+    Parameters
+    ----------
+    values : array, shape (members, members)
+        For at least two members; the diagonal is left out.
+    n_bootstrap : int
+        Resamples of the members; a member drawn twice makes no pair with itself.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    Estimate
+        Its ends are NaN for fewer than three members.
+
+    Raises
+    ------
+    InputError
+        If the values are no square of finite numbers for two members or more, or another argument is out of range.
+    """
+    values = arguments.array(values, "values", shape=("members", "members"))
+    n_bootstrap = arguments.integer(n_bootstrap, "n_bootstrap", MIN_BOOTSTRAP, MAX_BOOTSTRAP)
+    seed, members = arguments.seed(seed), len(values)
+    if members < 2:
+        raise InputError("values are of one member; at least two are needed for a pair.")
+    samples = _resamples(members, n_bootstrap, np.random.default_rng(seed))
+    return _estimate(np.where(np.eye(members), np.nan, values), samples)
+
+
 def shuffled_rows(latents, seed=0):
     """The latents of each member with its images in an order of their own: what agreement by chance looks like.
 
