@@ -193,7 +193,7 @@ def corrected(records, d):
     own_deals = records.price("shuffled_each", d)
     for name, each in others.items() if own_deals is None else [*others.items(), ("own deal", own_deals.coordinates)]:
         if name != "shuffled":  # one deal for all members is a field that they share
-            yield Check(f"without {name}", f"agreement, {name}", "", each, below(UNRELATED), "–", "sanity", d)
+            yield Check(f"without {name}", f"agreement, {name}", "", each, below(UNRELATED), "", "sanity", d)
     if turned := records.price("cold, turned", d):
         yield Check(
             "turned",
@@ -250,9 +250,7 @@ def _baseline(records, d):
     found = {name: records.arms[name, d] for name in ("cold", "warm")}
     found |= {name: price for name in ("short_warm",) if (price := records.price(name, d))}
     most = max(record.active_units.mean() for record in found.values())
-    losses = {
-        name: record.minus_elbo for name, record in found.items() if record.active_units.mean() >= most - 1 / 2
-    }
+    losses = {name: record.minus_elbo for name, record in found.items() if record.active_units.mean() >= most - 1 / 2}
     losses = {name: own for name, own in losses.items() if len(own) == len(found["cold"].minus_elbo)}
     return min(losses.items(), key=lambda item: item[1].mean())
 
@@ -378,7 +376,9 @@ def topological(records, d):
     """C5: fields from the neighbour graph do better than a linear one, and than a random one."""
     if ("principal", d) not in records.arms:
         return
-    own = {name: records.price(name, d) or records.arms.get((name, d)) for name in ("principal", "diffusion", "corrected")}
+    own = {
+        name: records.price(name, d) or records.arms.get((name, d)) for name in ("principal", "diffusion", "corrected")
+    }
     own["random_network"] = records.price("random_network", d)
     titles = {"diffusion": "diffusion", "corrected": "neighbour"}
     against = {"principal": "linear", "random_network": "random"}

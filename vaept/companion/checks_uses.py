@@ -7,13 +7,15 @@ time.
 
 import numpy as np
 
-from vaept.companion.checks_training import _difference, _spread
-from vaept.companion.verdicts import Check, above, at_least, below, within
+from vaept.companion.checks_training import _spread
+from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
 from vaept.uses.denoising import NOISES
 from vaept.vae.agreement import mean_over_members
 
 RAND_INDEX, PRECISION = 0.5, 0.5
 RELAXED = 0.1
+CHEAP = 0.1  # of what an exchange costs without a field
+LOST = 0.05  # of accuracy, or of R²
 NOISE = 0.5  # at which denoising is judged
 
 
@@ -78,7 +80,9 @@ def dynamic(records, d):
         )
     if "paths" in uses:
         kinds = (uses["paths"].lowest, uses["paths"].straight, uses["paths"].mirrored)
-        yield _along("energy", "energy, lowest path minus straight line", "kT", [each.energy for each in kinds], below(0), d)
+        yield _along(
+            "energy", "energy, lowest path minus straight line", "kT", [each.energy for each in kinds], below(0), d
+        )
         if records.labels is not None and "classifier" not in records.left_out:
             words = "sure images, lowest minus straight"
             yield _along("sure", words, "share", [each.sure for each in kinds], above(0), d)
@@ -180,4 +184,49 @@ def _generation(own, plain, d):
 
 def exchanged(records, d):
     """C9: what is learned on one member's latents holds on another's."""
-    yield from ()
+    own, plain = (records.interchange.get(arm, {}).get(d) for arm in ("corrected", "cold"))
+    if own is None:
+        return
+    costs = [_of_others(each.above_own) for each in (own, plain)]
+    yield Check(
+        "nats",
+        "cost of exchange, corrected over plain",
+        "",
+        mean_over_members(costs[0] / costs[1].mean()),
+        at_most(CHEAP),
+        f"corrected {costs[0].mean():.2f}, plain {costs[1].mean():.2f} nats; another image's latents "
+        f"{(own.nats_by_chance - np.diagonal(own.nats)).mean():.0f} nats",
+        d=d,
+    )
+    if own.classifier is not None:
+        lost, lost_plain = (_of_others(each.classifier - np.diagonal(each.classifier)) for each in (own, plain))
+        yield Check(
+            "classifier",
+            "classifier elsewhere minus at home",
+            "accuracy",
+            mean_over_members(lost),
+            at_least(-LOST),
+            f"at home {np.diagonal(own.classifier).mean():.2f}, by chance {own.classifier_by_chance:.2f}; plain "
+            f"{lost_plain.mean():.2f}",
+            d=d,
+        )
+    if own.probes:
+        lost, lost_plain = (_of_others(_probes(each) - np.diagonal(_probes(each))) for each in (own, plain))
+        yield Check(
+            "probes",
+            "linear probes elsewhere minus at home",
+            "R²",
+            mean_over_members(lost),
+            at_least(-LOST),
+            f"at home {np.diagonal(_probes(own)).mean():.2f} ({', '.join(own.probes)}); plain {lost_plain.mean():.2f}",
+            d=d,
+        )
+
+
+def _of_others(matrix):
+    """The mean of each row without the diagonal, shape (members,)."""
+    return (matrix.sum(axis=1) - np.diagonal(matrix)) / (len(matrix) - 1)
+
+
+def _probes(found):
+    return np.mean(list(found.probes.values()), axis=0)

@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vaept.companion.claims import CLAIMS, COMMITTED, Claim
+from vaept.companion.store import CHECKOUT
 from vaept.companion.verdicts import KINDS, ONE_SIDED
 from vaept.companion.wording import shown
 from vaept.errors import InputError
+from vaept.files import read_json
 from vaept.vae.agreement import Estimate
 
 SAME, WITHIN, MEMBERS, MOVED = (
@@ -33,17 +35,19 @@ UNDECIDED = (
     "they meet its threshold: the last bit of a number is rounded differently there, and training amplifies that. In "
     "brackets: in how many of all runs it held."
 )
+VERDICTS = "verdicts.json"
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "undecided"}
 NEEDED = {"prices": "the price list", "labs": "two labs", "interchange": "the exchange of parts"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with its checks, and a sentence for each thing that these data do not allow; see the module."""
+    """A claim with its checks, a sentence for each thing that these data do not allow, and what was not yet run."""
 
     claim: Claim
     checks: tuple
     left_out: tuple = ()
+    not_run: tuple = ()
 
     @property
     def tests(self):
@@ -103,9 +107,8 @@ def ledger(records, machines=None):
         try:
             missing = [(what, reason) for what, reason in records.left_out.items() if what in claim.parts]
             words = tuple(f"Not measured for these data: {what}. {reason}" for what, reason in missing)
-            lacking = [NEEDED[what] for what in claim.needs if not getattr(records, what)]
-            words += (f"Not yet run with this profile: {', '.join(lacking)}.",) if lacking else ()
-            entry = Entry(claim, tuple(claim.of(records)), words)
+            lacking = tuple(NEEDED[what] for what in claim.needs if not getattr(records, what))
+            entry = Entry(claim, tuple(claim.of(records)), words, lacking)
         except KeyError as error:
             raise InputError(
                 f"The records of the profile {records.profile} lack {error.args[0]!r}, which {claim.id} needs. Make "
@@ -249,16 +252,33 @@ def verdicts_of(entries):
     return {entry.claim.id: entry.verdict for entry in entries}
 
 
+def published_verdicts(leave_out=None):
+    """The verdicts of what the repository publishes, for `summary`; without those of one profile."""
+    files = sorted((CHECKOUT / "results").glob(f"*/{VERDICTS}")) if CHECKOUT else []
+    return {
+        f"published ({file.parent.name})": read_json(file, "verdicts")
+        for file in files
+        if file.parent.name != leave_out
+    }
+
+
 def as_markdown(entries):
     """The ledger as a page of the book, in MyST Markdown: a row for each quantity, a column for each d."""
     lines = [rules(entries), ""]
     if _any_undecided(entries):
         lines += [UNDECIDED, ""]
     for entry in entries:
-        lines += [f"## {entry.claim.id}: {entry.claim.statement}", "", f"**{entry.verdict}**", "", entry.claim.measured, ""]
+        lines += [
+            f"## {entry.claim.id}: {entry.claim.statement}",
+            "",
+            f"**{entry.verdict}**",
+            "",
+            entry.claim.measured,
+            "",
+        ]
         if entry.checks:
             lines += [*_rows(entry), ""]
-        for words in entry.left_out:
+        for words in _missing(entry):
             lines += [words, ""]
     return "\n".join(lines)
 
@@ -274,8 +294,9 @@ def _rows(entry):
         first = next(iter(own.values()))
         unit = f" ({first.unit})" if first.unit else ""
         values = [f"{shown(own[d].value)} {answer(own[d])}" if d in own else "" for d in dims]
-        controls = [f"d = {d}: {check.control}" if len(own) > 1 else check.control for d, check in own.items()]
-        rows.append((first.quantity + unit, *values, str(first.threshold), "; ".join(dict.fromkeys(controls)), first.kind))
+        controls = [f"d = {d}: {check.control}" for d, check in own.items() if check.control]
+        control = first.control if len(own) == 1 else "; ".join(controls)
+        rows.append((first.quantity + unit, *values, str(first.threshold), control, first.kind))
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
 
 
@@ -295,10 +316,18 @@ def as_text(entries):
                 f"    {answer(check)}  {check.words}: {shown(check.value)}, pass if {check.threshold}, {check.kind}"
             )
             lines.append(f"           control: {check.control}")
-        lines += [f"    {words}" for words in entry.left_out]
+        lines += [f"    {words}" for words in _missing(entry)]
     if _any_undecided(entries):
         lines.append(UNDECIDED)
     return "\n".join(lines)
+
+
+def _missing(entry):
+    """A sentence for each thing that a claim lacks."""
+    return [
+        *entry.left_out,
+        *([f"Not yet run with this profile: {', '.join(entry.not_run)}."] if entry.not_run else []),
+    ]
 
 
 def _any_undecided(entries):

@@ -17,6 +17,7 @@ import torch
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.files import file_checksum, read_json, read_tensors, reading, restored, write_json, write_tensors
+from vaept.uses.interchange import Interchange
 from vaept.uses.measure import Uses, measures_of
 from vaept.vae.agreement import Estimate, compare
 
@@ -274,6 +275,8 @@ class Records:
     labs : list of TwoLabs
     lengths : dict from int to Series
         The dose-response of trainings of so many epochs, for latent dimension `couplings_dim`.
+    interchange : dict from str to dict from int to vaept.uses.interchange.Interchange
+        For the arms "cold" and "corrected" and every d.
     """
 
     profile: str
@@ -291,6 +294,7 @@ class Records:
     prices: list[Price] = field(default_factory=list)
     labs: list[TwoLabs] = field(default_factory=list)
     lengths: dict[int, Series] = field(default_factory=dict)
+    interchange: dict[str, dict[int, Interchange]] = field(default_factory=dict)
 
     def price(self, arm, latent_dim):
         """The `Price` of an arm for a latent dimension, or None if it was not taken."""

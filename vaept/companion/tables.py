@@ -83,8 +83,8 @@ def checks(records, claim):
 def verdicts(records, *claims):
     """What the ledger says of these claims."""
     entries = {entry.claim.id: entry for entry in ledger(records, machines_of(records))}
-    rows = [(id, entries[id].claim.statement, entries[id].verdict, entries[id].count) for id in claims]
-    return table(("claim", "statement", "verdict", ""), rows)
+    rows = [(id, entries[id].claim.statement, entries[id].verdict) for id in claims]
+    return table(("claim", "statement", "in this copy"), rows)
 
 
 def likeness(records):
