@@ -1,11 +1,11 @@
 """The checks of C1 to C5: what training makes of seeds, symmetries and fields.
 
-Each function takes `vaept.companion.records.Records` and a latent dimension d, and yields a `Check` for each number that
-the records have. One rule holds for every data set and every d. The numbers in the rules:
+Each function takes `vaept.companion.records.Records` and a latent dimension d, and yields a `Check` for each number
+that the records have. One rule holds for every data set and every d. The numbers in the rules:
 
-AGREED: coordinates that correlate to 0.95 share nine tenths of their variance; two labs and long trainings are asked for
-LASTING. DIFFERENT: seeds whose coordinates still correlate to 0.9 after the best flips and swaps would count as the same.
-UNRELATED: below 0.3 coordinates share less than a tenth. SAME_LEVELS and TURNING: a tenth, a quarter of the value.
+AGREED: coordinates that correlate to 0.95 share nine tenths of their variance; two labs and long trainings are asked
+for LASTING. DIFFERENT: seeds whose coordinates still correlate to 0.9 after the best flips and swaps would count as the
+same. UNRELATED: below 0.3 coordinates share less than a tenth. SAME_LEVELS and TURNING: a tenth, a quarter of the value.
 """
 
 import itertools

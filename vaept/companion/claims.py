@@ -51,8 +51,8 @@ CLAIMS = (
     Claim(
         "C1",
         "Converged models can differ significantly: the latent space is degenerate.",
-        "Coordinates of seeds of one architecture with equal −ELBO, after the flips and swaps that leave every model as it "
-        "is; and with equal initial weights, batches or noise.",
+        "Coordinates of seeds of one architecture with equal −ELBO, after the flips and swaps that leave every model as "
+        "it is; and with equal initial weights, batches or noise.",
         "Equally good models have coordinates that differ by more than flips and swaps.",
         "Equally good models are the same up to flips and swaps.",
         degenerate,
@@ -62,8 +62,8 @@ CLAIMS = (
     Claim(
         "C2",
         "A relation between physics and machine learning explains it.",
-        "The prior as an oscillator bounds the KL divergence; its symmetry, all rotations, is what sets seeds apart, and "
-        "turning a model costs what the variances of its posteriors foretell.",
+        "The prior as an oscillator bounds the KL divergence; its symmetry, all rotations, is what sets seeds apart, "
+        "and turning a model costs what the variances of its posteriors foretell.",
         "Seeds differ by rotations, the symmetry of the prior's oscillator.",
         "Rotations, the symmetry of the prior's oscillator, do not explain how seeds differ.",
         symmetric,
@@ -72,8 +72,8 @@ CLAIMS = (
     Claim(
         "C3",
         "The embedding, as a generative distribution, maps to functions and an energy spectrum.",
-        "Levels of the aggregate posterior: the same for all seeds, although the coordinates differ, and other ones for "
-        "densities that only look alike.",
+        "Levels of the aggregate posterior: the same for all seeds, although the coordinates differ, and other ones "
+        "for densities that only look alike.",
         "The spectrum is a fingerprint: seeds share it, densities of equal width do not.",
         "The spectrum does not tell seeds of one model from other densities.",
         spectral,
@@ -82,8 +82,8 @@ CLAIMS = (
     Claim(
         "C4",
         "Optimising a perturbed Hamiltonian corrects the degeneracy.",
-        "Coordinate agreement and −ELBO of members trained in a field that is gone at the end, in one lab and between two; "
-        "how long it lasts; the order of its effect in λ.",
+        "Coordinate agreement and −ELBO of members trained in a field that is gone at the end, in one lab and between "
+        "two; how long it lasts; the order of its effect in λ.",
         "Models that were trained in a field agree, for good, between labs and at no cost, however weak it was.",
         "Training in a field does not make models agree.",
         corrected,
@@ -93,8 +93,8 @@ CLAIMS = (
     Claim(
         "C5",
         "The potential is related to the unobserved topology of the data.",
-        "Fields from the neighbour graph of the images against a linear field and one of a random network, each with its "
-        "own coupling, everything else equal.",
+        "Fields from the neighbour graph of the images against a linear field and one of a random network, each with "
+        "its own coupling, everything else equal.",
         "Fields that know neighbourhoods give better models than fields that do not.",
         "A field need know nothing of neighbourhoods: linear or random ones give models as good.",
         topological,
@@ -104,8 +104,8 @@ CLAIMS = (
     Claim(
         "C6",
         "Spectra help to interpret the latent space and the generative process.",
-        "Slow eigenfunctions against the classes, which training never saw, beside what positions tell; the energy of a "
-        "data point against how unusual it is.",
+        "Slow eigenfunctions against the classes, which training never saw, beside what positions tell; the energy of "
+        "a data point against how unusual it is.",
         "Slow modes tell more about classes than positions do, and energies tell outliers.",
         "Slow modes tell less about classes than positions do, and energies no outliers.",
         interpreted,
@@ -132,8 +132,8 @@ CLAIMS = (
     Claim(
         "C9",
         "Ours, not the paper's: what is learned on one model's latents holds on another's.",
-        "The encoder of one member with the decoder of another; classifiers and regressions fitted on the latents of one "
-        "and applied to those of another.",
+        "The encoder of one member with the decoder of another; classifiers and regressions fitted on the latents of "
+        "one and applied to those of another.",
         "Corrected models can be exchanged for one another, plain ones cannot.",
         "Corrected models cannot be exchanged for one another.",
         exchanged,

@@ -224,11 +224,12 @@ def rules(entries):
     one_sided = [check for check in tests if check.threshold.by_chance]
     kinds = "; ".join(f"a *{kind}* {words}" for kind, words in KINDS.items())
     return (
-        f"Each check is of a kind: {kinds}. Only tests make the verdict. A threshold is met by a whole 95 % interval over "
-        f"members or not at all. Thresholds and kinds were written down before the runs, in the commit `{COMMITTED}`. Of "
-        f"{len(tests)} tests here {len(one_sided)} ask on which side of 0 an interval lies: where there is nothing to find "
-        f"each of these holds by chance in {ONE_SIDED:.1%} of cases, {ONE_SIDED * len(one_sided):.1f} in all; of the others "
-        "that share is not known, and their controls stand beside them."
+        f"Each check is of a kind: {kinds}. Only tests make the verdict. A threshold is met by a whole 95 % interval "
+        "over members or not at all. Thresholds and kinds were written down before the runs, in the commit "
+        f"`{COMMITTED}`. Of {len(tests)} tests here {len(one_sided)} ask on which side of 0 an interval lies: where "
+        f"there is nothing to find each of these holds by chance in {ONE_SIDED:.1%} of cases, "
+        f"{ONE_SIDED * len(one_sided):.1f} in all; of the others that share is not known, and their controls stand "
+        "beside them."
     )
 
 

@@ -1,9 +1,9 @@
 """What it costs to turn a latent space whose posteriors are diagonal: foretold by their variances, and measured.
 
-A decoder can take a rotation back, and the prior does not feel it: turned by R, a model is as good as before, but for one
-thing. The turned posteriors are not diagonal, and the best diagonal ones are KL(diagonal ‖ turned) worse: half the sum of
-the logarithms of the old variances less those of the new, in nats. Nothing is lost where two coordinates are equally
-sharp, or at quarter turns, which are signed permutations.
+A decoder can take a rotation back, and the prior does not feel it: turned by R, a model is as good as before, but for
+one thing. The turned posteriors are not diagonal, and the best diagonal ones are KL(diagonal ‖ turned) worse: half the
+sum of the logarithms of the old variances less those of the new, in nats. Nothing is lost where two coordinates are
+equally sharp, or at quarter turns, which are signed permutations.
 """
 
 from dataclasses import dataclass
