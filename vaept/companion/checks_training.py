@@ -5,7 +5,7 @@ that the records have. One rule holds for every data set and every d. The number
 
 AGREED: coordinates that correlate to 0.95 share nine tenths of their variance; two labs and long trainings are asked
 for LASTING. DIFFERENT: seeds whose coordinates still correlate to 0.9 after the best flips and swaps would count as the
-same. UNRELATED: below 0.3 coordinates share less than a tenth. SAME_LEVELS and TURNING: a tenth, a quarter of the value.
+same. UNRELATED: below 0.3 coordinates share less than a tenth. SAME_LEVELS, TURNING: a tenth, a quarter of the value.
 """
 
 import itertools
@@ -129,7 +129,7 @@ def spectral(records, d):
     difference = (np.abs(levels - mean) / mean).mean(axis=1)
     yield Check(
         "levels",
-        f"first {d} levels, difference between seeds",
+        "first d levels, difference between seeds",
         "relative",
         mean_over_members(difference),
         at_most(SAME_LEVELS),

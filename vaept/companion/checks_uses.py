@@ -1,8 +1,8 @@
 """The checks of C6 to C9: what models are good for, plain and corrected.
 
 Each function takes `vaept.companion.records.Records` and a latent dimension d, and yields a `Check` for each number
-that the records have. The numbers in the rules: RAND_INDEX and PRECISION are half of what is perfect; RELAXED is a tenth
-of the time.
+that the records have. The numbers in the rules: RAND_INDEX and PRECISION are half of what is perfect; RELAXED is a
+tenth of the time.
 """
 
 import numpy as np
