@@ -316,7 +316,7 @@ def as_text(entries):
             lines.append(
                 f"    {answer(check)}  {check.words}: {shown(check.value)}, pass if {check.threshold}, {check.kind}"
             )
-            lines.append(f"           control: {check.control}")
+            lines += [f"           control: {check.control}"] if check.control else []
         lines += [f"    {words}" for words in _missing(entry)]
     if _any_undecided(entries):
         lines.append(UNDECIDED)

@@ -426,6 +426,16 @@ def _complete(records):
             lacking = [what for what in measures_of(name) if what in taken and what not in arms[name, d].uses]
             if lacking:
                 raise InputError(f"the uses of the arm {name!r}, d = {d}, lack {', '.join(lacking)}.")
+    shapes = {}
+    for (name, d), record in arms.items():
+        for key, values in [leaf for use, found in record.uses.items() for leaf in _leaves(found, use)]:
+            expected = shapes.setdefault(key, values.shape[1:])
+            if values.shape[1:] != expected:
+                shape = " × ".join(map(str, values.shape[1:])) or "one"
+                raise InputError(
+                    f"the uses of the arm {name!r}, d = {d}: {key} has {shape} numbers of a member, others "
+                    f"have {' × '.join(map(str, expected)) or 'one'}."
+                )
     members = {len(record.mean) for record in arms.values()}
     if len(members) > 1:
         raise InputError(f"all arms must have equally many members; they have {', '.join(map(str, sorted(members)))}.")
