@@ -223,7 +223,7 @@ GOES_ON = {"LinAlgError", "DamagedFileError", "TrainingError"}
 def test_no_refusal_is_caught_where_results_are_made():
     """So that what only refuses can be in no key."""
     roots = [*study.TRAINING, *study.EVALUATION, *study.made_by_field("shuffled"), *fields.FIELDS.values()]
-    roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier]
+    roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier, study.interchange]
     roots += [root for name in MEASURES for root in study.made_by_measure(name)]
     code, _ = keys.reached(*roots)
     names = {place for place in code if place[1] is not None}

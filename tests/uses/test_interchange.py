@@ -97,6 +97,14 @@ def test_a_probe_is_carried_over_by_equal_coordinates_alone(linear, digits):
         np.testing.assert_allclose(found.probes["slant"][0, column], expected, atol=1e-5)
 
 
+def test_images_are_spread_over_all(ensemble, digits, monkeypatch):
+    monkeypatch.setattr(module, "IMAGES", 4)
+    rows = [0, 119, 239, 358]
+    labels = digits.test_labels[rows]
+    few = dataclasses.replace(digits, test=digits.test[rows], test_labels=labels, checksum=None, classes=digits.classes)
+    np.testing.assert_array_equal(taken(ensemble, digits).nats, taken(ensemble, few).nats)
+
+
 def test_it_comes_back_from_a_file(found, tmp_path):
     write_json(tmp_path / "it.json", "interchange", found)
     again = restored(read_json(tmp_path / "it.json", "interchange"), Interchange)

@@ -77,7 +77,8 @@ def interchange(ensemble: Ensemble, dataset: Dataset, *, jobs=None, progress=Tru
     ensemble : Ensemble
         Two members at least.
     dataset : vaept.datasets.Dataset
-        Of which the first `IMAGES` test images and, to fit classifier and probes, `FITTED` training images are used.
+        Of which `IMAGES` test images and, to fit classifier and probes, `FITTED` training images are used, evenly
+        spread, because those of MNIST are in the order of their writers.
     jobs : int, optional
         Processes; one per core if not given.
     progress : bool
@@ -98,23 +99,25 @@ def interchange(ensemble: Ensemble, dataset: Dataset, *, jobs=None, progress=Tru
     members, lacking = range(len(ensemble.members)), left_out(dataset)
     if len(members) < 2:
         raise InputError("ensemble has one member; an interchange needs two at least.")
-    train, test = (as_images(x, ensemble.members[0].pixels) for x in (dataset.train[:FITTED], dataset.test[:IMAGES]))
-    labels = known = None
+    rows = _spread(len(dataset.train), FITTED), _spread(len(dataset.test), IMAGES)
+    parts = zip((dataset.train, dataset.test), rows, strict=True)
+    train, test = (as_images(images[own], ensemble.members[0].pixels) for images, own in parts)
+    labels, known = None, {}
     if "classifier" not in lacking:
-        labels = dataset.train_labels[:FITTED], dataset.test_labels[:IMAGES]
+        labels = dataset.train_labels[rows[0]], dataset.test_labels[rows[1]]
     if "probes" not in lacking:
-        known = [properties(x.numpy().reshape(-1, *dataset.image_shape)) for x in (train, test)]
-        known = {name: (values, known[1][name]) for name, values in known[0].items()}
+        of_train, of_test = (properties(x.numpy().reshape(-1, *dataset.image_shape)) for x in (train, test))
+        known = {name: (of_train[name], of_test[name]) for name in of_train}
         known = {name: parts for name, parts in known.items() if all(map(_varies, parts))}
-    done = in_processes(_row, [(ensemble, i, train, test, labels, known or {}) for i in members], jobs=jobs or cores())
-    rows = dict(bar(done, "interchange", total=len(members), unit="member", show=progress))
-    nats, dealt, right, probes = zip(*(rows[i] for i in members), strict=True)
+    done = in_processes(_row, [(ensemble, i, train, test, labels, known) for i in members], jobs=jobs or cores())
+    found = dict(bar(done, "interchange", total=len(members), unit="member", show=progress))
+    nats, dealt, right, probes = zip(*(found[i] for i in members), strict=True)
     return Interchange(
         nats=np.stack(nats),
         nats_by_chance=np.array(dealt),
         classifier=None if labels is None else np.stack(right),
         classifier_by_chance=None if labels is None else float((labels[1] == np.bincount(labels[0]).argmax()).mean()),
-        probes={name: np.stack([row[name] for row in probes]) for name in known or {}},
+        probes={name: np.stack([row[name] for row in probes]) for name in known},
     )
 
 
@@ -203,6 +206,10 @@ def _row(ensemble: Ensemble, number, train, test, labels, known):
         probe = LinearRegression().fit(mean[rows], fitted[rows])
         r2[name] = np.array([probe.score(own[others], asked[others]) for own in taken])
     return nats[:-1].numpy(), float(nats[-1]), right, r2
+
+
+def _spread(n, most):
+    return np.linspace(0, n - 1, min(n, most)).round().astype(int)
 
 
 def _varies(values):

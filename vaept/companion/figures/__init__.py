@@ -34,7 +34,14 @@ from vaept.companion.figures.spectra import (
     populations_by_class,
     series_against_exact,
 )
-from vaept.companion.figures.uses import cluster, denoise, generate, outliers_by_energy, scores_against_noise
+from vaept.companion.figures.uses import (
+    cluster,
+    denoise,
+    encoders_against_decoders,
+    generate,
+    outliers_by_energy,
+    scores_against_noise,
+)
 
 __all__ = [
     "MEASURES",
@@ -47,6 +54,7 @@ __all__ = [
     "dose_response",
     "eigenfunctions_decoded",
     "elbo_against_rotation",
+    "encoders_against_decoders",
     "energy_bounds_kl",
     "error_slopes",
     "explained_by_group",
