@@ -121,6 +121,28 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     return Agreement(*(_estimate(matrix, samples) for matrix in measures))
 
 
+def compare_pair(first, second):
+    """How far two latent spaces of the same images agree.
+
+    Parameters
+    ----------
+    first, second : array, shape (n, d)
+
+    Returns
+    -------
+    coordinates, signed_permutation, orthogonal : float
+        As of `Agreement`.
+
+    Raises
+    ------
+    InputError
+        If the latents have different shapes or are not finite.
+    """
+    first = arguments.points(first, "first")
+    second = arguments.array(second, "second", shape=first.shape)
+    return _pair(first - first.mean(axis=0), second - second.mean(axis=0))[:3]
+
+
 def mean_over_members(values, *, n_bootstrap=1000, seed=0):
     """Mean of one number per member, with its 95 % bootstrap interval over members.
 
@@ -152,6 +174,37 @@ def mean_over_members(values, *, n_bootstrap=1000, seed=0):
     rows = np.random.default_rng(seed).integers(len(values), size=(n_bootstrap, len(values)))
     low, high = np.percentile(values[rows].mean(axis=1), [2.5, 97.5])
     return Estimate(float(values.mean()), float(low), float(high))
+
+
+def mean_over_pairs(values, *, n_bootstrap=1000, seed=0):
+    """Mean of one number per ordered pair of different members, with its 95 % bootstrap interval over members.
+
+    Parameters
+    ----------
+    values : array, shape (members, members)
+        For at least two members; the diagonal is left out.
+    n_bootstrap : int
+        Resamples of the members; a member drawn twice makes no pair with itself.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    Estimate
+        Its ends are NaN for fewer than three members.
+
+    Raises
+    ------
+    InputError
+        If the values are no square of finite numbers for two members or more, or another argument is out of range.
+    """
+    values = arguments.array(values, "values", shape=("members", "members"))
+    n_bootstrap = arguments.integer(n_bootstrap, "n_bootstrap", MIN_BOOTSTRAP, MAX_BOOTSTRAP)
+    seed, members = arguments.seed(seed), len(values)
+    if members < 2:
+        raise InputError("values are of one member; at least two are needed for a pair.")
+    samples = _resamples(members, n_bootstrap, np.random.default_rng(seed))
+    return _estimate(np.where(np.eye(members), np.nan, values), samples)
 
 
 def shuffled_rows(latents, seed=0):
