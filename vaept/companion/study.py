@@ -20,7 +20,7 @@ from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenan
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
-from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
+from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field, shuffled
 from vaept.uses import measure
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.uses.member import Member
@@ -31,6 +31,7 @@ from vaept.vae.fitting import fit
 
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
 FIELD_PAIRS = 2
+REPEATED = ("neighbour", "diffusion", "principal")  # fields whose agreement between halves and seeds is measured
 # What makes these results; the objects that they are made from bring their methods.
 TRAINING = (fit, Ensemble, Field)
 EVALUATION = (evaluate, Evaluation, Ensemble, Field)
@@ -94,7 +95,7 @@ class Study:
 
     def field(self, kind):
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
-        return Field.load(self.field_folder(kind) / "field.safetensors")
+        return load_field(self.field_folder(kind) / "field.safetensors")
 
     def ensemble(self, latent_dim, arm="cold"):
         """The trained `Ensemble` of an arm; trained now if the store does not have it."""
@@ -164,7 +165,7 @@ class Study:
             couplings=Series.of(doses),
             couplings_dim=p.couplings_dim,
             aftermath=aftermath,
-            fields={kind: self.field_reproducibility(kind) for kind in FIELDS},
+            fields={kind: self.field_reproducibility(kind) for kind in REPEATED},
             provenance={key: first[key] for key in ("created", "machine", "versions")}
             | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": code_hashes()},
         )
@@ -326,7 +327,7 @@ def code_hashes():
 
     Parts are "training", "fields", "evaluation" and the names of `vaept.uses.measure.MEASURES`.
     """
-    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *FIELDS.values())}
+    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *map(FIELDS.get, REPEATED))}
     parts |= {"evaluation": EVALUATION} | {name: made_by_measure(name) for name in measure.MEASURES}
     return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
 
