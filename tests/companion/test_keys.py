@@ -88,7 +88,7 @@ CHANGES = [
 def expected(names, what):
     if isinstance(what, tuple):
         return {name for name in names if name.startswith(what)}
-    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*fields.FIELDS, "shuffled"), "ensembles": ()}[what]
+    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*study.REPEATED, "shuffled"), "ensembles": ()}[what]
     arms = {"corrected" if kind == "neighbour" else kind for kind in in_field} or {name.split()[-1] for name in names}
     found = {f"field {kind}" for kind in in_field}
     return found | {name for name in names if " " in name and not name.startswith("field") and name.split()[-1] in arms}

@@ -183,7 +183,7 @@ def test_members_of_own_fields_differ_in_their_fields(compared):
     found = {}
     for arm in ("shuffled_each", "neighbour_each"):
         folders = compared._fields(Run(2, arm))
-        found[arm] = [study.Field.load(folder / "field.safetensors").values for folder in folders]
+        found[arm] = [study.load_field(folder / "field.safetensors").values for folder in folders]
         assert len(folders) == 3 and not np.allclose(found[arm][0], found[arm][1])
     deals = [np.sort(values, axis=0) for values in found["shuffled_each"]]
     assert np.array_equal(deals[0], deals[1]), "the same values, dealt otherwise"

@@ -26,8 +26,8 @@ class Arm:
     name, title : str
         The title is what figures and tables call it.
     field : str, optional
-        The field that it is trained in: a key of `vaept.companion.study.MADE`; "shuffled", the neighbour field dealt to
-        the images anew; or "trained", the latents of one more plain member.
+        The field that it is trained in: a key of `vaept.perturbation.fields.FIELDS`; "shuffled", the neighbour field
+        dealt to the images anew; or "trained", the latents of one more plain member.
     potential : str, optional
         As for `vaept.vae.ensemble.Settings`; "dipole" where there is a field.
     coupling : float, optional

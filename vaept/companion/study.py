@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from vaept import arguments, perturbation
+from vaept import arguments
 from vaept.companion import comparisons, profiles
 from vaept.companion.comparisons import agreement_of_fields, fit_each, standardised
 from vaept.companion.inspection import refusal
@@ -21,7 +21,7 @@ from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenan
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
-from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
+from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field, shuffled
 from vaept.uses import measure
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.uses.member import Member
@@ -31,11 +31,10 @@ from vaept.vae.fitting import fit
 
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
 FIELD_PAIRS = 2
-# The fields that an arm can name, beside "shuffled" and "trained": those of commands, and a control.
-MADE = FIELDS | {"random network": getattr(perturbation.fields, "random_network_field", None)}
-SEEDED = ("neighbour", "shuffled", "random network")  # fields that depend on a seed
+SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
 ANCHOR = 10_000  # seed of the member whose latents are a field
 LANDMARKS = 6000  # most of a member's own field
+REPEATED = ("neighbour", "diffusion", "principal")  # fields whose agreement between halves and seeds is measured
 # What makes these results; the objects that they are made from bring their methods.
 TRAINING = (fit, Ensemble, Field)
 EVALUATION = (evaluate, Evaluation, Ensemble, Field)
@@ -180,7 +179,7 @@ class Study:
             couplings=Series.of(doses),
             couplings_dim=p.couplings_dim,
             aftermath=aftermath,
-            fields={kind: self.field_reproducibility(kind) for kind in FIELDS},
+            fields={kind: self.field_reproducibility(kind) for kind in REPEATED},
             prices=self.prices(),
             labs=self.labs(),
             lengths=self.lengths(),
@@ -265,7 +264,7 @@ class Study:
             if kind == "shuffled":
                 made = shuffled(_field(self.field_folder("neighbour", run)), **own)
             else:
-                made = MADE[kind](data.train, components, **own)
+                made = FIELDS[kind](data.train, components, **own)
             made.save(folder / "field.safetensors")
 
         return self._obtain("field", request, compute)
@@ -397,13 +396,13 @@ def code_hashes():
 
     Parts are "training", "fields", "evaluation" and the names of `vaept.uses.measure.MEASURES`.
     """
-    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *FIELDS.values())}
+    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *map(FIELDS.get, REPEATED))}
     parts |= {"evaluation": EVALUATION} | {name: made_by_measure(name) for name in measure.MEASURES}
     return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
 
 
 def _field(folder):
-    return Field.load(folder / "field.safetensors")
+    return load_field(folder / "field.safetensors")
 
 
 def _anchor(run):
@@ -413,7 +412,7 @@ def _anchor(run):
 
 def made_by_field(kind):
     """The functions and classes that make a field of a kind."""
-    return Field, *((neighbour_field, shuffled) if kind == "shuffled" else (MADE[kind],))
+    return Field, *((neighbour_field, shuffled) if kind == "shuffled" else (FIELDS[kind],))
 
 
 def made_by_measure(name):
