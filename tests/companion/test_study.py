@@ -153,6 +153,8 @@ def compared(tmp_path, rng):
         hidden=(8,),
         couplings_dim=2,
         couplings_epochs=1,
+        further_dims=(3,),
+        further_dims_arms=("principal",),
         prices=("cold", "vary_noise", "shuffled_each", "start_10", "principal_kept", "trained"),
         tuning={"couplings": [0.5, 1.5], "members": 2, "epochs": 1},
     )
@@ -171,7 +173,8 @@ def test_a_price_list_two_labs_and_lengths(compared):
     assert {each.run for each in prices[1:4]} == {prices[0].run}
     assert prices[0].run == compared.ensemble_folder(Run(2)).name, "the plain arm of the study is that of the list"
 
-    cold, principal = compared.labs()
+    cold, principal, further = compared.labs()
+    assert [each.d for each in (cold, principal, further)] == [2, 2, 3]
     assert cold.fields is None and principal.fields > 0.9 and principal.minus_elbo.shape == (2, 3)
     assert len({*cold.runs, *principal.runs}) == 4
     lengths = compared.lengths()
