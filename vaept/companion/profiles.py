@@ -224,6 +224,24 @@ class Profile:
         """Names of the arms that are trained with this latent dimension."""
         return self.arms + (self.further_arms if latent_dim == self.latent_dims[-1] else ())
 
+    def numbers(self, run):
+        """Numbers of a run's members."""
+        return range(run.first, run.first + (run.members or self.members))
+
+    def training(self, run):
+        """What `vaept.vae.fitting.fit` is given for a run: settings as a dict, without λ, and seeds as a list."""
+        chosen = arm(run.arm)
+        how = {key: getattr(self, key) for key in ("hidden", "batch_size", "learning_rate", "precision")}
+        how |= {"latent_dim": run.latent_dim, "full_covariance": chosen.full_covariance}
+        if run.after:
+            later = 1000 * run.after
+            seeds = [Seed(s, s + later, s + later) for s in range(self.aftermath_members)]
+            return how | {"epochs": self.aftermath[run.after - 1]}, seeds
+        how |= {"epochs": run.epochs or self.epochs, "schedule": chosen.schedule(self.schedule)}
+        if chosen.perturbed:
+            how["potential"] = chosen.potential or "dipole"
+        return how, [chosen.seed(number) for number in self.numbers(run)]
+
     def runs(self):
         """All ensembles of a study, as a list of `Run` in the order in which they are made."""
         found = [Run(d, name, title=f"{name}, d = {d}") for d in self.latent_dims for name in self.arms_of(d)]

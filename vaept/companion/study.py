@@ -25,11 +25,12 @@ from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field
 from vaept.uses import measure
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.uses.member import Member
-from vaept.vae.ensemble import Ensemble, Seed
+from vaept.vae.ensemble import Ensemble
 from vaept.vae.evaluation import Evaluation, evaluate
 from vaept.vae.fitting import fit
 
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
+FINISHED = ("cold", "short_warm")  # of which the price list also has what can be done to finished models
 FIELD_PAIRS = 2
 SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
 ANCHOR = 10_000  # seed of the member whose latents are a field
@@ -201,13 +202,13 @@ class Study:
         return self._loaded[key]
 
     def prices(self):
-        """The price list, as a list of `Price`; after the plain model what can be done to it when it is trained."""
+        """The price list, as a list of `Price`; after plain models what can be done to them when they are trained."""
         found = []
         for run in (run for run in self.profile.runs() if run.place == "prices"):
             evaluation, name = self._evaluation(run), self.ensemble_folder(run).name
             coupling = self.tuned_coupling(run.latent_dim, run.arm)
             found.append(comparisons.price(run, coupling, evaluation, name))
-            if run.arm == self.profile.arms[0]:
+            if run.arm in FINISHED:
                 found += comparisons.prices_after(run, evaluation, self._ensemble(run), self.dataset.train, name)
         return found
 
@@ -280,20 +281,11 @@ class Study:
 
     def ensemble_folder(self, run):
         """The folder of the store with a trained ensemble."""
-        chosen, p, d, data = profiles.arm(run.arm), self.profile, run.latent_dim, self.data(run)
-        shared = ("hidden", "batch_size", "learning_rate", "precision")
-        how = {key: getattr(p, key) for key in shared} | {"latent_dim": d}
-        how["full_covariance"] = chosen.full_covariance
-        origin = None
-        if run.after:
-            origin = self.ensemble_folder(Run(d, run.arm, after=run.after - 1))
-            how |= {"epochs": p.aftermath[run.after - 1]}
-            seeds = [Seed(s, s + 1000 * run.after, s + 1000 * run.after) for s in range(p.aftermath_members)]
-        else:
-            seeds = [chosen.seed(number) for number in self._numbers(run)]
-            how |= {"epochs": run.epochs or p.epochs, "schedule": chosen.schedule(p.schedule)}
-            if chosen.perturbed:
-                how["potential"], how["coupling"] = chosen.potential or "dipole", self._coupling(run)
+        chosen, data = profiles.arm(run.arm), self.data(run)
+        how, seeds = self.profile.training(run)
+        if "potential" in how:
+            how["coupling"] = self._coupling(run)
+        origin = self.ensemble_folder(Run(run.latent_dim, run.arm, after=run.after - 1)) if run.after else None
         fields = None if run.after or not chosen.field else self._fields(run)
         names = fields and [folder.name for folder in fields]
         request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": data.checksum}
@@ -313,9 +305,6 @@ class Study:
 
         return self._obtain("ensemble", request, train)
 
-    def _numbers(self, run):
-        return range(run.first, run.first + (run.members or self.profile.members))
-
     def _coupling(self, run):
         """λ of a run: its own; of prices and labs the one that was chosen for them; else the arm's or the profile's."""
         if run.coupling is None and run.place in ("prices", "labs"):
@@ -328,7 +317,7 @@ class Study:
         chosen = profiles.arm(run.arm)
         if chosen.field == "trained":
             return [self.ensemble_folder(_anchor(run))]
-        numbers = self._numbers(run) if chosen.own_field else [None]
+        numbers = self.profile.numbers(run) if chosen.own_field else [None]
         return [self.field_folder(chosen.field, run, number) for number in numbers]
 
     def evaluation_folder(self, run):
