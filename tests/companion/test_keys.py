@@ -222,7 +222,13 @@ GOES_ON = {"LinAlgError", "DamagedFileError", "TrainingError"}
 
 def test_no_refusal_is_caught_where_results_are_made():
     """So that what only refuses can be in no key."""
-    roots = [*study.TRAINING, *study.EVALUATION, *study.made_by_field("shuffled"), *fields.FIELDS.values()]
+    roots = [
+        *study.TRAINING,
+        *study.EVALUATION,
+        *study.COMPARISONS,
+        *study.made_by_field("shuffled"),
+        *fields.FIELDS.values(),
+    ]
     roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier]
     roots += [root for name in MEASURES for root in study.made_by_measure(name)]
     code, _ = keys.reached(*roots)
@@ -314,6 +320,6 @@ def test_a_measure_reaches_what_makes_its_member():
 
 def test_every_part_of_the_published_code_differs():
     hashes = study.code_hashes()
-    assert len(set(hashes.values())) == len(hashes) == 3 + len(MEASURES)
+    assert len(set(hashes.values())) == len(hashes) == 4 + len(MEASURES)
     assert all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes.values())
     assert Path(keys.PACKAGE).name == "vaept"

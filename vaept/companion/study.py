@@ -39,6 +39,8 @@ REPEATED = ("neighbour", "diffusion", "principal")  # fields whose agreement bet
 # What makes these results; the objects that they are made from bring their methods.
 TRAINING = (fit, Ensemble, Field)
 EVALUATION = (evaluate, Evaluation, Ensemble, Field)
+COMPARISONS = (comparisons.price, comparisons.prices_after, comparisons.two_labs, comparisons.cheapest)
+COMPARISONS += (comparisons.lab_of, comparisons.validation_of, fit_each, standardised, *FIELDS.values())
 
 
 @dataclass(frozen=True)
@@ -383,10 +385,11 @@ class Study:
 def code_hashes():
     """Which code makes the numbers of a study: a dict from part to `vaept.companion.keys.source_hash`.
 
-    Parts are "training", "fields", "evaluation" and the names of `vaept.uses.measure.MEASURES`.
+    Parts are "training", "fields", "evaluation", "comparisons" and the names of `vaept.uses.measure.MEASURES`.
     """
     parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *map(FIELDS.get, REPEATED))}
-    parts |= {"evaluation": EVALUATION} | {name: made_by_measure(name) for name in measure.MEASURES}
+    parts |= {"evaluation": EVALUATION, "comparisons": COMPARISONS}
+    parts |= {name: made_by_measure(name) for name in measure.MEASURES}
     return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
 
 
