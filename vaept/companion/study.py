@@ -30,7 +30,6 @@ from vaept.vae.evaluation import Evaluation, evaluate
 from vaept.vae.fitting import fit
 
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
-FINISHED = ("cold", "short_warm")  # of which the price list also has what can be done to finished models
 FIELD_PAIRS = 2
 SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
 ANCHOR = 10_000  # seed of the member whose latents are a field
@@ -204,13 +203,13 @@ class Study:
         return self._loaded[key]
 
     def prices(self):
-        """The price list, as a list of `Price`; after plain models what can be done to them when they are trained."""
+        """The price list, as a list of `Price`; after the plain model what can be done to it when it is trained."""
         found = []
         for run in (run for run in self.profile.runs() if run.place == "prices"):
             evaluation, name = self._evaluation(run), self.ensemble_folder(run).name
             coupling = self.tuned_coupling(run.latent_dim, run.arm)
             found.append(comparisons.price(run, coupling, evaluation, name))
-            if run.arm in FINISHED:
+            if run.arm == self.profile.arms[0]:
                 found += comparisons.prices_after(run, evaluation, self._ensemble(run), self.dataset.train, name)
         return found
 
@@ -264,10 +263,13 @@ class Study:
         request |= own | {"source": source_hash(*made_by_field(kind))}
 
         def compute(folder):
-            if kind == "shuffled":
-                made = shuffled(_field(self.field_folder("neighbour", run)), **own)
-            else:
-                made = FIELDS[kind](data.train, components, **own)
+            with warnings.catch_warnings():
+                if data is not self.dataset or number is not None:
+                    warnings.simplefilter("ignore")  # it was said of the field of all images
+                if kind == "shuffled":
+                    made = shuffled(_field(self.field_folder("neighbour", run)), **own)
+                else:
+                    made = FIELDS[kind](data.train, components, **own)
             made.save(folder / "field.safetensors")
 
         return self._obtain("field", request, compute)
