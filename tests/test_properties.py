@@ -494,6 +494,10 @@ CASES = [
     case("topology.neighbour_field", fields.neighbour_field, 25, x=IMAGES, n_components=2, landmarks=30,
          perplexity=5.0, seed=0, words=("images", "neighbour field")),
     case("topology.pca_field", fields.pca_field, 50, x=IMAGES, n_components=2, words=("images",)),
+    case("topology.subspace_field", fields.subspace_field, 50, x=IMAGES, n_components=2, iterations=1,
+         words=("images",)),
+    case("topology.random_network_field", fields.random_network_field, 50, x=IMAGES, n_components=2, seed=0,
+         words=("images",)),
     case("topology.shuffled", fields.shuffled, 20, field=PCA, seed=0),
     case("topology.held_out_agreement", fields.held_out_agreement, 50, field=DIFFUSION, x_new=DATASET.test,
          n_neighbors=4, words=("images",)),
@@ -574,6 +578,7 @@ CASES = [
     case("Classifier.load", lambda path: Classifier.load(path).network, 20, path=FILES["classifier"],
          words=("file",)),
     case("Field.load", fields.Field.load, 20, path=FILES["field"], words=("file",)),
+    case("topology.load_field", fields.load_field, 20, path=FILES["field"], words=("file",)),
 ]
 # fmt: on
 TRIED = Counter()

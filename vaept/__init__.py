@@ -24,6 +24,7 @@ _EXPORTS = {
         "pca_field",
         "resum",
         "series",
+        "subspace_field",
     ),
     "spectrum": ("from_log_density", "from_potential", "from_samples"),
     "vae": ("VAE", "Ensemble", "align", "compare", "elbo", "evaluate", "fit"),

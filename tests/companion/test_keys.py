@@ -88,7 +88,7 @@ CHANGES = [
 def expected(names, what):
     if isinstance(what, tuple):
         return {name for name in names if name.startswith(what)}
-    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*fields.FIELDS, "shuffled"), "ensembles": ()}[what]
+    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*study.REPEATED, "shuffled"), "ensembles": ()}[what]
     arms = {"corrected" if kind == "neighbour" else kind for kind in in_field} or {name.split()[-1] for name in names}
     found = {f"field {kind}" for kind in in_field}
     return found | {name for name in names if " " in name and not name.startswith("field") and name.split()[-1] in arms}
@@ -222,8 +222,9 @@ GOES_ON = {"LinAlgError", "DamagedFileError", "TrainingError"}
 
 def test_no_refusal_is_caught_where_results_are_made():
     """So that what only refuses can be in no key."""
-    roots = [*study.TRAINING, *study.EVALUATION, *study.made_by_field("shuffled"), *fields.FIELDS.values()]
-    roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier, study.interchange]
+    roots = [*study.TRAINING, *study.EVALUATION, *study.COMPARISONS, *study.made_by_field("shuffled")]
+    roots += [*fields.FIELDS.values(), study.agreement_of_fields, study.fit_classifier, study.Classifier]
+    roots += [study.interchange]
     roots += [root for name in MEASURES for root in study.made_by_measure(name)]
     code, _ = keys.reached(*roots)
     names = {place for place in code if place[1] is not None}
@@ -314,6 +315,6 @@ def test_a_measure_reaches_what_makes_its_member():
 
 def test_every_part_of_the_published_code_differs():
     hashes = study.code_hashes()
-    assert len(set(hashes.values())) == len(hashes) == 3 + len(MEASURES)
+    assert len(set(hashes.values())) == len(hashes) == 4 + len(MEASURES)
     assert all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes.values())
     assert Path(keys.PACKAGE).name == "vaept"

@@ -1,10 +1,12 @@
 import dataclasses
 import functools
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from vaept.companion import claims, study
+from vaept.companion import claims, comparisons, study
 from vaept.companion.ledger import ledger
 from vaept.companion.profiles import Run, profile
 from vaept.companion.records import Records
@@ -139,3 +141,130 @@ def test_a_study_of_nothing(change, message, tmp_path):
 def test_store_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("VAEPT_STORE", str(tmp_path / "elsewhere"))
     assert open_study("quick").store.root == tmp_path / "elsewhere"
+
+
+FEW = pytest.mark.filterwarnings("ignore:.* field:UserWarning")  # of what few images are
+
+
+@pytest.fixture
+def compared(tmp_path, rng):
+    """A study of a price list, two labs and two lengths, of a few small images and epochs, in a store of its own."""
+    axes, _ = np.linalg.qr(rng.standard_normal((6, 6)))
+    x = 0.5 + rng.uniform(-0.3, 0.3, (100, 6)) * [1, 0.6, 0.3, 0.1, 0.1, 0.1] @ axes.T
+    np.savez(tmp_path / "mine.npz", x=x.clip(0, 1))
+    small = dataclasses.replace(
+        profile("quick"),
+        dataset=str(tmp_path / "mine.npz"),
+        latent_dims=(2,),
+        members=3,
+        epochs=2,
+        hidden=(8,),
+        couplings_dim=2,
+        couplings_epochs=1,
+        further_dims=(3,),
+        further_dims_arms=("principal",),
+        prices=("cold", "vary_noise", "shuffled_each", "start_10", "principal_kept", "trained"),
+        tuning={"couplings": [0.5, 1.5], "members": 2, "epochs": 1},
+    )
+    return Study(small, RunStore(tmp_path / "runs"), jobs=1)
+
+
+@FEW
+def test_a_price_list_two_labs_and_lengths(compared):
+    prices = compared.prices()
+    after = ["cold, turned", "cold, permuted", "cold, relative"]
+    assert [each.arm for each in prices] == ["cold", *after, *compared.profile.prices[1:]]
+    for each in prices:
+        assert -1 <= each.coordinates.mean <= 1 and each.minus_elbo.shape == each.active_units.shape == (3,)
+        plain = each.arm.startswith("cold") or each.arm == "vary_noise"
+        assert each.coupling is None if plain else each.coupling in (0.5, 1.5)
+    assert {each.run for each in prices[1:4]} == {prices[0].run}
+    assert prices[0].run == compared.ensemble_folder(Run(2)).name, "the plain arm of the study is that of the list"
+
+    cold, principal, further = compared.labs()
+    assert [each.d for each in (cold, principal, further)] == [2, 2, 3]
+    assert cold.fields is None and principal.fields > 0.9 and principal.minus_elbo.shape == (2, 3)
+    assert len({*cold.runs, *principal.runs}) == 4
+    lengths = compared.lengths()
+    assert {epochs: series.values.tolist() for epochs, series in lengths.items()} == {1: [0, 1], 2: [0, 1]}
+
+
+@FEW
+def test_members_of_own_fields_differ_in_their_fields(compared):
+    found = {}
+    for arm in ("shuffled_each", "neighbour_each"):
+        folders = compared._fields(Run(2, arm))
+        found[arm] = [study.load_field(folder / "field.safetensors").values for folder in folders]
+        assert len(folders) == 3 and not np.allclose(found[arm][0], found[arm][1])
+    deals = [np.sort(values, axis=0) for values in found["shuffled_each"]]
+    assert np.array_equal(deals[0], deals[1]), "the same values, dealt otherwise"
+
+
+@FEW
+def test_a_member_of_an_own_field_depends_on_its_seed_alone(compared):
+    run = Run(2, "shuffled_each")
+    three, two = (compared._ensemble(dataclasses.replace(run, members=n)) for n in (3, 2))
+    images = compared.dataset.test
+    assert np.array_equal(three.first(2).posterior(images)[0], two.posterior(images)[0])
+    assert three.seeds[:2] == two.seeds and three.history.kl.shape == (3, 2)
+
+
+def test_labs_share_no_training_image_and_all_test_images(compared):
+    labs = [compared.data(Run(2, lab=lab)) for lab in (0, 1)]
+    rows = [{row.tobytes() for row in lab.train} for lab in labs]
+    everything = {row.tobytes() for row in compared.dataset.train}
+    assert not rows[0] & rows[1] and rows[0] | rows[1] == everything
+    assert all(np.array_equal(lab.test, compared.dataset.test) for lab in labs)
+    assert labs[0].checksum != labs[1].checksum
+
+
+@FEW
+def test_a_coupling_is_chosen_without_the_test_images(compared, monkeypatch):
+    chosen = compared.tuned_coupling(2, "principal_kept")
+    validation = {row.tobytes() for run in compared.profile.runs() if run.validation for row in compared.data(run).test}
+    assert validation <= {row.tobytes() for row in compared.dataset.train}
+    other = Study(compared.profile, compared.store, jobs=1)
+    others = dataclasses.replace(compared.dataset, test=1 - compared.dataset.test)
+    other.__dict__["dataset"] = others
+    monkeypatch.setattr(study, "fit", None)
+    monkeypatch.setattr(study, "evaluate", None)
+    assert other.dataset.checksum != compared.dataset.checksum and other.tuned_coupling(2, "principal_kept") == chosen
+    assert other.tuned_coupling(2, "cold") is None and other.tuned_coupling(2, "throughout") == 1.0
+
+
+def test_of_couplings_that_agree_equally_well_the_cheapest_is_chosen(rng):
+    base = rng.standard_normal((100, 2))
+
+    def evaluation(noise, loss):
+        mean = base + noise * rng.standard_normal((4, 100, 2))
+        return SimpleNamespace(mean=mean, elbo=np.full(4, -loss))
+
+    found = [evaluation(2.0, 10.0), evaluation(0.012, 12.0), evaluation(0.01, 13.0)]
+    assert comparisons.cheapest([0.1, 1.0, 3.0], found) == 1.0
+
+
+def test_what_decides_the_arms_of_a_study_is_asked_as_before(tmp_path, monkeypatch):
+    """Keys of results: what is new stands in no request of an arm that has none of it."""
+    asked = {}
+
+    def obtain(self, kind, requests, make):
+        asked.update({(kind, json.dumps(request, sort_keys=True)): request for request in requests})
+        return [self.root / self.name(kind, request) for request in requests]
+
+    monkeypatch.setattr(RunStore, "obtain_together", obtain)
+    quick = Study(profile("quick"), RunStore(tmp_path), jobs=1)
+    for run in quick.profile.runs():
+        if run.place in ("arms", "doses", "aftermath"):
+            quick.evaluation_folder(run)
+    fields = [request for (kind, _), request in asked.items() if kind == "field"]
+    assert {*fields[0]} == {"field", "components", "data", "source"} and len(fields) == 4
+    assert all({*request} == {*fields[0]} and request["components"] == 4 for request in fields)
+    ensembles = [request for (kind, _), request in asked.items() if kind == "ensemble"]
+    sources = {request["source"] for request in ensembles}
+    assert sources == {study.source_hash(*study.TRAINING)}
+    corrected = [request["fit"] for request in ensembles if request["fit"].get("coupling") == 1.5]
+    plain = {"hidden", "batch_size", "learning_rate", "precision", "latent_dim", "full_covariance", "epochs"}
+    assert all({*request} == plain | {"schedule", "potential", "coupling"} for request in corrected)
+    assert corrected[0]["schedule"] == {"warm_start": 0.1, "fade": 0.1, "switch_off": 0.4}
+    assert ensembles[0]["seeds"] == [{"weights": s, "order": s, "noise": s} for s in range(3)]
+    assert ensembles[0]["fit"]["schedule"] == {} and ensembles[0]["field"] is None is ensembles[0]["start"]

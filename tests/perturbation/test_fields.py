@@ -10,7 +10,18 @@ from scipy.stats import ortho_group
 
 from vaept.errors import DamagedFileError, InputError
 from vaept.perturbation._signs import orientation_of
-from vaept.perturbation.fields import Field, diffusion_field, held_out_agreement, neighbour_field, pca_field, shuffled
+from vaept.perturbation.fields import (
+    FIELDS,
+    Field,
+    diffusion_field,
+    held_out_agreement,
+    load_field,
+    neighbour_field,
+    pca_field,
+    random_network_field,
+    shuffled,
+    subspace_field,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:The signs of components")
 ARRAYS = ("values", "eigenvalues", "points", "coordinates", "scales", "densities", "references", "centre", "spread")
@@ -105,7 +116,8 @@ def test_the_number_of_threads_changes_no_bit(threads, digits, tmp_path):
         "import sys, hashlib, warnings; warnings.simplefilter('ignore')\n"
         "from vaept import datasets; from vaept.perturbation.fields import *\n"
         "d = datasets.load('digits')\n"
-        "for f in (diffusion_field(d.train, 3), pca_field(d.train, 3), neighbour_field(d.train, 3, landmarks=200)):\n"
+        "for f in (diffusion_field(d.train, 3), pca_field(d.train, 3), neighbour_field(d.train, 3, landmarks=200),\n"
+        "          subspace_field(d.train, 3), random_network_field(d.train, 3)):\n"
         "    f.save(sys.argv[1]); print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())\n"
         "    print(hashlib.sha256(f.transform(d.test).tobytes()).hexdigest())"
     )
@@ -116,6 +128,8 @@ def test_the_number_of_threads_changes_no_bit(threads, digits, tmp_path):
         diffusion_field(digits.train, 3),
         pca_field(digits.train, 3),
         neighbour_field(digits.train, 3, landmarks=200),
+        subspace_field(digits.train, 3),
+        random_network_field(digits.train, 3),
     ):
         field.save(tmp_path / "f")
         expected.append(hashlib.sha256((tmp_path / "f").read_bytes()).hexdigest())
@@ -285,6 +299,86 @@ def test_a_neighbour_field_is_completed_by_principal_components(digits):
     assert field.values.shape == (len(digits.train), 4) and np.isfinite(field.values).all()
 
 
+def halves(make, digits, *args, **how):
+    """A field of two disjoint halves of the training images, at the test images."""
+    order = np.random.default_rng(0).permutation(len(digits.train))
+    return [make(digits.train[rows], *args, **how).transform(digits.test) for rows in np.array_split(order, 2)]
+
+
+ALIKE = {  # fields that two halves find alike, and the least correlation of a component at k = 2, 8 and 32
+    "no step": (lambda x, k: subspace_field(x, k, iterations=0), (0.995, 0.97, 0.85)),
+    "a step": (subspace_field, (0.97, 0.85, 0.6)),
+    "network": (random_network_field, (0.99, 0.96, 0.85)),
+}
+
+
+@pytest.mark.parametrize(("make", "least"), ALIKE.values(), ids=[*ALIKE])
+def test_fields_that_fixed_functions_order(make, least, digits, tmp_path):
+    """Uncorrelated and standardised, alike for two halves as they are, and the first of many the same as a few."""
+    for k, bound in zip((2, 8, 32), least, strict=True):
+        field = make(digits.train, k)
+        own = field.values.astype(float)
+        assert np.abs(own.T @ own / len(own) - np.eye(k)).max() < 1e-5 and np.abs(own.mean(0)).max() < 1e-5
+        assert np.abs(field.transform(digits.train) - field.values).max() < 1e-4
+        assert np.abs(own[:, :2] - make(digits.train, 2).values).max() < 1e-4
+        assert correlation(*halves(make, digits, k)).min() > bound
+        assert field.near_multiplets == () and field.eigenvalues.shape == (0,)
+    field.save(tmp_path / "field")
+    loaded = load_field(tmp_path / "field")
+    assert type(loaded) is type(field) and loaded.name == field.name
+    assert np.array_equal(loaded.transform(digits.test), field.transform(digits.test))
+    assert correlation(shuffled(loaded).values, field.values).max() < 0.2
+
+
+def test_without_a_step_components_are_fixed_projections_made_uncorrelated(digits):
+    directions = np.random.default_rng(0).standard_normal((3, 64)).T
+    projections = (digits.train - digits.train.mean(0, dtype=float)) @ directions
+    expected, factor = np.linalg.qr(projections)
+    expected *= np.sign(np.diag(factor)) * np.sqrt(len(expected))
+    assert np.abs(subspace_field(digits.train, 3, iterations=0).values - expected).max() < 1e-4
+
+
+def test_steps_lead_from_fixed_projections_to_what_principal_components_span(digits):
+    linear = pca_field(digits.train, 4).values
+    shares = [explained(subspace_field(digits.train, 4, iterations=s).values, linear).mean() for s in (0, 1, 2, 100)]
+    assert np.all(np.diff(shares) > 0.02) and shares[-1] > 0.9999
+    alone = subspace_field(digits.train, 3, iterations=100).values
+    assert np.abs(correlation(alone, linear[:, :3])).min() > 0.99
+
+
+def test_components_of_equal_variance_have_a_frame_of_their_own(rng):
+    """Two samples from a round distribution, of which principal components agree by chance only."""
+    first, second, new = (rng.standard_normal((4000, 6)) * [2, 2, 2, 1, 1, 1] for _ in range(3))
+    for make, low, high in ((subspace_field, 0.95, 1), (pca_field, -1, 0.9)):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The principal components field")
+            found = correlation(*(make(x, 3).transform(new) for x in (first, second)))
+        assert low < found.min() < high
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (765,), (8, 8, 3), (1, 9)])
+@pytest.mark.parametrize("make", [subspace_field, random_network_field])
+def test_images_of_any_shape(make, shape, rng):
+    x = rng.random((90, *shape))
+    field = make(x, 5)
+    assert field.values.shape == (90, 5) and np.array_equal(
+        field.transform(x[:9].reshape(9, -1)), field.transform(x[:9])
+    )
+    assert np.abs(field.transform(x) - field.values).max() < 1e-4
+    assert np.array_equal(field.values, make(x.reshape(90, -1), 5).values)
+
+
+def test_networks_differ_by_their_seed(digits):
+    first, again, other = (random_network_field(digits.train, 2, seed=seed).values for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and np.abs(correlation(first, other)).max() < 0.95
+    assert explained(digits.train, first).max() < 0.999  # no linear function of the pixels
+
+
+def test_every_field_that_can_be_named_takes_images_and_a_number(digits):
+    for make in FIELDS.values():
+        assert make(digits.train[:200], 2).values.shape == (200, 2)
+
+
 X = np.random.default_rng(0).random((40, 6))
 
 
@@ -309,6 +403,15 @@ X = np.random.default_rng(0).random((40, 6))
         (lambda: neighbour_field(X, 7), "at most the number of pixels, 6"),
         (lambda: pca_field(X, 7), "vary in 6 directions only"),
         (lambda: pca_field(np.column_stack([X[:, :2], X[:, :2]]), 3), "vary in 2 directions only"),
+        (lambda: subspace_field(X[0], 2), r"shape \(n, pixels\)"),
+        (lambda: subspace_field(np.where(X > 0.9, np.nan, X), 2), "x must be finite"),
+        (lambda: subspace_field(X, 7), "vary in 6 directions only"),
+        (lambda: subspace_field(np.ones((40, 6)), 2), "1 different images"),
+        (lambda: subspace_field(X, 2, iterations=-1), "iterations must be an integer from 0 to 100; it is -1"),
+        (lambda: random_network_field(X, 0), "n_components must be an integer from 1 to"),
+        (lambda: random_network_field(X, 2, seed=-1), "seed must be an integer"),
+        (lambda: random_network_field(np.repeat(X[:3], 20, axis=0), 2), "3 different images, too few for 2 components"),
+        (lambda: random_network_field(X, 2).transform(X[:, :5]), r"shape \(n, 6\)"),
         (lambda: pca_field(X, 2).transform(X[:, :5]), r"shape \(n, 6\)"),
         (lambda: held_out_agreement(pca_field(X, 2), X[:2]), "at least 3 new images"),
         (lambda: held_out_agreement(pca_field(X, 2), X, n_neighbors=41), "n_neighbors must be an integer from 1 to 40"),

@@ -23,7 +23,7 @@ def refusal(dataset, profile):
 
     Arguments are a `Dataset` and a `Profile`.
     """
-    x, d = dataset.train, max(profile.latent_dims)
+    x, d = dataset.train, max((*profile.latent_dims, *profile.further_dims))
     order = np.random.default_rng(0).permutation(len(x))
     parts = [order] if len(x) > LOOKED_AT else [order, *np.array_split(order, 2)]
     try:

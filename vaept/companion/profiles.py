@@ -2,13 +2,19 @@
 
 import functools
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from itertools import accumulate
 
 import msgspec
 
 from vaept.errors import InputError
+from vaept.vae.ensemble import Seed
+
+SOURCES = tuple(each.name for each in fields(Seed))
+
+
+OWN = ("neighbour", "shuffled")  # fields of which every member can have a realisation of its own
 
 
 @dataclass(frozen=True)
@@ -19,16 +25,30 @@ class Arm:
     ----------
     name, title : str
         The title is what figures and tables call it.
-    field : {"diffusion", "neighbour", "principal", "shuffled"}, optional
-        The field that it is trained in.
+    field : str, optional
+        The field that it is trained in: a key of `vaept.perturbation.fields.FIELDS`; "shuffled", the neighbour field
+        dealt to the images anew; or "trained", the latents of one more plain member.
     potential : str, optional
         As for `vaept.vae.ensemble.Settings`; "dipole" where there is a field.
     coupling : float, optional
         λ; the profile's if not given.
-    warm_start, switch_off : bool
-        Whether these parts of the profile's schedule are followed.
+    warm_start : bool or float
+        Whether this part of the profile's schedule is followed, or which share of its length.
+    switch_off : bool
+        Whether the field fades and ends as the profile's schedule has it; else it is kept.
     full_covariance : bool
         As for `vaept.vae.ensemble.Settings`.
+    start : float, optional
+        The field is there for this first share of the training only, and does not fade.
+    shared : tuple of {"weights", "order", "noise"}
+        Sources of randomness that all members share.
+    own_field : bool
+        Whether each member is trained in a realisation of the field of its own: other landmarks, another deal.
+
+    Raises
+    ------
+    InputError
+        If this cannot be trained, or its members would all be the same.
     """
 
     name: str
@@ -36,14 +56,42 @@ class Arm:
     field: str | None = None
     potential: str | None = None
     coupling: float | None = None
-    warm_start: bool = True
+    warm_start: bool | float = True
     switch_off: bool = True
     full_covariance: bool = False
+    start: float | None = None
+    shared: tuple[str, ...] = ()
+    own_field: bool = False
+
+    def __post_init__(self):
+        wrong = [
+            (set(self.shared) - set(SOURCES), f"shares what is none of {', '.join(SOURCES)}"),
+            (set(self.shared) >= set(SOURCES), "shares all sources of randomness: its members would be the same"),
+            (self.own_field and self.field not in OWN, f"has own fields, which are one of {', '.join(OWN)}"),
+            (self.start is not None and not (self.field and 0 < self.start < 1), "needs a field, and start below 1"),
+            (not self.switch_off and (self.own_field or self.field == "shuffled"), "keeps a field of no new images"),
+        ]
+        for refused, why in wrong:
+            if refused:
+                raise InputError(f'The arm "{self.name}" {why}.')
 
     @property
     def perturbed(self):
         """Whether it is trained with a potential."""
         return self.field is not None or self.potential is not None
+
+    def schedule(self, whole):
+        """What it follows of a profile's schedule, as a dict."""
+        fades = self.perturbed and self.switch_off
+        kept = {"warm_start": self.warm_start, "fade": fades and self.start is None, "switch_off": fades}
+        found = {key: value for key, value in whole.items() if kept[key]}
+        if "warm_start" in found:
+            found["warm_start"] *= self.warm_start
+        return found if self.start is None else found | {"switch_off": self.start}
+
+    def seed(self, number):
+        """The `Seed` of a member: its number, and 0 for the sources that all members share."""
+        return Seed(**{source: 0 if source in self.shared else number for source in SOURCES})
 
 
 @dataclass(frozen=True)
@@ -58,7 +106,13 @@ class Run:
         λ instead of the arm's or the profile's, and numbers instead of the profile's.
     after
         For how many stretches of the profile's aftermath the members were trained on without a field.
-    place : {"arms", "doses", "aftermath"}
+    lab : {0, 1}, optional
+        It is trained on this half of the training images.
+    first : int
+        Number of its first member.
+    validation : bool
+        Whether it is trained on four fifths of the training images and judged on the last fifth.
+    place : {"arms", "doses", "aftermath", "tuning", "prices", "labs", "lengths"}
         Where it stands in the study.
     title
         What progress and the status page call it.
@@ -70,6 +124,9 @@ class Run:
     members: int | None = None
     epochs: int | None = None
     after: int = 0
+    lab: int | None = None
+    first: int = 0
+    validation: bool = False
     place: str = "arms"
     title: str = ""
 
@@ -100,6 +157,22 @@ class Profile:
         anew with the first learning rate.
     arms, further_arms
         The arms of every latent dimension, of which the first is the plain model, and those of the last one only.
+    prices, prices_members
+        Arms of the price list, for every latent dimension, and the members of those that are not among the arms above.
+    labs, labs_members
+        Arms of which two ensembles are made that share nothing but the recipe, and their members.
+    further_dims, further_dims_arms
+        Latent dimensions that have prices and labs alone, of these arms.
+    tuning
+        "couplings" among which the λ of prices and labs is chosen, arm by arm, on a validation split of the training
+        images, with so many "members" and "epochs"; the profile's λ is taken if it is empty.
+    lengths, lengths_couplings, lengths_members
+        The dose-response of trainings that are longer than `couplings_epochs` by these factors.
+
+    Raises
+    ------
+    InputError
+        If an arm is not known, or a part lacks what it needs.
     """
 
     name: str
@@ -123,10 +196,51 @@ class Profile:
     aftermath: tuple[int, ...]
     arms: tuple[str, ...]
     further_arms: tuple[str, ...]
+    prices: tuple[str, ...] = ()
+    prices_members: int = 0
+    labs: tuple[str, ...] = ()
+    labs_members: int = 0
+    further_dims: tuple[int, ...] = ()
+    further_dims_arms: tuple[str, ...] = ()
+    tuning: dict = field(default_factory=dict)
+    lengths: tuple[int, ...] = ()
+    lengths_couplings: tuple[float, ...] = ()
+    lengths_members: int = 0
+
+    def __post_init__(self):
+        for name in (*self.arms, *self.further_arms, *self.prices, *self.labs, *self.further_dims_arms):
+            arm(name)
+        for part in ("prices", "labs", "lengths"):
+            if getattr(self, part) and getattr(self, f"{part}_members") < 2:
+                raise InputError(f"The profile {self.name} needs {part}_members, two at least.")
+        if alone := [name for name in self.labs if arm(name).field == "shuffled" or arm(name).own_field]:
+            raise InputError(f"Two labs cannot be made of {', '.join(alone)}: their field has no values at new images.")
+        if self.tuning and set(self.tuning) != {"couplings", "members", "epochs"}:
+            raise InputError(f"The tuning of the profile {self.name} needs couplings, members and epochs.")
+        if self.further_dims and not set(self.further_dims_arms) <= {*self.prices, *self.labs}:
+            raise InputError(f"further_dims_arms of the profile {self.name} must be among its prices or labs.")
 
     def arms_of(self, latent_dim):
         """Names of the arms that are trained with this latent dimension."""
         return self.arms + (self.further_arms if latent_dim == self.latent_dims[-1] else ())
+
+    def numbers(self, run):
+        """Numbers of a run's members."""
+        return range(run.first, run.first + (run.members or self.members))
+
+    def training(self, run):
+        """What `vaept.vae.fitting.fit` is given for a run: settings as a dict, without λ, and seeds as a list."""
+        chosen = arm(run.arm)
+        how = {key: getattr(self, key) for key in ("hidden", "batch_size", "learning_rate", "precision")}
+        how |= {"latent_dim": run.latent_dim, "full_covariance": chosen.full_covariance}
+        if run.after:
+            later = 1000 * run.after
+            seeds = [Seed(s, s + later, s + later) for s in range(self.aftermath_members)]
+            return how | {"epochs": self.aftermath[run.after - 1]}, seeds
+        how |= {"epochs": run.epochs or self.epochs, "schedule": chosen.schedule(self.schedule)}
+        if chosen.perturbed:
+            how["potential"] = chosen.potential or "dipole"
+        return how, [chosen.seed(number) for number in self.numbers(run)]
 
     def runs(self):
         """All ensembles of a study, as a list of `Run` in the order in which they are made."""
@@ -138,7 +252,40 @@ class Profile:
             for after, total in enumerate(accumulate(self.aftermath), start=1):
                 title = f"{total} epochs after, d = {d}"
                 found.append(Run(d, "corrected", after=after, place="aftermath", title=title))
+        return found + self._comparisons()
+
+    def _comparisons(self):
+        """The runs of the price list, of the two labs and of trainings of several lengths, after what tunes their λ."""
+        prices = [(d, name) for d in self.latent_dims for name in self.prices]
+        labs = [(d, name) for d in self.latent_dims for name in self.labs]
+        for d in self.further_dims:
+            prices += [(d, name) for name in self.further_dims_arms if name in self.prices]
+            labs += [(d, name) for name in self.further_dims_arms if name in self.labs]
+        found = [run for pair in dict.fromkeys(prices + labs) for run in self.tuning_runs(*pair)]
+        for d, name in prices:
+            members = self.members if name in self.arms_of(d) and d in self.latent_dims else self.prices_members
+            found.append(Run(d, name, members=members, place="prices", title=f"price of {name}, d = {d}"))
+        for d, name in labs:
+            own = {"members": self.labs_members, "place": "labs"}
+            found += [
+                Run(d, name, lab=lab, first=1000 * lab, **own, title=f"{name}, d = {d}, lab {lab + 1}")
+                for lab in (0, 1)
+            ]
+        for epochs in (factor * self.couplings_epochs for factor in self.lengths):
+            dose = {"members": self.lengths_members, "epochs": epochs, "place": "lengths"}
+            found.append(Run(self.couplings_dim, "warm", **dose, title=f"λ = 0, {epochs} epochs"))
+            for c in self.lengths_couplings:
+                title = f"λ = {c:g}, {epochs} epochs"
+                found.append(Run(self.couplings_dim, "throughout", c, **dose, title=title))
         return found
+
+    def tuning_runs(self, latent_dim, name):
+        """The runs among which the λ of an arm is chosen, one for each coupling; [] if it is given."""
+        if arm(name).field is None or arm(name).coupling is not None or not self.tuning:
+            return []
+        own = {key: self.tuning[key] for key in ("members", "epochs")} | {"validation": True, "place": "tuning"}
+        title = f"to choose λ for {name}, d = {latent_dim}"
+        return [Run(latent_dim, name, c, **own, title=f"{title}: {c:g}") for c in self.tuning["couplings"]]
 
 
 @functools.cache
@@ -163,7 +310,7 @@ def code_paths():
 
 def arm(name):
     """The arm of this name; raises InputError, with the known names, if there is none."""
-    return Arm(name, **_named("arm", name, _tables()["arms"]))
+    return msgspec.convert({"name": name} | _named("arm", name, _tables()["arms"]), Arm)
 
 
 def _named(what, name, known):

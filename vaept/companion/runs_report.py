@@ -14,7 +14,7 @@ from vaept.companion import figures, runs_files
 from vaept.companion.figures.style import MAX_DOTS
 from vaept.errors import InputError
 from vaept.files import ensure_writable, write_bytes
-from vaept.perturbation.fields import Field, neighbour_field
+from vaept.perturbation.fields import load_field, neighbour_field
 from vaept.perturbation.orientation import orient
 from vaept.spectrum import oscillator
 from vaept.uses.runs import LEVELS, examine
@@ -132,7 +132,7 @@ def _orient(runs, path, output):
     n, d = means.shape[1:]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)  # of directions that are not determined: the page says so
-        field = Field.load(path) if path.suffix == ".safetensors" else neighbour_field(runs_files.data(path), d)
+        field = load_field(path) if path.suffix == ".safetensors" else neighbour_field(runs_files.data(path), d)
         values = field.values
         values = values if runs[0].place is None or len(values) == n else values[runs[0].place]
         if len(values) != n or values.shape[1] < d:

@@ -11,7 +11,8 @@ from itertools import accumulate
 import numpy as np
 
 from vaept import arguments
-from vaept.companion import profiles
+from vaept.companion import comparisons, profiles
+from vaept.companion.comparisons import agreement_of_fields, fit_each, standardised
 from vaept.companion.inspection import refusal
 from vaept.companion.keys import source_hash
 from vaept.companion.profiles import Profile, Run
@@ -20,21 +21,26 @@ from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenan
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
-from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
+from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field, shuffled
 from vaept.uses import measure
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.uses.interchange import Interchange, interchange
 from vaept.uses.member import Member
-from vaept.vae.agreement import compare
-from vaept.vae.ensemble import Ensemble, Seed
+from vaept.vae.ensemble import Ensemble
 from vaept.vae.evaluation import Evaluation, evaluate
 from vaept.vae.fitting import fit
 
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
 FIELD_PAIRS = 2
+SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
+ANCHOR = 10_000  # seed of the member whose latents are a field
+LANDMARKS = 6000  # most of a member's own field
+REPEATED = ("neighbour", "diffusion", "principal")  # fields whose agreement between halves and seeds is measured
 # What makes these results; the objects that they are made from bring their methods.
 TRAINING = (fit, Ensemble, Field)
 EVALUATION = (evaluate, Evaluation, Ensemble, Field)
+COMPARISONS = (comparisons.price, comparisons.prices_after, comparisons.two_labs, comparisons.cheapest)
+COMPARISONS += (comparisons.lab_of, comparisons.validation_of, fit_each, standardised, *FIELDS.values())
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,14 @@ class Study:
             warnings.simplefilter("ignore", UserWarning)  # the data's notes say the same
             return load(self.profile.dataset)
 
+    def data(self, run):
+        """The `Dataset` that a run is trained and judged on: all images, or a part of the training images."""
+        key = ("data", run.lab, run.validation)
+        if key not in self._loaded:
+            part = comparisons.validation_of(self.dataset) if run.validation else self.dataset
+            self._loaded[key] = part if run.lab is None else comparisons.lab_of(self.dataset, run.lab)
+        return self._loaded[key]
+
     def check(self):
         """Look at the data before anything is trained; raises InputError if they cannot go through the whole study."""
         if reason := refusal(self.dataset, self.profile):
@@ -95,11 +109,14 @@ class Study:
 
     def field(self, kind):
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
-        return Field.load(self.field_folder(kind) / "field.safetensors")
+        return _field(self.field_folder(kind))
 
     def ensemble(self, latent_dim, arm="cold"):
         """The trained `Ensemble` of an arm; trained now if the store does not have it."""
-        return Ensemble.load(self.ensemble_folder(Run(latent_dim, arm)) / "ensemble.safetensors")
+        return self._ensemble(Run(latent_dim, arm))
+
+    def _ensemble(self, run):
+        return Ensemble.load(self.ensemble_folder(run) / "ensemble.safetensors")
 
     def evaluation(self, latent_dim, arm="cold"):
         """The `Evaluation` of an arm on the test images; computed now if the store does not have it."""
@@ -177,10 +194,54 @@ class Study:
             couplings=Series.of(doses),
             couplings_dim=p.couplings_dim,
             aftermath=aftermath,
-            fields={kind: self.field_reproducibility(kind) for kind in FIELDS},
+            fields={kind: self.field_reproducibility(kind) for kind in REPEATED},
+            prices=self.prices(),
+            labs=self.labs(),
+            lengths=self.lengths(),
             provenance={key: first[key] for key in ("created", "machine", "versions")}
             | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": code_hashes()},
         )
+
+    def tuned_coupling(self, latent_dim, arm):
+        """λ of an arm among prices and labs, chosen on a validation split of the training images; None without one."""
+        chosen, runs = profiles.arm(arm), self.profile.tuning_runs(latent_dim, arm)
+        if not chosen.perturbed:
+            return None
+        if not runs:
+            return self.profile.coupling if chosen.coupling is None else chosen.coupling
+        key = ("tuned", arm, latent_dim)
+        if key not in self._loaded:
+            evaluations = [self._evaluation(run) for run in runs]
+            self._loaded[key] = comparisons.cheapest([run.coupling for run in runs], evaluations)
+        return self._loaded[key]
+
+    def prices(self):
+        """The price list, as a list of `Price`; after the plain model what can be done to it when it is trained."""
+        found = []
+        for run in (run for run in self.profile.runs() if run.place == "prices"):
+            evaluation, name = self._evaluation(run), self.ensemble_folder(run).name
+            coupling = self.tuned_coupling(run.latent_dim, run.arm)
+            found.append(comparisons.price(run, coupling, evaluation, name))
+            if run.arm == self.profile.arms[0]:
+                found += comparisons.prices_after(run, evaluation, self._ensemble(run), self.dataset.train, name)
+        return found
+
+    def labs(self):
+        """Of each arm of two labs their `TwoLabs`, as a list."""
+        runs, found = [run for run in self.profile.runs() if run.place == "labs"], []
+        for both in zip(runs[::2], runs[1::2], strict=True):
+            evaluations = [self._evaluation(run) for run in both]
+            in_field, names = profiles.arm(both[0].arm).field, [self.ensemble_folder(run).name for run in both]
+            fields = [self._field_at(run, self.dataset.test) for run in both] if in_field else None
+            found.append(comparisons.two_labs(both[0], evaluations, fields, names))
+        return found
+
+    def lengths(self):
+        """The dose-response of trainings of several lengths, as a dict from epochs to `Series`."""
+        points = defaultdict(list)
+        for run in (run for run in self.profile.runs() if run.place == "lengths"):
+            points[run.epochs].append(self._point(run.coupling or 0.0, run))
+        return {epochs: Series.of(found) for epochs, found in points.items()}
 
     def _point(self, value, run):
         """A point of a `Series`."""
@@ -203,50 +264,78 @@ class Study:
 
         return read_json(self._obtain("fields", request, measure) / "agreement.json", "agreement")
 
-    def field_folder(self, kind):
-        """The folder of the store with a field."""
-        request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
-        request |= {"source": source_hash(*made_by_field(kind))}
+    def field_folder(self, kind, run=None, number=None):
+        """The folder of the store with a field of the images that a run is trained on, or with a member's own."""
+        run = run or Run(max(self.profile.latent_dims))
+        data, seed = self.data(run), run.lab if number is None else number
+        components = max(run.latent_dim, *self.profile.latent_dims)
+        request = {"field": kind, "components": components, "data": data.checksum}
+        own = {"seed": seed} if kind in SEEDED and (seed or number is not None) else {}
+        if kind == "neighbour" and number is not None:
+            own["landmarks"] = min(len(data.train) // 2, LANDMARKS)
+        request |= own | {"source": source_hash(*made_by_field(kind))}
 
         def compute(folder):
-            if kind == "shuffled":
-                made = shuffled(self.field("neighbour"))
-            else:
-                made = FIELDS[kind](self.dataset.train, request["components"])
+            with warnings.catch_warnings():
+                if data is not self.dataset or number is not None:
+                    warnings.simplefilter("ignore")  # it was said of the field of all images
+                if kind == "shuffled":
+                    made = shuffled(_field(self.field_folder("neighbour", run)), **own)
+                else:
+                    made = FIELDS[kind](data.train, components, **own)
             made.save(folder / "field.safetensors")
 
         return self._obtain("field", request, compute)
 
+    def _field_at(self, run, images=None):
+        """The field of a run that its members share at images, by default at those it is trained on, as an array."""
+        kind, data = profiles.arm(run.arm).field, self.data(run)
+        if kind == "trained":
+            x = data.train if images is None else images
+            return comparisons.standardised(self._ensemble(_anchor(run)), data.train, x)
+        made = _field(self.field_folder(kind, run))
+        return made.values if images is None else made.transform(images)
+
     def ensemble_folder(self, run):
         """The folder of the store with a trained ensemble."""
-        chosen, p, d = profiles.arm(run.arm), self.profile, run.latent_dim
-        shared = ("hidden", "batch_size", "learning_rate", "precision")
-        how = {key: getattr(p, key) for key in shared} | {"latent_dim": d}
-        how["full_covariance"] = chosen.full_covariance
-        origin = None
-        if run.after:
-            origin = self.ensemble_folder(Run(d, run.arm, after=run.after - 1))
-            how |= {"epochs": p.aftermath[run.after - 1]}
-            seeds = [Seed(s, s + 1000 * run.after, s + 1000 * run.after) for s in range(p.aftermath_members)]
-        else:
-            seeds = [Seed(s, s, s) for s in range(run.members or p.members)]
-            how |= {"epochs": run.epochs or p.epochs, "schedule": self._schedule(chosen)}
-            if chosen.perturbed:
-                how["potential"] = chosen.potential or "dipole"
-                how["coupling"] = next(c for c in (run.coupling, chosen.coupling, p.coupling) if c is not None)
-        kind = None if run.after else chosen.field
-        request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": self.dataset.checksum}
-        request |= {"field": kind and self.field_folder(kind).name, "start": origin and origin.name}
-        request |= {"source": source_hash(*TRAINING)}
+        chosen, data = profiles.arm(run.arm), self.data(run)
+        how, seeds = self.profile.training(run)
+        if "potential" in how:
+            how["coupling"] = self._coupling(run)
+        origin = self.ensemble_folder(Run(run.latent_dim, run.arm, after=run.after - 1)) if run.after else None
+        fields = None if run.after or not chosen.field else self._fields(run)
+        names = fields and [folder.name for folder in fields]
+        request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": data.checksum}
+        request |= {"field": names if chosen.own_field else names and names[0], "start": origin and origin.name}
+        roots = (fit_each,) if chosen.own_field else (standardised,) if chosen.field == "trained" else ()
+        request |= {"source": source_hash(*TRAINING, *roots)}
 
         def train(folder):
-            start = origin and Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
-            what = {"seeds": seeds, "field": self.field(kind) if kind else None, "start": start}
             where = {"jobs": self.jobs, "device": self.device, "checkpoint": folder / CHECKPOINTS}
-            ensemble = fit(self.dataset, **how, **what, **where)
+            if chosen.own_field:
+                ensemble = fit_each(data, seeds=seeds, fields=[_field(own) for own in fields], **how, **where)
+            else:
+                start = origin and Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
+                what = {"seeds": seeds, "field": self._field_at(run) if fields else None, "start": start}
+                ensemble = fit(data, **how, **what, **where)
             ensemble.save(folder / "ensemble.safetensors")
 
         return self._obtain("ensemble", request, train)
+
+    def _coupling(self, run):
+        """λ of a run: its own; of prices and labs the one that was chosen for them; else the arm's or the profile's."""
+        if run.coupling is None and run.place in ("prices", "labs"):
+            return self.tuned_coupling(run.latent_dim, run.arm)
+        given = (run.coupling, profiles.arm(run.arm).coupling, self.profile.coupling)
+        return next(c for c in given if c is not None)
+
+    def _fields(self, run):
+        """Folders of what the field of a run is made of: one, or one for each member."""
+        chosen = profiles.arm(run.arm)
+        if chosen.field == "trained":
+            return [self.ensemble_folder(_anchor(run))]
+        numbers = self.profile.numbers(run) if chosen.own_field else [None]
+        return [self.field_folder(chosen.field, run, number) for number in numbers]
 
     def evaluation_folder(self, run):
         """The folder of the store with an evaluation; only the arms in `EXACT_ARMS` get their likelihoods."""
@@ -257,8 +346,9 @@ class Study:
 
         def measure(folder):
             kind, trained = profiles.arm(run.arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
-            values = self.field(kind).transform(self.dataset.test) if kind and trained.settings.final_strength else None
-            result = evaluate(trained, self.dataset.test, field=values, **settings, jobs=self.jobs)
+            images = self.data(run).test
+            values = self._field_at(run, images) if kind and trained.settings.final_strength else None
+            result = evaluate(trained, images, field=values, **settings, jobs=self.jobs)
             result.save(folder / "evaluation.safetensors")
 
         return self._obtain("evaluation", request, measure)
@@ -300,12 +390,6 @@ class Study:
             self._loaded[key] = dict(zip(names, self.store.obtain_together("measure", requests, take), strict=True))
         return self._loaded[key]
 
-    def _schedule(self, chosen):
-        """The parts of the profile's schedule that an arm follows, as a dict."""
-        fades = chosen.perturbed and chosen.switch_off
-        kept = {"warm_start": chosen.warm_start, "fade": fades, "switch_off": fades}
-        return {key: value for key, value in self.profile.schedule.items() if kept[key]}
-
     def _obtain(self, kind, request, make):
         key = (kind, json.dumps(request, sort_keys=True))
         if key not in self._loaded:
@@ -313,35 +397,24 @@ class Study:
         return self._loaded[key]
 
 
-def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
-    """What `Study.field_reproducibility` returns, for a function of `FIELDS` and pairs of halves and seeds."""
-    x, found = dataset.train, defaultdict(list)
-
-    def compared(first, second):
-        return compare(np.stack([field.transform(dataset.test) for field in (first, second)]), n_bootstrap=1)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the warnings say is what is measured here
-        for pair in range(pairs):
-            order = np.random.default_rng(pair).permutation(len(x))
-            halves = compared(*(make(x[rows], n_components) for rows in np.array_split(order, 2)))
-            found["halves"].append(halves.coordinates.mean)
-            found["halves, permuted"].append(halves.signed_permutation.mean)
-            found["halves, rotated"].append(halves.orthogonal.mean)
-            if seeded:
-                seeds = compared(*(make(x, n_components, seed=seed) for seed in (2 * pair, 2 * pair + 1)))
-                found["seeds"].append(seeds.coordinates.mean)
-    return dict(found)
-
-
 def code_hashes():
     """Which code makes the numbers of a study: a dict from part to `vaept.companion.keys.source_hash`.
 
-    Parts are "training", "fields", "evaluation" and the names of `vaept.uses.measure.MEASURES`.
+    Parts are "training", "fields", "evaluation", "comparisons" and the names of `vaept.uses.measure.MEASURES`.
     """
-    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *FIELDS.values())}
-    parts |= {"evaluation": EVALUATION} | {name: made_by_measure(name) for name in measure.MEASURES}
+    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *map(FIELDS.get, REPEATED))}
+    parts |= {"evaluation": EVALUATION, "comparisons": COMPARISONS}
+    parts |= {name: made_by_measure(name) for name in measure.MEASURES}
     return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
+
+
+def _field(folder):
+    return load_field(folder / "field.safetensors")
+
+
+def _anchor(run):
+    """The plain member whose latents are the field of a run."""
+    return replace(run, arm="cold", coupling=None, members=1, first=ANCHOR + run.first)
 
 
 def made_by_field(kind):

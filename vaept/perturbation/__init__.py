@@ -1,6 +1,16 @@
 """What splits degenerate levels: perturbation series, fields of the data, potentials, and the axes that they choose."""
 
-from vaept.perturbation.fields import Field, diffusion_field, held_out_agreement, neighbour_field, pca_field, shuffled
+from vaept.perturbation.fields import (
+    Field,
+    diffusion_field,
+    held_out_agreement,
+    load_field,
+    neighbour_field,
+    pca_field,
+    random_network_field,
+    shuffled,
+    subspace_field,
+)
 from vaept.perturbation.orientation import Orientation, orient
 from vaept.perturbation.potentials import Schedule
 from vaept.perturbation.series import Resummation, oscillator_series, resum, series
@@ -12,11 +22,14 @@ __all__ = [
     "Schedule",
     "diffusion_field",
     "held_out_agreement",
+    "load_field",
     "neighbour_field",
     "orient",
     "oscillator_series",
     "pca_field",
+    "random_network_field",
     "resum",
     "series",
     "shuffled",
+    "subspace_field",
 ]

@@ -1,7 +1,7 @@
 """Fields u(x) that tie a latent space to the data: k numbers for each image, made from unlabelled images alone.
 
-Every field first projects images on the leading principal components (at most 50; exact eigenvectors of the
-covariance); distances are Euclidean distances there, in units of pixel values. Each component of a field has mean
+Distances are Euclidean distances between the images' leading principal components (at most 50; exact eigenvectors of
+the covariance), in units of pixel values. Each component of a field has mean
 0 and variance 1 over the training images; fixed functions of the images choose its sign (`vaept.perturbation._signs`).
 The same arguments give the same bits on the same machine, with any number of threads.
 Sources: Coifman & Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 2004 (local scales), Bengio et al. 2004
@@ -10,138 +10,24 @@ Sources: Coifman & Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 20
 
 import dataclasses
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from sklearn.manifold import TSNE
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.files import read_tensors, reading, write_tensors
+from vaept.files import read_tensors
 from vaept.perturbation import _graph, _signs
+from vaept.perturbation._field import MANY, Field, RandomNetwork, _checked, _field, hidden_units
 from vaept.processes import one_thread
 
 PRINCIPAL_COMPONENTS = 50
-NEAR = 0.05  # relative difference of two levels below which they count as a near multiplet
 SPARE = 4  # eigenvectors computed beyond those that are wanted
+HIDDEN = 256  # units of a random network
+INDEPENDENT = 1e-6  # least part of an output of a random network that those before it leave, relative to the largest
+UNSEEN = 1e-6  # scale of coordinates that are to count nothing in distances
 EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is interpolated from
-MANY = 1_000_000  # more neighbours or components than any images can give
-
-
-@dataclass(frozen=True, eq=False)
-class Field:
-    """A field on the training images, and what is needed to evaluate it elsewhere.
-
-    Attributes
-    ----------
-    name : str
-        "diffusion", "neighbour" or "principal components", also after "shuffled ".
-    values : ndarray of float32, shape (n, k)
-        The field at the training images, read-only.
-    eigenvalues : ndarray of float64, shape (k,)
-        Descending. Diffusion: of the Markov operator, without the 1 of the constant function. Principal components:
-        share of the images' variance. Neighbour: variance along the axes of the plane, in units in which the smaller
-        is twice the next, and after them shares of the images' variance.
-    next_eigenvalue : float
-        Of the first component left out; 0 where there is none.
-    points : ndarray of float32, shape (n, p)
-        The projected training images.
-    pixel_mean, projection : ndarrays of float64, shape (pixels,) and (pixels, p)
-    references : ndarray of int32, shape (m,)
-        Rows of `points` that new points are interpolated from; none for principal components.
-    scales, densities : ndarrays of float32, shape (m,)
-        Local scale (distance to the k-th neighbour) and the density that the kernel is divided by.
-    coordinates : ndarray of float32, shape (m, k)
-        The coordinates at the references, before the standardisation.
-    n_neighbors : int
-        References that a new point is interpolated from.
-    centre, spread : ndarrays of float64, shape (k,)
-        The standardisation, sign included: values are (coordinates − centre) / spread.
-    """
-
-    name: str
-    values: np.ndarray
-    eigenvalues: np.ndarray
-    next_eigenvalue: float
-    points: np.ndarray
-    pixel_mean: np.ndarray
-    projection: np.ndarray
-    references: np.ndarray
-    scales: np.ndarray
-    densities: np.ndarray
-    coordinates: np.ndarray
-    n_neighbors: int
-    centre: np.ndarray
-    spread: np.ndarray
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                value = np.ascontiguousarray(value)
-                value.setflags(write=False)
-                object.__setattr__(self, name, value)
-
-    @property
-    def near_multiplets(self):
-        """Groups of components that a small change of the data mixes, as a tuple of tuples of indices from 0.
-
-        Neighbours are in one group if their levels differ by less than 5 % of the larger one; the level is the
-        eigenvalue, of a diffusion component 1 − eigenvalue (its rate). The index k stands for the first component left
-        out: the space of all k is then itself not well defined. Where images are few, sampling mixes more than these.
-        """
-        levels = np.append(self.eigenvalues, self.next_eigenvalue)
-        if self.name.endswith("diffusion"):
-            levels = 1 - levels
-        near = np.abs(np.diff(levels)) < NEAR * np.maximum(levels[1:], levels[:-1])
-        groups = np.split(np.arange(len(levels)), np.flatnonzero(~near) + 1)
-        return tuple(tuple(map(int, group)) for group in groups if len(group) > 1)
-
-    @one_thread()
-    def transform(self, x_new):
-        """The field at new images; at the training images `values` up to rounding (differences below 1e-4).
-
-        Parameters
-        ----------
-        x_new : array, shape (m, pixels) or (m, *image_shape)
-
-        Returns
-        -------
-        ndarray of float32, shape (m, k)
-
-        Raises
-        ------
-        InputError
-            If the images do not fit or are not finite, or if the field was shuffled.
-        """
-        if self.name.startswith("shuffled "):
-            raise InputError("A shuffled field has no values at new images. Use the field that it was made from.")
-        return ((self._raw(self._points(x_new)) - self.centre) / self.spread).astype(np.float32)
-
-    def _points(self, x):
-        x = arguments.images(x, "x_new", len(self.pixel_mean), unit_interval=False)
-        return _signs.project(x, self.pixel_mean, self.projection)
-
-    def _raw(self, points):
-        if not len(self.references):
-            return points[:, : self.coordinates.shape[1]].astype(float)
-        own = self.points[self.references]
-        return _graph.interpolate(points, own, self.scales, self.densities, self.coordinates, self.n_neighbors)
-
-    def save(self, path):
-        """Write to one safetensors file; `vaept.files.write_tensors` says what can go wrong."""
-        header = {"name": self.name, "next_eigenvalue": self.next_eigenvalue, "n_neighbors": self.n_neighbors}
-        tensors = {name: torch.tensor(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        write_tensors(path, "field", header, tensors)
-
-    @classmethod
-    def load(cls, path):
-        """Read what `save` wrote; errors are those of `vaept.files.read_tensors`."""
-        header, tensors = read_tensors(path, "field")
-        with reading(path, "field"):
-            own = {name: header[name] for name in ("name", "next_eigenvalue", "n_neighbors")}
-            return cls(**own, **{name: value.numpy() for name, value in tensors.items()})
 
 
 @one_thread()
@@ -288,6 +174,99 @@ def pca_field(x, n_components):
     return _field("principal components", shares[: n_components + 1], base, np.empty((0, n_components)), doubtful)
 
 
+@one_thread()
+def subspace_field(x, n_components, *, iterations=1):
+    """Fixed random projections after a step of subspace iteration: principal components, left unfinished.
+
+    A component is the projection of the images on Cˢ g, made uncorrelated with those before it, where C is their
+    covariance, g a direction drawn once for all images of a size, and s the number of iterations. With s = 0 these are
+    fixed functions of the image, with s → ∞ the principal components. Order and signs come from the directions g and no
+    gap between eigenvalues counts, so that two samples of images agree where they do not on single principal
+    components: the better the fewer the iterations. Source: Halko, Martinsson & Tropp 2011, section 4.5.
+
+    Parameters
+    ----------
+    x : array, shape (n, pixels) or (n, *image_shape)
+    n_components : int
+        At most the number of directions in which the images vary.
+    iterations : int
+        s, at most 100.
+
+    Returns
+    -------
+    Field
+        Without eigenvalues, because none orders the components.
+
+    Raises
+    ------
+    InputError
+        If the images are unusable or vary in fewer directions.
+    """
+    x, n_components = _checked(x, n_components)
+    iterations = arguments.integer(iterations, "iterations", 0, 100)
+    mean = x.mean(axis=0, dtype=float)
+    covariance = sum((block - mean).T @ (block - mean) for block in _signs.row_blocks(x)) / len(x)
+    variances, axes = np.linalg.eigh(covariance)
+    varied = np.flatnonzero(variances > _signs.NOTHING * variances.sum())
+    if n_components > len(varied):
+        raise InputError(
+            f"The images vary in {len(varied)} directions only, too few for n_components = {n_components}. Ask for "
+            "fewer."
+        )
+    variances, axes = variances[varied], axes[:, varied]
+    deviations = np.sqrt(variances)
+    frame = axes.T @ np.random.default_rng(0).standard_normal((n_components, x.shape[1])).T
+    for scale in (*[variances] * iterations, deviations):
+        frame = _in_order(*np.linalg.qr(scale[:, None] * frame))
+    # The field's own components count nothing in distances, which are those of the principal components after them.
+    own = UNSEEN * deviations[-1] * axes / deviations @ frame
+    projection = np.concatenate([own, axes[:, ::-1][:, :PRINCIPAL_COMPONENTS]], axis=1)
+    base = {"points": _signs.project(x, mean, projection), "pixel_mean": mean, "projection": projection}
+    return _field("subspace iteration", np.zeros(1), base, np.empty((0, n_components)), ())
+
+
+@one_thread()
+def random_network_field(x, n_components, *, seed=0):
+    """Outputs of an untrained random network, a control: a field that knows of the images what anything knows.
+
+    The network has a layer of 256 tanh units (or as many as components), whose inputs are standardised, and linear
+    outputs, which are made uncorrelated in order.
+
+    Parameters
+    ----------
+    x : array, shape (n, pixels) or (n, *image_shape)
+    n_components : int
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    RandomNetwork
+        Without eigenvalues, because none orders the components.
+
+    Raises
+    ------
+    InputError
+        If the images are unusable, or the outputs do not vary independently.
+    """
+    x, n_components = _checked(x, n_components)
+    generator = np.random.default_rng(arguments.seed(seed))
+    weights = generator.standard_normal((x.shape[1], max(HIDDEN, n_components)))
+    readout = generator.standard_normal((n_components, weights.shape[1])).T
+    mean = x.mean(axis=0, dtype=float)
+    weights /= _signs.project(x, mean, weights).std(axis=0, dtype=float)
+    hidden = hidden_units(x, mean, weights)
+    outputs = _signs.project(hidden, hidden.mean(axis=0, dtype=float), readout).astype(float)
+    factor = np.linalg.qr(outputs, mode="r")
+    left = np.abs(np.diag(factor))
+    if left.min() < INDEPENDENT * left.max():
+        raise InputError(f"The outputs of the network do not give {n_components} components; ask for fewer.")
+    projection = _in_order(np.linalg.solve(factor.T, readout.T).T, factor)
+    base = {"points": _signs.project(hidden, 0.0, projection), "pixel_mean": mean, "projection": projection}
+    made = _field("random network", np.zeros(1), base, np.empty((0, n_components)), ())
+    return RandomNetwork(**vars(made), weights=weights)
+
+
 def shuffled(field, seed=0):
     """The field with its values dealt to the images anew; its `transform` raises InputError.
 
@@ -305,8 +284,20 @@ def shuffled(field, seed=0):
     return dataclasses.replace(field, name=f"shuffled {field.name}", values=field.values[order])
 
 
+def load_field(path):
+    """Read a `Field`, of its own class, that `Field.save` wrote; errors are those of `vaept.files.read_tensors`."""
+    _, tensors = read_tensors(path, "field")
+    return (RandomNetwork if "weights" in tensors else Field).load(path)
+
+
 # The fields that an arm or a command can name; what a function makes of the images alone.
-FIELDS = {"neighbour": neighbour_field, "diffusion": diffusion_field, "principal": pca_field}
+FIELDS = {
+    "neighbour": neighbour_field,
+    "diffusion": diffusion_field,
+    "principal": pca_field,
+    "subspace": subspace_field,
+    "random": random_network_field,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,45 +346,12 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
     return HeldOut(_signs.correlation(found, expected), r2)
 
 
-def _checked(x, n_components):
-    x = arguments.images(x, "x", unit_interval=False)
-    n_components = arguments.integer(n_components, "n_components", 1, MANY)
-    distinct = len({hash(row.tobytes()) for row in x})
-    if distinct < n_components + 2:
-        raise InputError(f"x has {distinct} different images, too few for {n_components} components; give more.")
-    return x, n_components
-
-
 def _references(n, landmarks, default, seed):
     """Rows of the landmarks among n images."""
     m = default if landmarks is None else arguments.integer(landmarks, "landmarks", 1, n)
     return np.arange(n) if m == n else np.sort(np.random.default_rng(seed).permutation(n)[:m])
 
 
-def _field(name, levels, base, coordinates, doubtful, references=(), scales=(), densities=(), n_neighbors=0):
-    """Standardise, and warn of what is not determined; the last of the levels belongs to no component."""
-    own = {"scales": scales, "densities": densities, "coordinates": coordinates}
-    own = {key: np.asarray(value, dtype=np.float32) for key, value in own.items()} | base
-    own |= {"references": np.asarray(references, dtype=np.int32), "n_neighbors": n_neighbors}
-    own |= {"eigenvalues": levels[:-1], "next_eigenvalue": float(levels[-1])}
-    draft = Field(name, values=np.empty(0), centre=np.zeros(1), spread=np.ones(1), **own)
-    found = draft._raw(draft.points)
-    centre, spread = found.mean(axis=0), found.std(axis=0)
-    if not (spread > 1e-10 * np.abs(found).max()).all():
-        raise InputError(f"Some components of the {name} field do not vary over the images; ask for fewer.")
-    values = ((found - centre) / spread).astype(np.float32)
-    field = Field(name, values=values, centre=centre, spread=spread, **own)
-    doubtful = [i for i in doubtful if i < len(levels) - 1]
-    if doubtful:
-        warnings.warn(
-            f"The signs of components {doubtful} of the {name} field hang on little and may differ for other images.",
-            stacklevel=4,
-        )
-    if field.near_multiplets:
-        groups = ", ".join(map(str, field.near_multiplets))
-        warnings.warn(
-            f"The {name} field has nearly equal levels, whose components small changes of the data mix: {groups} "
-            f"(numbered from 0; {len(levels) - 1} is the first left out).",
-            stacklevel=4,
-        )
-    return field
+def _in_order(columns, factor):
+    """Columns with the signs that make the diagonal of the triangular factor of a QR decomposition positive."""
+    return columns * np.where(np.diag(factor) < 0, -1, 1)

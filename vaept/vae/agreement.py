@@ -121,6 +121,28 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     return Agreement(*(_estimate(matrix, samples) for matrix in measures))
 
 
+def compare_pair(first, second):
+    """How far two latent spaces of the same images agree.
+
+    Parameters
+    ----------
+    first, second : array, shape (n, d)
+
+    Returns
+    -------
+    coordinates, signed_permutation, orthogonal : float
+        As of `Agreement`.
+
+    Raises
+    ------
+    InputError
+        If the latents have different shapes or are not finite.
+    """
+    first = arguments.points(first, "first")
+    second = arguments.array(second, "second", shape=first.shape)
+    return _pair(first - first.mean(axis=0), second - second.mean(axis=0))[:3]
+
+
 def mean_over_members(values, *, n_bootstrap=1000, seed=0):
     """Mean of one number per member, with its 95 % bootstrap interval over members.
 

@@ -1,0 +1,139 @@
+"""What a study compares beside its arms: prices, two labs, fields of each member's own, and the parts of data for them.
+
+A part of the images is a `Dataset` of its own without labels, so that its checksum tells results apart.
+"""
+
+import warnings
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from vaept.companion.records import Price, TwoLabs
+from vaept.datasets import Dataset
+from vaept.processes import cores, in_processes
+from vaept.vae import pairs
+from vaept.vae.agreement import compare
+from vaept.vae.ensemble import History
+from vaept.vae.fitting import fit
+
+HELD_OUT = 5  # one of so many training images is held out to choose λ
+ANCHORS = 300  # training images that relative representations refer to
+NEARLY = 0.005  # below the best agreement; such a λ may still be chosen
+
+
+def lab_of(dataset, lab):
+    """The `Dataset` of a lab, 0 or 1: one of two random halves of the training images, and all test images."""
+    order = np.random.default_rng(0).permutation(len(dataset.train))
+    return _part(dataset, dataset.train[np.array_split(order, 2)[lab]], dataset.test)
+
+
+def validation_of(dataset):
+    """The `Dataset` of a random fifth of the training images as test images and the others; no test image is in it."""
+    order = np.random.default_rng(0).permutation(len(dataset.train))
+    held_out, kept = np.split(order, [len(order) // HELD_OUT])
+    return _part(dataset, dataset.train[kept], dataset.train[held_out])
+
+
+def _part(dataset, train, test):
+    return Dataset(dataset.name, train, test, image_shape=dataset.image_shape)
+
+
+def standardised(ensemble, train, images):
+    """Posterior means of images under the first member, of mean 0 and variance 1 over the training images."""
+    (own, *_), (wanted, *_) = (ensemble.posterior(x)[0].astype(float) for x in (train, images))
+    return ((wanted - own.mean(axis=0)) / own.std(axis=0)).astype(np.float32)
+
+
+def fit_each(dataset, *, seeds, fields, jobs, device, checkpoint, **how):
+    """`vaept.vae.fitting.fit` of one member at a time, each in a field of its own, joined to one `Ensemble`."""
+    calls = [
+        (dataset, how | {"seeds": [seed], "field": field, "device": device, "checkpoint": checkpoint / str(seed)})
+        for seed, field in zip(seeds, fields, strict=True)
+    ]
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    found = dict(in_processes(_fit_one, calls, jobs=jobs or cores()))
+    alone = [found[number] for number in range(len(calls))]
+    terms = zip(*(vars(each.history).values() for each in alone), strict=True)
+    whole = {"seeds": tuple(seeds), "members": tuple(each.members[0] for each in alone)}
+    return replace(alone[0], history=History(*map(np.concatenate, terms)), **whole)
+
+
+def _fit_one(dataset, how):
+    return fit(dataset, **how, jobs=1, progress=False)
+
+
+def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
+    """What `Study.field_reproducibility` returns, for a function of `FIELDS` and pairs of halves and seeds."""
+    x, found = dataset.train, defaultdict(list)
+
+    def compared(first, second):
+        return compare(np.stack([field.transform(dataset.test) for field in (first, second)]), n_bootstrap=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the warnings say is what is measured here
+        for pair in range(pairs):
+            order = np.random.default_rng(pair).permutation(len(x))
+            halves = compared(*(make(x[rows], n_components) for rows in np.array_split(order, 2)))
+            found["halves"].append(halves.coordinates.mean)
+            found["halves, permuted"].append(halves.signed_permutation.mean)
+            found["halves, rotated"].append(halves.orthogonal.mean)
+            if seeded:
+                seeds = compared(*(make(x, n_components, seed=seed) for seed in (2 * pair, 2 * pair + 1)))
+                found["seeds"].append(seeds.coordinates.mean)
+    return dict(found)
+
+
+def cheapest(couplings, evaluations):
+    """Of the λ that agree best, the one whose −ELBO under the plain prior is lowest.
+
+    A λ agrees best if its coordinate agreement is within 0.005 of the highest, or its interval contains that.
+    """
+    found = [pairs.compare_pairs(each.mean).coordinates for each in evaluations]
+    best = max(each.mean for each in found)
+    well = [each.mean >= best - NEARLY or each.high >= best for each in found]
+    losses = [-each.elbo.mean() if good else np.inf for each, good in zip(evaluations, well, strict=True)]
+    return couplings[int(np.argmin(losses))]
+
+
+def price(run, coupling, evaluation, name):
+    """The `Price` of a run from its `Evaluation`; `name` is that of the ensemble in the store."""
+    found = pairs.compare_pairs(evaluation.mean)
+    return _price(run.arm, run.latent_dim, coupling, found, evaluation, name)
+
+
+def prices_after(run, evaluation, ensemble, train, name):
+    """The `Price` of what can be done to a finished ensemble, as a list.
+
+    "turned" and "permuted": one of two members is aligned to the other on one half of the test images and judged on the
+    other half. "relative": cosine similarities of relative representations. The models, their −ELBO and their active
+    units are those of the arm.
+    """
+    rows = np.random.default_rng(0).permutation(len(train))[:ANCHORS]
+    found = {
+        "turned": pairs.compare_aligned(evaluation.mean, "rotation"),
+        "permuted": pairs.compare_aligned(evaluation.mean, "signed permutation"),
+        "relative": pairs.compare_relative(evaluation.mean, ensemble.posterior(train[rows])[0]),
+    }
+    return [_price(f"{run.arm}, {how}", run.latent_dim, None, each, evaluation, name) for how, each in found.items()]
+
+
+def _price(arm, d, coupling, found, evaluation, name):
+    own = {"minus_elbo": -evaluation.elbo, "active_units": evaluation.active.sum(axis=1), "run": name}
+    return Price(arm=arm, d=d, coupling=coupling, **vars(found), **own)
+
+
+def two_labs(run, evaluations, fields, names):
+    """The `TwoLabs` of a run from both labs' evaluations, fields at the test images or None, and names in the store."""
+    between, permuted, within = pairs.compare_groups(*(each.mean for each in evaluations))
+    alike = None if fields is None else pairs.compare_pair(*(values[:, : run.latent_dim] for values in fields))[0]
+    return TwoLabs(
+        arm=run.arm,
+        d=run.latent_dim,
+        between=between,
+        permuted=permuted,
+        within=within,
+        fields=alike,
+        minus_elbo=np.stack([-each.elbo for each in evaluations]),
+        runs=names,
+    )
