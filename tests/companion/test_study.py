@@ -49,6 +49,15 @@ def test_other_settings_or_data_are_other_runs(tiny, tmp_path, rng):
     assert len(folders) == 3 and mine.dataset.name == "mine"
 
 
+def test_a_likelihood_is_in_the_key_only_where_it_is_not_bernoulli(tiny, monkeypatch):
+    asked = []
+    monkeypatch.setattr(RunStore, "obtain", lambda self, kind, request, make: asked.append(request) or self.root)
+    for likelihood in ("bernoulli", "gaussian"):
+        Study(dataclasses.replace(tiny.profile, likelihood=likelihood), tiny.store).ensemble_folder(Run(2))
+    plain, gaussian = (request["fit"] for request in asked)
+    assert gaussian == plain | {"likelihood": "gaussian"} and "likelihood" not in plain
+
+
 def test_a_study_continues_interrupted_training(tiny, monkeypatch):
     real = study.fit
 

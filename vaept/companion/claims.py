@@ -75,7 +75,7 @@ def degenerate(records, d):
         "agreement",
         f"coordinate agreement of seeds with equal −ELBO ({_spread(record.minus_elbo)} nats)",
         record.agreement.coordinates,
-        below(CHANCE) & interval_below(0.5) & provided("−ELBO within 2 %", spread < 0.02 * loss),
+        below(CHANCE) & interval_below(0.5) & provided("−ELBO within 2 %", spread < 0.02 * abs(loss)),
         f"a member with itself, sampled twice: {itself:.2f}; R² of a linear map with images shuffled: {shuffled:.2f}",
     )
 

@@ -100,6 +100,8 @@ class Profile:
         anew with the first learning rate.
     arms, further_arms
         The arms of every latent dimension, of which the first is the plain model, and those of the last one only.
+    likelihood
+        As for `vaept.vae.ensemble.Settings`.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Profile:
     aftermath: tuple[int, ...]
     arms: tuple[str, ...]
     further_arms: tuple[str, ...]
+    likelihood: str = "bernoulli"
 
     def arms_of(self, latent_dim):
         """Names of the arms that are trained with this latent dimension."""

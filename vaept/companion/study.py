@@ -210,6 +210,8 @@ class Study:
         shared = ("hidden", "batch_size", "learning_rate", "precision")
         how = {key: getattr(p, key) for key in shared} | {"latent_dim": d}
         how["full_covariance"] = chosen.full_covariance
+        if p.likelihood != "bernoulli":  # which is in no key
+            how["likelihood"] = p.likelihood
         origin = None
         if run.after:
             origin = self.ensemble_folder(Run(d, run.arm, after=run.after - 1))
