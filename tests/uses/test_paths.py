@@ -8,6 +8,7 @@ from vaept.landscape.energy import FreeEnergy
 from vaept.landscape.paths import lowest_paths
 from vaept.landscape.stationary import find_stationary_points, mueller_brown
 from vaept.uses import paths
+from vaept.vae.model import LIKELIHOODS, VAE
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +68,17 @@ def test_measures_three_wells(member, rng):
     assert np.isnan([found.lowest.sure, found.straight.sure, found.mirrored.sure]).all()  # no classifier
 
 
-def test_the_classifier_is_asked_about_decoded_images(member, rng):
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_classifier_is_asked_about_decoded_images(member, likelihood, rng):
     class Always:
         def sure(self, images):
             assert images.shape[1:] == member.image_shape
+            assert images.min() >= 0 and images.max() <= 1  # which the mean of a Gaussian likelihood need not be
             return np.arange(len(images)) % 2 == 0
 
-    two = with_latents(dataclasses.replace(member, judge=Always()), np.array([[-2.0, 0], [2, 0]]), rng)
+    model = VAE(member.model.pixels, 2, likelihood=likelihood).requires_grad_(False)
+    judged = dataclasses.replace(member, model=model, judge=Always())
+    two = with_latents(judged, np.array([[-2.0, 0], [2, 0]]), rng)
     assert paths.measure(two).lowest.sure == pytest.approx(0.5, abs=0.01)
 
 

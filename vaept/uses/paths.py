@@ -120,7 +120,9 @@ def measure(member: Member) -> Ways:
         if not ways:
             return Way(np.nan, np.nan)
         points = np.concatenate([way[kind] for way in ways])
-        sure = np.nan if member.judge is None else member.judge.sure(member.decode(points)).mean()
+        sure = np.nan
+        if member.judge is not None:  # the mean of a Gaussian likelihood may lie outside [0, 1]
+            sure = member.judge.sure(np.clip(member.decode(points), 0, 1)).mean()
         return Way(energy(points).mean() - paths.energies[0], sure)
 
     return Ways(len(deep_minima(paths)), along("lowest"), along("straight"), along("mirrored"))
