@@ -11,7 +11,7 @@ PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: book test test-paths notebooks lint clean help
 
-book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits or mnist)
+book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits, mnist or cells)
 	@$(VENV)/bin/vaept reproduce --profile $(PROFILE)
 
 test: lint ## style, unit tests, and the stored notebooks

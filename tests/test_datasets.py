@@ -3,20 +3,26 @@ import functools
 import gzip
 import hashlib
 import http.server
+import importlib.util
 import io
 import os
 import re
 import struct
+import sys
 import threading
 import tracemalloc
 import zipfile
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from vaept import archives, datasets
 from vaept.errors import DownloadError, InputError
+
+SCANPY = Path(importlib.util.find_spec("scanpy").origin).parent
 
 
 def write_idx(path, array):
@@ -739,6 +745,39 @@ def test_no_network_and_no_cache_says_how_to_go_on(official, monkeypatch):
     monkeypatch.setattr(datasets, "MNIST_MIRRORS", ("http://127.0.0.1:9/",))
     with pytest.raises(DownloadError, match="PROFILE=digits"):
         datasets.load("mnist")
+
+
+def test_cells():
+    cells = datasets.load("cells")
+    assert cells.train.shape == (560, 765) and cells.test.shape == (140, 765) and cells.image_shape == (765,)
+    assert cells.classes == tuple(range(10)) and np.bincount(cells.train_labels).sum() == 560
+    assert np.bincount(np.concatenate([cells.train_labels, cells.test_labels])).tolist()[-3:] == [13, 31, 240]
+    assert "5 CD14+ Monocyte" in cells.notes[1]
+    assert cells.train.min() > 0.1 and 0.01 < (cells.train == 1).mean() < 0.03  # what is cut lies above
+    with h5py.File(SCANPY / "datasets" / datasets.CELLS) as file:
+        (row,) = file["X"][:][np.random.default_rng(0).permutation(700)[140:141]]
+    np.testing.assert_allclose(6 * cells.train[0] - 3, row.clip(-3, 3), atol=1e-5)
+
+
+def test_cells_without_their_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scanpy", None)
+    with pytest.raises(InputError, match=r'with the package scanpy 1.11, .*: pip install "vaept\[cells\]"'):
+        datasets.load("cells")
+
+
+@pytest.mark.parametrize("damage", ["absent", "truncated"])
+def test_cells_whose_file_is_damaged(damage, tmp_path, monkeypatch):
+    folder = tmp_path / "scanpy" / "datasets"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    name = datasets.CELLS
+    if damage == "truncated":
+        (folder / name).write_bytes((SCANPY / "datasets" / name).read_bytes()[:-1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "scanpy", raising=False)
+    said = {"absent": "is missing", "truncated": f"not {datasets.CELLS_SHA256}"}[damage]
+    with pytest.raises(InputError, match=rf"{name} .*{said}.* pip install --force-reinstall"):
+        datasets.load("cells")
 
 
 def test_idx_round_trip(tmp_path, rng):

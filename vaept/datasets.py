@@ -1,12 +1,14 @@
-"""Images to train on: the embedded digits, MNIST, or arrays of the user's own.
+"""Images to train on: the embedded digits, MNIST, blood cells, or arrays of the user's own.
 
 Every source becomes one `Dataset`: images as float32 rows in [0, 1], split into a training and a test part
 the same way at every call. Nothing else in the package knows where images come from. Sources: the
-Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak 1998; the copy inside scikit-learn) and
-MNIST (Y. LeCun, C. Cortes, C. Burges 1998; the official IDX files).
+Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak 1998; the copy inside scikit-learn),
+MNIST (Y. LeCun, C. Cortes, C. Burges 1998; the official IDX files) and blood cells (G. X. Y. Zheng et al. 2017,
+Nature Communications 8, 14049; the sample inside scanpy), whose "images" are rows of gene activities.
 """
 
 import hashlib
+import importlib.util
 import math
 import os
 import re
@@ -21,7 +23,7 @@ from vaept import arguments
 from vaept.archives import read_idx, read_npz
 from vaept.errors import DownloadError, InputError
 
-NAMED = ("digits", "mnist")
+NAMED = ("digits", "mnist", "cells")
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -32,6 +34,10 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
+CELLS = "10x_pbmc68k_reduced.h5ad"
+CELLS_SHA256 = "e71d41e737c941559b7c57c9243bdb3d2c889c2adfdf00e3422ac6b46783676f"
+CELLS_REMEDY = 'Install scanpy anew: pip install --force-reinstall "scanpy==1.11.*"'
+CLIPPED = 3  # standardised activities of genes beyond ± this are cut
 MIN_EXAMPLES = 60  # leaves twelve test images, which the neighbour overlap needs
 TEST_FRACTION = 0.2
 MAX_NAME = 60  # characters of a data set's name
@@ -47,8 +53,8 @@ class Dataset:
     Attributes
     ----------
     name : str
-        What was loaded: "digits", "mnist", or the stem of the user's file. Letters, digits and plain punctuation: what
-        figures and pages would take for markup becomes "-".
+        What was loaded: "digits", "mnist", "cells", or the stem of the user's file. Letters, digits and plain
+        punctuation: what figures and pages would take for markup becomes "-".
     train, test : ndarray of float32, shape (n, pixels)
         Images in [0, 1], flattened, read-only. May be given unflattened, as any real numbers of that range.
     train_labels, test_labels : ndarray of int64, shape (n,), or None
@@ -117,8 +123,11 @@ def load(source):
     ----------
     source : str or path
         "digits" (embedded, 1 797 images of 8 × 8), "mnist" (70 000 images of 28 × 28; taken from the folder
-        ``$VAEPT_DATA_DIR/mnist`` if that variable is set, else downloaded once into a cache), or the path of
-        an ``.npz`` file with `x` and optionally `y`, as for `from_arrays`.
+        ``$VAEPT_DATA_DIR/mnist`` if that variable is set, else downloaded once into a cache), "cells" (700 blood
+        cells × 765 genes, in the package scanpy 1.11), or the path of an ``.npz`` file with `x` and optionally `y`,
+        as for `from_arrays`. The cells' values are logarithms of counts that those who made the sample standardised
+        gene by gene (over these cells, deviations are 0.6 to 1.4); here they are cut at ±3, beyond which 1.9 % lie,
+        all above, and brought to [0, 1] by (x + 3)/6. Their classes are ten cell types, numbered as in `notes`.
 
     Returns
     -------
@@ -128,7 +137,7 @@ def load(source):
     Raises
     ------
     InputError
-        If the source is unknown, or its content cannot be used.
+        If the source is unknown, its content cannot be used, or the package that has it is missing.
     DownloadError
         If MNIST is in no cache and no mirror answers.
     """
@@ -141,13 +150,15 @@ def load(source):
         return _digits()
     if source == "mnist":
         return _mnist()
+    if source == "cells":
+        return _cells()
     path = arguments.path(source, "source")
     if path.suffix.lower() == ".npz":
         name = path.stem if path.stem not in NAMED else f"{path.stem} (own file)"
         return _split(*read_npz(path), name, f" in {path}")
     what = "No .npz file:" if os.path.exists(path) else "Unknown data set"
     what = "A folder is no data set:" if os.path.isdir(path) else what
-    raise InputError(f'{what} {arguments.brief(str(path))}: give "digits", "mnist" or the path of an .npz file.')
+    raise InputError(f"{what} {arguments.brief(str(path))}: give {', '.join(NAMED)} or the path of an .npz file.")
 
 
 def from_arrays(x, y=None, *, name="data"):
@@ -171,9 +182,9 @@ def from_arrays(x, y=None, *, name="data"):
     return _split(x, y, name, "")
 
 
-def _split(x, y, name, where):
+def _split(x, y, name, where, notes=()):
     """`from_arrays`; `where` says in messages where the arrays are."""
-    is_bytes, notes = str(getattr(x, "dtype", "")) in ("uint8", "torch.uint8"), ()
+    is_bytes = str(getattr(x, "dtype", "")) in ("uint8", "torch.uint8")
     x = arguments.array(x, f"x{where}", shape=("n", "…"), dtype=None)
     if x.ndim < 2 or x.size == 0:
         raise InputError(f"x{where} must have shape (n, …) with at least one value an image; it has {x.shape}.")
@@ -199,6 +210,27 @@ def _digits():
 
     bunch = load_digits()
     return _split(bunch.images / 16.0, bunch.target, "digits", "")
+
+
+def _cells():
+    package = importlib.util.find_spec("scanpy")  # not imported, which takes long and is not needed
+    if package is None:
+        raise InputError('The cells come with the package scanpy 1.11, which is missing: pip install "vaept[cells]".')
+    path = Path(package.origin).parent / "datasets" / CELLS
+    if not path.is_file():
+        raise InputError(f"{path} is missing. {CELLS_REMEDY}.")
+    _check_official(path, CELLS_SHA256, CELLS_REMEDY)
+    import h5py  # which scanpy needs
+
+    with h5py.File(path) as file:
+        x, labels = file["X"][:], file["obs"][:]["bulk_labels"]
+        types = [name.decode() for name in file["uns/bulk_labels_categories"][:]]
+    notes = (
+        "Each image is a cell, and its values say how active its genes are: logarithms of counts, standardised gene by "
+        f"gene, cut at ±{CLIPPED} and brought to [0, 1].",
+        f"Classes: {', '.join(f'{number} {name}' for number, name in enumerate(types))}.",
+    )
+    return _split((np.clip(x, -CLIPPED, CLIPPED) + CLIPPED) / (2 * CLIPPED), labels, "cells", "", notes)
 
 
 def _own(array):
@@ -258,10 +290,14 @@ def _mnist_from_folder(folder):
     for name, path in files.items():
         if not path.is_file():
             raise InputError(f"{path} is missing. Put it there, or unset VAEPT_DATA_DIR to download it.")
-        found, official = pooch.file_hash(str(path), alg="sha256"), MNIST_SHA256[name]
-        if found != official:
-            raise InputError(f"{path} is not the official file: its SHA-256 is {found}, not {official}. Replace it.")
+        _check_official(path, MNIST_SHA256[name], "Replace it")
     return files
+
+
+def _check_official(path, official, remedy):
+    found = pooch.file_hash(str(path), alg="sha256")
+    if found != official:
+        raise InputError(f"{path} is not the official file: its SHA-256 is {found}, not {official}. {remedy}.")
 
 
 def _mnist_from_cache():

@@ -9,13 +9,13 @@ from vaept.vae.ensemble import Seed
 
 
 def test_profiles_are_those_that_the_readme_names():
-    assert list(profiles()) == ["quick", "digits", "mnist"]
+    assert list(profiles()) == ["quick", "digits", "mnist", "cells"]
     assert profile("digits").members == profile("mnist").members == 10
     assert profile("mnist").latent_dims == (2, 8) and profile("digits").dataset == "digits"
 
 
 def test_unknown_names_name_the_known():
-    with pytest.raises(InputError, match='"fast": choose one of quick, digits, mnist'):
+    with pytest.raises(InputError, match='"fast": choose one of quick, digits, mnist, cells'):
         profile("fast")
     with pytest.raises(InputError, match='"hot": choose one of cold, warm'):
         arm("hot")

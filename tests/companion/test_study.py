@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vaept.companion import claims, comparisons, study
+from vaept.companion import claims, comparisons, study, wording
 from vaept.companion.ledger import ledger
 from vaept.companion.profiles import Run, profile
 from vaept.companion.records import Records
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study, open_study
 from vaept.errors import InputError
-from vaept.uses import denoising, paths, relaxation
+from vaept.uses import classifier, denoising, generation, member, paths, relaxation
 
 
 @pytest.fixture
@@ -57,6 +57,15 @@ def test_other_settings_or_data_are_other_runs(tiny, tmp_path, rng):
     mine = Study(dataclasses.replace(tiny.profile, dataset=str(tmp_path / "mine.npz")), tiny.store, jobs=1)
     folders.add(mine.ensemble_folder(Run(2)))
     assert len(folders) == 3 and mine.dataset.name == "mine"
+
+
+def test_a_likelihood_is_in_the_key_only_where_it_is_not_bernoulli(tiny, monkeypatch):
+    asked = []
+    monkeypatch.setattr(RunStore, "obtain", lambda self, kind, request, make: asked.append(request) or self.root)
+    for likelihood in ("bernoulli", "gaussian"):
+        Study(dataclasses.replace(tiny.profile, likelihood=likelihood), tiny.store).ensemble_folder(Run(2))
+    plain, gaussian = (request["fit"] for request in asked)
+    assert gaussian == plain | {"likelihood": "gaussian"} and "likelihood" not in plain
 
 
 def test_a_study_continues_interrupted_training(tiny, monkeypatch):
@@ -121,6 +130,26 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
     entries = {entry.claim.id: entry for entry in ledger(loaded)}
     assert entries["C6"].verdict == "not measured" and len(entries["C6"].left_out) == 2
     assert [check.key for check in entries["C8"].checks] == ["denoising, d = 2", "likelihood, d = 2"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of few cells, and members that have learned nothing yet
+def test_a_whole_study_of_cells(tmp_path, monkeypatch):
+    for module, name, value in ((classifier, "SHOWN", 3000), (member, "SAMPLES", 5000), (study, "FIELD_PAIRS", 1)):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(generation, "MAX_STEPS", (300, 300))
+    monkeypatch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
+    small = dict.fromkeys(("members", "couplings_members", "aftermath_members"), 3)
+    small |= {"latent_dims": (2,), "epochs": 5, "couplings_epochs": 1, "aftermath": (1,), "couplings": (1.0,)}
+    small |= {"couplings_dim": 2, "likelihood_images": 3, "importance_samples": 3, "hidden": (8,)}
+    cells = Study(dataclasses.replace(profile("cells"), **small), RunStore(tmp_path / "runs"), jobs=1)
+    cells.check()
+    records = cells.records()
+    assert set(records.left_out) == {"filters"} and records.arms["corrected", 2].minus_elbo.shape == (3,)
+    assert cells.ensemble(2).settings.likelihood == "gaussian"
+    assert [entry.claim.id for entry in ledger(records) if not entry.checks] == []
+    outside = np.concatenate([np.full((1, 765), value, dtype=np.float32) for value in (-1, 2)])
+    assert len(wording.seen_in(outside, cells.member(2), cells.dataset.classes)) == 2
+    assert wording.words(cells)["what"] == "blood cells, rows of 765 values"
 
 
 @pytest.mark.parametrize(

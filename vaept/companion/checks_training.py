@@ -57,7 +57,7 @@ def degenerate(records, d):
         "loss",
         "spread of −ELBO over seeds",
         "share",
-        exactly(spread / loss),
+        exactly(spread / abs(loss)),
         at_most(EQUAL_LOSS),
         f"−ELBO {_spread(record.minus_elbo)} nats",
         "sanity",

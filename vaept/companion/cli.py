@@ -151,12 +151,12 @@ def spread():
 def check():
     """Say what DATA are and what a study leaves out of them, before anything is trained.
 
-    DATA is digits, mnist or an .npz file. The exit status is 1 if no study of the profile can be made of them.
+    DATA is digits, mnist, cells or an .npz file. The exit status is 1 if no study of the profile can be made of them.
     """
 
 
 @main.command(cls=_Command)
-@option("--data", "digits, mnist or an .npz file.", "PATH", default="digits")
+@option("--data", "digits, mnist, cells or an .npz file.", "PATH", default="digits")
 @option("--latent-dim", "Latent coordinates, d.", "N", default=2)
 @option("--seeds", "Members: seeds 0 … N − 1.", "N", default=5)
 @option("--epochs", "Passes over the training images.", "N", default=50)

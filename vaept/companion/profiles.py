@@ -166,6 +166,8 @@ class Profile:
     tuning
         "couplings" among which the λ of prices and labs is chosen, arm by arm, on a validation split of the training
         images, with so many "members" and "epochs"; the profile's λ is taken if it is empty.
+    likelihood
+        As for `vaept.vae.ensemble.Settings`.
     lengths, lengths_couplings, lengths_members
         The dose-response of trainings that are longer than `couplings_epochs` by these factors.
 
@@ -196,6 +198,7 @@ class Profile:
     aftermath: tuple[int, ...]
     arms: tuple[str, ...]
     further_arms: tuple[str, ...]
+    likelihood: str = "bernoulli"
     prices: tuple[str, ...] = ()
     prices_members: int = 0
     labs: tuple[str, ...] = ()
@@ -233,6 +236,7 @@ class Profile:
         chosen = arm(run.arm)
         how = {key: getattr(self, key) for key in ("hidden", "batch_size", "learning_rate", "precision")}
         how |= {"latent_dim": run.latent_dim, "full_covariance": chosen.full_covariance}
+        how |= {} if self.likelihood == "bernoulli" else {"likelihood": self.likelihood}  # the default is in no key
         if run.after:
             later = 1000 * run.after
             seeds = [Seed(s, s + later, s + later) for s in range(self.aftermath_members)]

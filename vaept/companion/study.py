@@ -23,7 +23,7 @@ from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
 from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field, shuffled
 from vaept.uses import measure
-from vaept.uses.classifier import Classifier, fit_classifier
+from vaept.uses.classifier import Classifier, ClassifierOfMeans, fit_classifier
 from vaept.uses.interchange import Interchange, interchange
 from vaept.uses.member import Member
 from vaept.vae.ensemble import Ensemble
@@ -130,7 +130,8 @@ class Study:
         """The `Classifier` of images, trained now if the store does not have it; None if it is left out."""
         if "classifier" in self.left_out:
             return None
-        return Classifier.load(self.classifier_folder() / "classifier.safetensors")
+        kind = Classifier if self.profile.likelihood == "bernoulli" else ClassifierOfMeans
+        return kind.load(self.classifier_folder() / "classifier.safetensors")
 
     def member(self, latent_dim, arm="cold", number=0):
         """A `Member` of an ensemble, with its images and the classifier."""
@@ -376,6 +377,8 @@ class Study:
         ensemble = self.ensemble_folder(run)
         shared = {"classifier": None if "classifier" in self.left_out else self.classifier_folder().name}
         shared |= {"ensemble": ensemble.name}
+        if self.profile.likelihood != "bernoulli":
+            shared |= {"judge": source_hash(ClassifierOfMeans)}
         requests = [{"measure": name, "source": source_hash(*made_by_measure(name))} | shared for name in names]
 
         def take(folders):

@@ -11,7 +11,7 @@ from vaept.companion.figures.style import NAMED_CLASSES, as_picture
 from vaept.datasets import Dataset
 from vaept.vae.agreement import Estimate
 
-KNOWN = {"digits": "handwritten digits, ", "mnist": "handwritten digits, "}
+KNOWN = {"digits": "handwritten digits, ", "mnist": "handwritten digits, ", "cells": "blood cells, "}
 MAY_LACK = ("classifier", "clustering", "filters", "generation", "outliers")
 
 
@@ -68,6 +68,7 @@ def seen_in(images, member, classes):
     """
     if member.judge is None:
         return None
+    images = np.clip(images, 0, 1)  # the mean of a Gaussian likelihood may lie outside
     best = member.judge.classes[member.judge.probabilities(images).argmax(axis=1)]
     names = np.asarray(classes)[best].astype(str)
     return np.where(member.judge.sure(images), names, np.char.add(names, "?"))

@@ -97,6 +97,18 @@ class Classifier:
         return cls(network.eval().requires_grad_(False), shape, classes)
 
 
+class ClassifierOfMeans(Classifier):
+    """A classifier whose methods take any finite values and bring them to [0, 1]: means of a Gaussian likelihood."""
+
+    def features(self, images):
+        """As of `Classifier`."""
+        return super().features(np.clip(images, 0, 1))
+
+    def probabilities(self, images):
+        """As of `Classifier`."""
+        return super().probabilities(np.clip(images, 0, 1))
+
+
 def lacking(dataset):
     """Why no classifier can be trained on a data set: a sentence, or "" if one can be."""
     if dataset.train_labels is None:
