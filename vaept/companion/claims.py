@@ -438,6 +438,6 @@ CLAIMS = (
         "The models are used for denoising, clustering and generation.",
         "Whether each use works, and whether the correction brings or costs anything at the same budget.",
         used,
-        ("training", "fields", "evaluation", "denoising", "filters", "clustering", "generation"),
+        ("training", "fields", "evaluation", "denoising", "filters", "clustering", "generation", "mixture"),
     ),
 )

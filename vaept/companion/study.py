@@ -22,10 +22,11 @@ from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
 from vaept.perturbation.fields import FIELDS, Field, neighbour_field, shuffled
 from vaept.uses import measure
+from vaept.uses.baselines import Baselines, measure_data
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.uses.member import Member
 from vaept.vae.agreement import compare
-from vaept.vae.ensemble import Ensemble, Seed
+from vaept.vae.ensemble import Ensemble, Seed, Settings
 from vaept.vae.evaluation import Evaluation, evaluate
 from vaept.vae.fitting import fit
 
@@ -34,6 +35,7 @@ FIELD_PAIRS = 2
 # What makes these results; the objects that they are made from bring their methods.
 TRAINING = (fit, Ensemble, Field)
 EVALUATION = (evaluate, Evaluation, Ensemble, Field)
+BASELINES = (measure_data, Classifier, Settings)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,10 @@ class Study:
         folders = self.measure_folders(Run(latent_dim, arm))
         found = {name: read_json(folder / "numbers.json", name) for name, folder in folders.items()}
         return restored(found, measure.Uses)
+
+    def baselines(self, latent_dim):
+        """What methods without a member reach beside its `uses`: `vaept.uses.baselines.Baselines` for this d."""
+        return restored(read_json(self.baselines_folder(latent_dim) / "baselines.json", "baselines"), Baselines)
 
     def label(self, latent_dims, *arms):
         """What made the results of arms ("cold" if none is named) in one d or several, in a few words, for figures."""
@@ -259,6 +265,19 @@ class Study:
             fit_classifier(x.train, x.train_labels, x.image_shape).save(folder / "classifier.safetensors")
 
         return self._obtain("classifier", request, train)
+
+    def baselines_folder(self, latent_dim):
+        """The folder of the store with what methods without a member reach; networks have the members' size."""
+        how = {key: getattr(self.profile, key) for key in ("epochs", "hidden", "batch_size", "learning_rate")}
+        how["latent_dim"] = latent_dim
+        request = {"baselines": how, "data": self.dataset.checksum, "source": source_hash(*BASELINES)}
+        request["classifier"] = None if "classifier" in self.left_out else self.classifier_folder().name
+
+        def take(folder):
+            found = measure_data(self.dataset, Settings(**how), self.classifier, jobs=self.jobs)
+            write_json(folder / "baselines.json", "baselines", found)
+
+        return self._obtain("baselines", request, take)
 
     def measure_folders(self, run, names=None):
         """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path.
