@@ -147,7 +147,10 @@ class PrincipalComponents:
 
         Images have shape (n, pixels) or (n, *image_shape); nearest by the mean squared error.
         """
-        x, y = self.scores(clean), self.scores(noisy)
+        x, y = (
+            (arguments.images(each, name, len(self.mean), unit_interval=False) - self.mean) @ self.axes
+            for each, name in ((clean, "clean"), (noisy, "noisy"))
+        )
         if len(x) != len(y):
             raise InputError(f"clean and noisy must be as many images; they are {len(x)} and {len(y)}.")
         return int(np.argmin(np.cumsum((y * (y - 2 * x)).mean(axis=0)))) + 1
