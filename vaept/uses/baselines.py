@@ -179,7 +179,7 @@ def nearest(images, others):
 
 
 @one_thread()
-def fit_autoencoder(images, settings, *, seed=0):
+def fit_autoencoder(images, settings, seed=0):
     """Train a denoising autoencoder with the layers of a `VAE`, of which the means alone are used, by squared error.
 
     Every image comes with noise of one of `NOISES`, drawn anew in every epoch. Batches, epochs and the course of the
@@ -363,7 +363,7 @@ def measure_data(dataset, settings, judge=None, *, jobs=None, progress=True):
     found = _all(_held_out_ratio, [(rest, held_out, each) for each in tries], jobs, "rates", progress)
     rate = tries[int(np.argmax(found))].learning_rate
     calls = [(dataset.train, replace(settings, learning_rate=rate), seed) for seed in SEEDS]
-    models = _all(_autoencoder, calls, jobs, "autoencoders", progress)
+    models = _all(fit_autoencoder, calls, jobs, "autoencoders", progress)
     with one_thread():
         components, few = PrincipalComponents.of(dataset.train), PrincipalComponents.of(rest)
         held_out = held_out[: denoising.IMAGES]
@@ -434,10 +434,6 @@ def _held_out_ratio(images, held_out, settings):
     model, clean = fit_autoencoder(images, settings), held_out[: denoising.IMAGES]
     restored = [restore(model, denoising.add_noise(clean, noise, 0)) for noise in NOISES]
     return np.mean([denoising.psnr(clean, each).mean() for each in restored])
-
-
-def _autoencoder(images, settings, seed):
-    return fit_autoencoder(images, settings, seed=seed)
 
 
 def _all(function, calls, jobs, title, progress):
