@@ -34,7 +34,7 @@ from vaept.landscape import density, dynamics, lowest_paths, stationary
 from vaept.landscape.energy import FreeEnergy
 from vaept.perturbation import fields, potentials
 from vaept.spectrum import oscillator
-from vaept.uses import clustering, denoising, generation, interchange, outliers, paths, relaxation
+from vaept.uses import baselines, clustering, denoising, generation, interchange, outliers, paths, relaxation
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.vae import agreement, consensus, evaluation
@@ -392,6 +392,7 @@ ENSEMBLE = fit(DATASET, seeds=[0, 1], field=coarse(RNG.standard_normal((100, 2))
 JUDGE = fit_classifier(IMAGES, LABELS, (8, 8), epochs=1, progress=False)
 MEMBER = members.Member.of(ENSEMBLE, 0, DATASET, JUDGE)
 MODEL = ENSEMBLE.members[0]
+COMPONENTS = baselines.PrincipalComponents.of(IMAGES)
 MIXTURE = density.AggregatePosterior(np.array([[-1.5, 0.0], [1.5, 0.5]]), np.full((2, 2), 0.5))
 ENERGY = FreeEnergy(MIXTURE)
 STARTS = coarse(np.tile([[-1.5, 0.0]], (12, 1)) + 0.25 * RNG.standard_normal((12, 2)))
@@ -561,6 +562,15 @@ CASES = [
          ensemble=ENSEMBLE, dataset=DATASET),
     case("interchange.exchanged", functools.partial(interchange.exchanged, ENSEMBLE), 40, image=IMAGES[0]),
     case("interchange.properties", interchange.properties, 60, pictures=IMAGES[:4].reshape(4, 8, 8), finite=False),
+    case("baselines.PrincipalComponents.of", baselines.PrincipalComponents.of, 40, images=IMAGES),
+    case("PrincipalComponents.scores", COMPONENTS.scores, 40, images=IMAGES[:5], n_components=2),
+    case("PrincipalComponents.images", COMPONENTS.images, 40, scores=POINTS, shape=rows_of("scores", 64)),
+    case("PrincipalComponents.best_number", COMPONENTS.best_number, 40, clean=IMAGES[:4], noisy=NOISY),
+    case("baselines.nearest", baselines.nearest, 40, images=IMAGES, others=NOISY, shape=rows_of("others")),
+    case("baselines.fit_autoencoder", baselines.fit_autoencoder, 30, images=IMAGES, settings=ENSEMBLE.settings, seed=0),
+    case("baselines.restore", baselines.restore, 40, model=MODEL, noisy=NOISY, shape=rows_of("noisy", 64)),
+    case("baselines.fit_mixture", lambda **how: baselines.fit_mixture(**how).means_, 40, points=SAMPLES[:60], seed=0),
+    case("baselines.best_width", baselines.best_width, 40, images=IMAGES),
     case("paths.ways_between", paths.ways_between, 40, paths=LOWEST, i=0, j=1, n=9),
     case("relaxation.relax", relaxation.relax, 10, energy=ENERGY, starts=np.tile(STARTS, (2, 1)), modes=MODES_OF,
          n_modes=1, seed=0, words=("autocorrelation",)),

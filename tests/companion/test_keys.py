@@ -62,7 +62,7 @@ def named(tmp_path, monkeypatch):
     return names
 
 
-MEASURES = ("paths", "relaxation", "clustering", "denoising", "outliers", "generation")
+MEASURES = ("paths", "relaxation", "clustering", "denoising", "outliers", "generation", "mixture")
 # A line of a helper, what it becomes, and the results that come through it: the first words of their names.
 CHANGES = [
     (

@@ -50,6 +50,19 @@ def test_an_interchange_is_measured_once(tiny, monkeypatch):
     assert np.array_equal(again.nats, first.nats) and again.probes.keys() == first.probes.keys()
 
 
+def test_what_needs_no_member_is_measured_once_for_a_dimension(tmp_path, rng, monkeypatch):
+    np.savez(tmp_path / "mine.npz", x=rng.random((60, 6)))
+    small = dataclasses.replace(profile("quick"), dataset=str(tmp_path / "mine.npz"), epochs=1, hidden=(4,))
+    first = Study(small, RunStore(tmp_path / "runs"), jobs=1)
+    found = first.baselines(2)
+    assert found.denoising.principal.psnr.shape == (3, 3) and found.clustering is None and found.generation is None
+    assert first.baselines_folder(4) != first.baselines_folder(2)
+    monkeypatch.setattr(study, "measure_data", None)
+    again = Study(small, first.store, jobs=1).baselines(2)
+    np.testing.assert_array_equal(again.denoising.autoencoder.psnr, found.denoising.autoencoder.psnr)
+    assert sorted(path.name.split("-")[0] for path in first.store.root.iterdir() if path.is_dir()) == ["baselines"] * 2
+
+
 def test_other_settings_or_data_are_other_runs(tiny, tmp_path, rng):
     folders = {tiny.ensemble_folder(Run(2))}
     folders.add(Study(dataclasses.replace(tiny.profile, epochs=1), tiny.store, jobs=1).ensemble_folder(Run(2)))
@@ -120,7 +133,7 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
     )
     odd = Study(small, RunStore(tmp_path / "runs"), jobs=1)
     odd.check()
-    assert set(odd.left_out) == {"classifier", "clustering", "generation", "outliers", "filters"}
+    assert set(odd.left_out) == {"classifier", "clustering", "generation", "mixture", "outliers", "filters"}
     assert odd.classifier is None and odd.dataset.classes == (10**12,)
     records = odd.records()
     assert set(asked) == {"paths", "relaxation", "denoising"}

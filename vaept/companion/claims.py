@@ -127,7 +127,7 @@ CLAIMS = (
         "Corrected models denoise, cluster and generate better than plain ones.",
         "Corrected models denoise, cluster and generate no better than plain ones.",
         used,
-        ("training", "fields", "evaluation", "denoising", "filters", "clustering", "generation"),
+        ("training", "fields", "evaluation", "denoising", "filters", "clustering", "generation", "mixture"),
     ),
     Claim(
         "C9",

@@ -23,10 +23,11 @@ from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
 from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field, shuffled
 from vaept.uses import measure
+from vaept.uses.baselines import Baselines, measure_data
 from vaept.uses.classifier import Classifier, ClassifierOfMeans, fit_classifier
 from vaept.uses.interchange import Interchange, interchange
 from vaept.uses.member import Member
-from vaept.vae.ensemble import Ensemble
+from vaept.vae.ensemble import Ensemble, Settings
 from vaept.vae.evaluation import Evaluation, evaluate
 from vaept.vae.fitting import fit
 
@@ -41,6 +42,7 @@ TRAINING = (fit, Ensemble, Field)
 EVALUATION = (evaluate, Evaluation, Ensemble, Field)
 COMPARISONS = (comparisons.price, comparisons.prices_after, comparisons.two_labs, comparisons.cheapest)
 COMPARISONS += (comparisons.lab_of, comparisons.validation_of, fit_each, standardised, *FIELDS.values())
+BASELINES = (measure_data, Classifier, Settings)
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,10 @@ class Study:
 
         found = read_json(self._obtain("interchange", request, take) / "numbers.json", "interchange")
         return restored(found, Interchange)
+
+    def baselines(self, latent_dim):
+        """What methods without a member reach beside its `uses`: `vaept.uses.baselines.Baselines` for this d."""
+        return restored(read_json(self.baselines_folder(latent_dim) / "baselines.json", "baselines"), Baselines)
 
     def label(self, latent_dims, *arms):
         """What made the results of arms ("cold" if none is named) in one d or several, in a few words, for figures."""
@@ -363,6 +369,19 @@ class Study:
             fit_classifier(x.train, x.train_labels, x.image_shape).save(folder / "classifier.safetensors")
 
         return self._obtain("classifier", request, train)
+
+    def baselines_folder(self, latent_dim):
+        """The folder of the store with what methods without a member reach; networks have the members' size."""
+        how = {key: getattr(self.profile, key) for key in ("epochs", "hidden", "batch_size", "learning_rate")}
+        how["latent_dim"] = latent_dim
+        request = {"baselines": how, "data": self.dataset.checksum, "source": source_hash(*BASELINES)}
+        request["classifier"] = None if "classifier" in self.left_out else self.classifier_folder().name
+
+        def take(folder):
+            found = measure_data(self.dataset, Settings(**how), self.classifier, jobs=self.jobs)
+            write_json(folder / "baselines.json", "baselines", found)
+
+        return self._obtain("baselines", request, take)
 
     def measure_folders(self, run, names=None):
         """The folders of the store with what an arm's members are measured by in use, as a dict from name to Path.

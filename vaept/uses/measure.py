@@ -1,19 +1,16 @@
 """The registry of uses: what trained members are asked, and of which arms."""
 
 import warnings
-from dataclasses import fields, is_dataclass
 from typing import TypedDict
-
-import numpy as np
 
 from vaept.datasets import Dataset
 from vaept.errors import DamagedFileError
 from vaept.files import read_json, reading, remove_partials, restored, write_json
 from vaept.processes import cores, in_processes
 from vaept.progress import bar
-from vaept.uses import classifier, clustering, denoising, generation, outliers, paths, relaxation, turning
+from vaept.uses import baselines, classifier, clustering, denoising, generation, outliers, paths, relaxation, turning
 from vaept.uses.classifier import Classifier
-from vaept.uses.member import Member
+from vaept.uses.member import Member, gathered
 from vaept.vae.ensemble import Ensemble
 
 PLAIN_AND_CORRECTED = ("cold", "corrected")
@@ -26,6 +23,7 @@ MEASURES = {  # by name: the function, what it returns, and of which arms it is 
     "outliers": (outliers.measure, outliers.Outliers, PLAIN_AND_CORRECTED),
     "generation": (generation.measure, generation.Generation, WITH_WARM_START),
     "turning": (turning.measure, turning.Turning, ("cold",)),
+    "mixture": (baselines.measure, baselines.Mixture, WITH_WARM_START),
 }
 Uses = TypedDict("Uses", {name: kind for name, (_, kind, _) in MEASURES.items()}, total=False)
 LACKING = {
@@ -34,6 +32,7 @@ LACKING = {
     "outliers": outliers.lacking,
     "filters": denoising.lacking,
     "generation": classifier.lacking,
+    "mixture": classifier.lacking,
 }
 
 
@@ -114,14 +113,6 @@ def _kept(name, folder, numbers):
             except DamagedFileError as error:
                 warnings.warn(f"{error} It is measured again.", stacklevel=3)
     return rows
-
-
-def gathered(rows):
-    """What a measure found of each member, as one object of the same class: members along the first axis of arrays."""
-    if not is_dataclass(rows[0]):
-        return np.array(rows, dtype=float)
-    columns = ([getattr(row, field.name) for row in rows] for field in fields(rows[0]))
-    return type(rows[0])(*map(gathered, columns))
 
 
 def measure_member(takes, ensemble: Ensemble, number, dataset: Dataset, judge: Classifier | None, note):

@@ -4,7 +4,7 @@ What a member is used for is measured by functions that take a `Member` and retu
 study can ask the same of every member of every arm.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 
 import numpy as np
@@ -115,6 +115,14 @@ class Member:
     @cached_property
     def _modes(self):
         return {}
+
+
+def gathered(rows):
+    """What a measure found of each member, as one object of the same class: members along the first axis of arrays."""
+    if not is_dataclass(rows[0]):
+        return np.array(rows, dtype=float)
+    columns = ([getattr(row, field.name) for row in rows] for field in fields(rows[0]))
+    return type(rows[0])(*map(gathered, columns))
 
 
 def encode(model, images):
