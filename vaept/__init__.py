@@ -26,7 +26,7 @@ _EXPORTS = {
         "series",
     ),
     "spectrum": ("from_log_density", "from_potential", "from_samples"),
-    "vae": ("VAE", "Ensemble", "align", "compare", "elbo", "evaluate", "fit"),
+    "vae": ("VAE", "Ensemble", "align", "compare", "elbo", "evaluate", "fit", "recommend"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
