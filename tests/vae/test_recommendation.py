@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -7,7 +8,6 @@ import vaept
 from vaept.datasets import Dataset, from_arrays
 from vaept.errors import InputError
 from vaept.perturbation import fields
-from vaept.perturbation.potentials import Schedule
 from vaept.vae import recommendation
 from vaept.vae.agreement import Estimate
 from vaept.vae.recommendation import Trial, ranked, recommend
@@ -33,7 +33,7 @@ def noise_field(x, n_components):
 def trial(field, agreement, minus_elbo, active=2):
     """A trial whose agreement and −ELBO have intervals of ± 0.02."""
     estimates = (Estimate(value, value - 0.02, value + 0.02) for value in (agreement, minus_elbo))
-    return Trial(field, 1.0 if field else None, Schedule(), *estimates, active)
+    return Trial(field, 1.0 if field else None, recommendation.EARLY, *estimates, active)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,13 @@ def test_agreements_that_differ_by_nothing_useful_are_equal():
     assert [each.field for each in ranked(sure)][:2] == ["b", "a"]
 
 
+def test_only_the_best_fields_are_tried_in_every_recipe(plane, monkeypatch):
+    monkeypatch.setattr(recommendation, "FIELDS", dict.fromkeys("abc", fields.pca_field))
+    monkeypatch.setattr(recommendation, "_trial", lambda *given: trial(given[3], 0.9, "cab".find(given[3] or "b")))
+    found = recommend(plane, 2, **HOW).trials
+    assert sorted(Counter(each.field for each in found if each.field).items()) == [("a", 4), ("b", 1), ("c", 4)]
+
+
 def test_a_field_of_the_images_wins_against_noise(plane, monkeypatch):
     monkeypatch.setattr(recommendation, "FIELDS", {"noise": noise_field, "principal": fields.pca_field})
     found = vaept.recommend(plane, 2, **HOW)
@@ -75,6 +82,7 @@ def test_a_field_of_the_images_wins_against_noise(plane, monkeypatch):
 
 def test_it_is_the_same_for_any_jobs_and_whatever_the_test_images_are(plane, monkeypatch):
     monkeypatch.setattr(recommendation, "FIELDS", {"principal": fields.pca_field})
+    monkeypatch.setattr(recommendation, "RECIPES", recommendation.RECIPES[:1])
     other = Dataset("other", plane.train, plane.test[:1], image_shape=plane.image_shape)
     first, again = recommend(plane, 2, **HOW), recommend(other, 2, **(HOW | {"jobs": 2}))
     assert (first.trials, first.reasons) == (again.trials, again.reasons)
@@ -86,6 +94,7 @@ def test_a_field_that_refuses_the_images_is_left_out(plane, monkeypatch):
         raise InputError("These are no pictures.")
 
     monkeypatch.setattr(recommendation, "FIELDS", {"refusing": refusing, "principal": fields.pca_field})
+    monkeypatch.setattr(recommendation, "RECIPES", recommendation.RECIPES[:1])
     found = recommend(plane, 2, **HOW)
     assert "The refusing field was not tried. These are no pictures." in found.reasons
     assert {each.field for each in found.trials} == {None, "principal"}

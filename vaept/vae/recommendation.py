@@ -3,8 +3,8 @@
 A pilot is a short training of a few members in a candidate recipe, on a part of the training images; another part,
 which it never sees, judges it. A recipe comes into question if no member uses fewer latent coordinates than members of
 the plain model do, and if its raw coordinates agree as well as the best one's, up to the interval of that or `EQUAL`.
-Among these the lowest −ELBO wins; where that is undecided, the best agreement. First every field is tried in one recipe,
-then the two best fields in all.
+Among these the lowest −ELBO wins; where that is undecided, the best agreement. Every field is tried in one recipe
+first, then the two best fields in all.
 """
 
 import itertools
@@ -95,7 +95,7 @@ class Recipe:
 def recommend(dataset, latent_dim, *, epochs=None, seed=0, jobs=None, progress=True, **settings):
     """Choose field, coupling and schedule for an ensemble, from the training images alone.
 
-    It takes about as long as the training of five members.
+    It takes about as long as the training of five members, and is done once for all ensembles of a study.
 
     Parameters
     ----------
@@ -128,33 +128,17 @@ def recommend(dataset, latent_dim, *, epochs=None, seed=0, jobs=None, progress=T
     dataset, seed = arguments.instance(dataset, "dataset", Dataset), arguments.seed(seed)
     jobs = cores() if jobs is None else arguments.integer(jobs, "jobs", 1)
     if chosen := {"potential", "coupling", "schedule"} & set(settings):
-        raise InputError(f"{chosen.pop()} is among what is recommended; leave it out.")
+        raise InputError(f"{min(chosen)} is among what is recommended; leave it out.")
     draft = Settings(latent_dim=latent_dim, epochs=1 if epochs is None else epochs, **settings)
     d, pilot, seeds = draft.latent_dim, *_split(dataset, draft.latent_dim, seed)
     fields, refused = _fields(pilot.train, d)
     steps, own_steps = (math.ceil(len(images) / draft.batch_size) for images in (dataset.train, pilot.train))
     total = STEPS if epochs is None else draft.epochs * steps
-    length = min(total, max(FEWEST_STEPS, SHARE * total))
-    own = settings | {"latent_dim": d, "epochs": math.ceil(length / own_steps)}
-
-    def tried(candidates):
-        calls = [(pilot, seeds, own, kind, fields.get(kind), *how) for kind, how in candidates]
-        found = in_processes(_trial, calls, jobs=jobs)
-        found = dict(bar(found, "pilots", total=len(calls), unit="pilot", show=progress))
-        return [found[number] for number in range(len(calls))]
-
-    plain, *trials = tried([(None, (None, Schedule())), *((kind, RECIPES[0]) for kind in fields)])
-    favourites = [trial.field for trial in ranked([plain, *trials]) if trial.field][:FAVOURITES]
-    trials += tried(itertools.product(favourites, RECIPES[1:]))
-    trials = ranked([plain, *trials])
-    best = trials[0]
-    return Recipe(
-        FIELDS[best.field](dataset.train, d) if best.field else None,
-        best.coupling,
-        best.schedule,
-        _reasons(trials, pilot, own["epochs"], refused),
-        tuple(trials),
-    )
+    length = math.ceil(min(total, max(FEWEST_STEPS, SHARE * total)) / own_steps)
+    trials = _tried(pilot, seeds, settings | {"latent_dim": d, "epochs": length}, fields, jobs, progress)
+    best, reasons = trials[0], _reasons(trials, pilot, length, refused)
+    field = FIELDS[best.field](dataset.train, d) if best.field else None
+    return Recipe(field, best.coupling, best.schedule, reasons, tuple(trials))
 
 
 def ranked(trials):
@@ -198,6 +182,20 @@ def _fields(images, d):
     if not made:
         raise InputError(f"No field of these images has latent_dim = {d} components. {next(iter(refused.values()))}")
     return made, refused
+
+
+def _tried(pilot, seeds, settings, fields, jobs, progress):
+    """All trials, ranked."""
+
+    def tried(candidates):
+        calls = [(pilot, seeds, settings, kind, fields.get(kind), *how) for kind, how in candidates]
+        found = in_processes(_trial, calls, jobs=jobs)
+        found = dict(bar(found, "pilots", total=len(calls), unit="pilot", show=progress))
+        return [found[number] for number in range(len(calls))]
+
+    trials = tried([(None, (None, Schedule())), *((kind, RECIPES[0]) for kind in fields)])
+    favourites = [trial.field for trial in ranked(trials) if trial.field][:FAVOURITES]
+    return ranked(trials + tried(itertools.product(favourites, RECIPES[1:])))
 
 
 def _trial(pilot, seeds, settings, kind, field, coupling, schedule):
