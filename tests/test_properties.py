@@ -37,7 +37,7 @@ from vaept.spectrum import oscillator
 from vaept.uses import baselines, clustering, denoising, generation, interchange, outliers, paths, relaxation
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
-from vaept.vae import agreement, consensus, evaluation
+from vaept.vae import agreement, consensus, evaluation, recommendation
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.fitting import fit
 from vaept.vae.model import VAE
@@ -419,6 +419,14 @@ def groups(n_groups):
         return clustering.groups(MEMBER, n_groups)
 
 
+def recommended(**how):
+    """A recipe of one candidate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recommendation, "FIELDS", {"principal": fields.pca_field})
+        patch.setattr(recommendation, "RECIPES", recommendation.RECIPES[:1])
+        return recommendation.recommend(DATASET, jobs=1, progress=False, **how)
+
+
 def harmonic(z):
     return (z**2).sum(axis=1) / 2
 
@@ -578,6 +586,8 @@ CASES = [
          latent_dim=2, seeds=[0], hidden=(8,), likelihood="bernoulli", batch_size=50, learning_rate=0.0078125,
          precision="float32", field=coarse(RNG.standard_normal((100, 2))), coupling=1.0, schedule="constant",
          potential="dipole", device="cpu", words=("width", "a seed")),
+    case("recommendation.recommend", recommended, 20, latent_dim=2, epochs=1, seed=0, hidden=(8,), batch_size=50,
+         words=("components", "width")),
     case("datasets.Dataset", datasets.Dataset, 60, name="mine", train=IMAGES, test=DIGITS.test[:60],
          train_labels=LABELS, test_labels=DIGITS.test_labels[:60], image_shape=(8, 8), words=("labels", "image")),
     case("datasets.from_arrays", datasets.from_arrays, 60, x=IMAGES, y=LABELS, name="mine"),

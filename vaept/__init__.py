@@ -27,7 +27,7 @@ _EXPORTS = {
         "subspace_field",
     ),
     "spectrum": ("from_log_density", "from_potential", "from_samples"),
-    "vae": ("VAE", "Ensemble", "align", "compare", "elbo", "evaluate", "fit"),
+    "vae": ("VAE", "Ensemble", "align", "compare", "elbo", "evaluate", "fit", "recommend"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

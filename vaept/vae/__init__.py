@@ -6,6 +6,7 @@ from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.evaluation import Evaluation, elbo, evaluate, turned_elbo
 from vaept.vae.fitting import fit
 from vaept.vae.model import VAE
+from vaept.vae.recommendation import Recipe, recommend
 
 __all__ = [
     "VAE",
@@ -15,6 +16,7 @@ __all__ = [
     "Ensemble",
     "Estimate",
     "Evaluation",
+    "Recipe",
     "Seed",
     "align",
     "compare",
@@ -22,6 +24,7 @@ __all__ = [
     "elbo",
     "evaluate",
     "fit",
+    "recommend",
     "shuffled_rows",
     "turned_elbo",
     "turned_posterior",
