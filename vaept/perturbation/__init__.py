@@ -1,5 +1,6 @@
 """What splits degenerate levels: perturbation series, fields of the data, potentials, and the axes that they choose."""
 
+from vaept.perturbation.diffusion import graph_modes
 from vaept.perturbation.fields import Field, diffusion_field, held_out_agreement, neighbour_field, pca_field, shuffled
 from vaept.perturbation.orientation import Orientation, orient
 from vaept.perturbation.potentials import Schedule
@@ -11,6 +12,7 @@ __all__ = [
     "Resummation",
     "Schedule",
     "diffusion_field",
+    "graph_modes",
     "held_out_agreement",
     "neighbour_field",
     "orient",
