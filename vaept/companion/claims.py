@@ -424,7 +424,7 @@ CLAIMS = (
         "Metastable states of the slow eigenfunctions against the classes, which training never saw; the energy of a "
         "data point against how unusual it is.",
         interpreted,
-        ("training", "fields", "clustering", "outliers"),
+        ("training", "fields", "clustering", "modes", "outliers"),
     ),
     Claim(
         "C7",
