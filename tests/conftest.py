@@ -11,7 +11,7 @@ from vaept import datasets
 from vaept.companion import checks_training
 from vaept.companion.ledger import ledger
 from vaept.companion.records import ArmRecord, Price, Records, Series, TwoLabs
-from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation, turning
+from vaept.uses import clustering, denoising, generation, modes, outliers, paths, relaxation, turning
 from vaept.uses.classifier import fit_classifier
 from vaept.uses.interchange import Interchange
 from vaept.uses.member import Member
@@ -95,6 +95,8 @@ def _uses(rng, members, *, better):
     filters = [denoising.Quality(around(10 + k + good, 3), around(10 + k + good, 3)) for k in range(5)]
     precisions = [outliers.Precision(*around(0.5 + good, 4).T) for _ in outliers.SCORES]
     sources = [generation.Quality(*around(value, 4).T) for value in (0.5, 3 - good, 2 - good, 1 - good)]
+    spaces = [modes.Spaces(*np.full((5, members), value + good)) for value in (0.5, 0.6, 0.7)]
+    grouped = modes.Groups(*np.tile(np.arange(30.0) % 10, (3, members, 1)))
     return {
         "turning": turning.Turning(around(1, 3), around(1, 3)),
         "paths": paths.Ways(np.full(members, 4.0), *ways),
@@ -103,6 +105,7 @@ def _uses(rng, members, *, better):
         "denoising": denoising.Denoising(*filters),
         "outliers": outliers.Outliers(np.full(members, 0.05), *precisions),
         "generation": generation.Generation(*sources),
+        "modes": modes.Modes(spaces[0], np.full(members, 0.4), np.full(members, 0.5), *spaces[1:], grouped),
     }
 
 

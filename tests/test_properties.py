@@ -34,7 +34,7 @@ from vaept.landscape import density, dynamics, lowest_paths, stationary
 from vaept.landscape.energy import FreeEnergy
 from vaept.perturbation import fields, potentials
 from vaept.spectrum import oscillator
-from vaept.uses import baselines, clustering, denoising, generation, interchange, outliers, paths, relaxation
+from vaept.uses import baselines, clustering, denoising, generation, interchange, modes, outliers, paths, relaxation
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.vae import agreement, consensus, evaluation, recommendation
@@ -507,6 +507,8 @@ CASES = [
          words=("images",)),
     case("topology.random_network_field", fields.random_network_field, 50, x=IMAGES, n_components=2, seed=0,
          words=("images",)),
+    case("diffusion.graph_modes", perturbation.graph_modes, 40, points=LATENTS[0], n_modes=3, n_neighbors=8,
+         words=("duplicate",)),
     case("topology.shuffled", fields.shuffled, 20, field=PCA, seed=0),
     case("topology.held_out_agreement", fields.held_out_agreement, 50, field=DIFFUSION, x_new=DATASET.test,
          n_neighbors=4, words=("images",)),
@@ -544,6 +546,9 @@ CASES = [
     case("clustering.along_mode", clustering.along_mode, 50, values=FEATURES[:, 0].copy(),
          energies=FEATURES[:, 1].copy(), n_frames=4),
     case("clustering.groups", groups, 10, n_groups=2),
+    case("modes.few_labels", modes.few_labels, 50, points=FEATURES, labels=LABELS[:30], labelled=1, draws=2, seed=0),
+    case("modes.between_classes", modes.between_classes, 50, values=FEATURES, labels=LABELS[:30]),
+    case("modes.between_members", modes.between_members, 40, groups=np.stack([LABELS, LABELS[::-1]])),
     case("classifier.fit_classifier",
          lambda epochs, **how: fit_classifier(epochs=1 if epochs is None else epochs, progress=False, **how), 60,
          images=IMAGES, labels=LABELS, image_shape=(8, 8), epochs=1, seed=0, words=("classes",)),

@@ -62,7 +62,7 @@ def named(tmp_path, monkeypatch):
     return names
 
 
-MEASURES = ("paths", "relaxation", "clustering", "denoising", "outliers", "generation", "mixture")
+MEASURES = ("paths", "relaxation", "clustering", "denoising", "outliers", "generation", "turning", "mixture", "modes")
 # A line of a helper, what it becomes, and the results that come through it: the first words of their names.
 CHANGES = [
     (
@@ -79,6 +79,7 @@ CHANGES = [
     ("spectrum/_sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
     ("landscape/dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "generation")),
     ("uses/relaxation", "WALKERS = 200", "WALKERS = 201", ("relaxation",)),
+    ("uses/modes", "DRAWS = 5, 20", "DRAWS = 5, 21", ("modes",)),
     ("uses/clustering", "def measure(", "UNUSED = 1\n\n\ndef measure(", ()),
     ("uses/denoising", "def measure(member: Member", "def measure(member: Member, *, unused=None", ("denoising",)),
     ("uses/classifier", "BATCH = 128", "BATCH = 129", ("classifier", *MEASURES)),

@@ -133,7 +133,8 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
     )
     odd = Study(small, RunStore(tmp_path / "runs"), jobs=1)
     odd.check()
-    assert set(odd.left_out) == {"classifier", "clustering", "generation", "mixture", "outliers", "filters"}
+    left_out = {"classifier", "clustering", "generation", "mixture", "outliers", "filters", "modes"}
+    assert set(odd.left_out) == left_out
     assert odd.classifier is None and odd.dataset.classes == (10**12,)
     records = odd.records()
     assert set(asked) == {"paths", "relaxation", "denoising"}

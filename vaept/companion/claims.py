@@ -109,7 +109,7 @@ CLAIMS = (
         "Slow modes tell more about classes than positions do, and energies tell outliers.",
         "Slow modes tell less about classes than positions do, and energies no outliers.",
         interpreted,
-        ("training", "fields", "clustering", "outliers"),
+        ("training", "fields", "clustering", "modes", "outliers"),
     ),
     Claim(
         "C7",

@@ -1,5 +1,6 @@
 """What splits degenerate levels: perturbation series, fields of the data, potentials, and the axes that they choose."""
 
+from vaept.perturbation.diffusion import graph_modes
 from vaept.perturbation.fields import (
     Field,
     diffusion_field,
@@ -21,6 +22,7 @@ __all__ = [
     "Resummation",
     "Schedule",
     "diffusion_field",
+    "graph_modes",
     "held_out_agreement",
     "load_field",
     "neighbour_field",

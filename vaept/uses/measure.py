@@ -8,7 +8,18 @@ from vaept.errors import DamagedFileError
 from vaept.files import read_json, reading, remove_partials, restored, write_json
 from vaept.processes import cores, in_processes
 from vaept.progress import bar
-from vaept.uses import baselines, classifier, clustering, denoising, generation, outliers, paths, relaxation, turning
+from vaept.uses import (
+    baselines,
+    classifier,
+    clustering,
+    denoising,
+    generation,
+    modes,
+    outliers,
+    paths,
+    relaxation,
+    turning,
+)
 from vaept.uses.classifier import Classifier
 from vaept.uses.member import Member, gathered
 from vaept.vae.ensemble import Ensemble
@@ -24,6 +35,7 @@ MEASURES = {  # by name: the function, what it returns, and of which arms it is 
     "generation": (generation.measure, generation.Generation, WITH_WARM_START),
     "turning": (turning.measure, turning.Turning, ("cold",)),
     "mixture": (baselines.measure, baselines.Mixture, WITH_WARM_START),
+    "modes": (modes.measure, modes.Modes, PLAIN_AND_CORRECTED),
 }
 Uses = TypedDict("Uses", {name: kind for name, (_, kind, _) in MEASURES.items()}, total=False)
 LACKING = {
@@ -33,6 +45,7 @@ LACKING = {
     "filters": denoising.lacking,
     "generation": classifier.lacking,
     "mixture": classifier.lacking,
+    "modes": modes.lacking,
 }
 
 
