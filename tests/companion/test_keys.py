@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaept.companion import keys, study
+from vaept.companion import keys, parts, study
 from vaept.companion.keys import source_hash
 from vaept.companion.profiles import Run, profile
 from vaept.companion.store import RunStore
@@ -89,7 +89,7 @@ CHANGES = [
 def expected(names, what):
     if isinstance(what, tuple):
         return {name for name in names if name.startswith(what)}
-    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*study.REPEATED, "shuffled"), "ensembles": ()}[what]
+    in_field = {"neighbour": ("neighbour", "shuffled"), "fields": (*parts.REPEATED, "shuffled"), "ensembles": ()}[what]
     arms = {"corrected" if kind == "neighbour" else kind for kind in in_field} or {name.split()[-1] for name in names}
     found = {f"field {kind}" for kind in in_field}
     return found | {name for name in names if " " in name and not name.startswith("field") and name.split()[-1] in arms}
@@ -223,10 +223,10 @@ GOES_ON = {"LinAlgError", "DamagedFileError", "TrainingError"}
 
 def test_no_refusal_is_caught_where_results_are_made():
     """So that what only refuses can be in no key."""
-    roots = [*study.TRAINING, *study.EVALUATION, *study.COMPARISONS, *study.made_by_field("shuffled")]
-    roots += [*fields.FIELDS.values(), study.agreement_of_fields, study.fit_classifier, study.Classifier]
-    roots += [study.interchange]
-    roots += [root for name in MEASURES for root in study.made_by_measure(name)]
+    roots = [*parts.TRAINING, *parts.EVALUATION, *parts.COMPARISONS, *parts.made_by_field("shuffled")]
+    roots += [*fields.FIELDS.values(), parts.agreement_of_fields, study.fit_classifier, study.Classifier]
+    roots += [*parts.INTERCHANGE, *parts.BASELINES]
+    roots += [root for name in MEASURES for root in parts.made_by_measure(name)]
     code, _ = keys.reached(*roots)
     names = {place for place in code if place[1] is not None}
     seen = 0
@@ -302,7 +302,7 @@ def test_other_packages_count_by_version(monkeypatch):
 
 
 def test_a_measure_reaches_what_makes_its_member():
-    code, _ = keys.reached(*study.made_by_measure("relaxation"))
+    code, _ = keys.reached(*parts.made_by_measure("relaxation"))
     modules = {module for module, _ in code}
     assert {
         "vaept.uses.relaxation",
@@ -315,7 +315,7 @@ def test_a_measure_reaches_what_makes_its_member():
 
 
 def test_every_part_of_the_published_code_differs():
-    hashes = study.code_hashes()
+    hashes = parts.code_hashes()
     assert len(set(hashes.values())) == len(hashes) == 4 + len(MEASURES)
     assert all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes.values())
     assert Path(keys.PACKAGE).name == "vaept"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vaept.companion import claims, comparisons, study, wording
+from vaept.companion import claims, comparisons, parts, study, wording
 from vaept.companion.ledger import ledger
 from vaept.companion.profiles import Run, profile
 from vaept.companion.records import Records
@@ -304,7 +304,7 @@ def test_what_decides_the_arms_of_a_study_is_asked_as_before(tmp_path, monkeypat
     assert all({*request} == {*fields[0]} and request["components"] == 4 for request in fields)
     ensembles = [request for (kind, _), request in asked.items() if kind == "ensemble"]
     sources = {request["source"] for request in ensembles}
-    assert sources == {study.source_hash(*study.TRAINING)}
+    assert sources == {study.source_hash(*parts.TRAINING)}
     corrected = [request["fit"] for request in ensembles if request["fit"].get("coupling") == 1.5]
     plain = {"hidden", "batch_size", "learning_rate", "precision", "latent_dim", "full_covariance", "epochs"}
     assert all({*request} == plain | {"schedule", "potential", "coupling"} for request in corrected)

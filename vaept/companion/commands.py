@@ -19,7 +19,8 @@ from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
 from vaept.companion.report import analysis_figures
 from vaept.companion.store import default_store
-from vaept.companion.study import code_hashes, open_study
+from vaept.companion.parts import code_hashes
+from vaept.companion.study import open_study
 from vaept.companion.wording import shown
 from vaept.errors import InputError
 from vaept.files import ensure_writable, write_json

@@ -5,21 +5,96 @@ A part of the images is a `Dataset` of its own without labels, so that its check
 
 import warnings
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaept.companion.records import Price, TwoLabs
+from vaept import arguments
 from vaept.datasets import Dataset
 from vaept.processes import cores, in_processes
 from vaept.vae import pairs
-from vaept.vae.agreement import compare
+from vaept.vae.agreement import Estimate, compare
 from vaept.vae.ensemble import History
 from vaept.vae.fitting import fit
 
 HELD_OUT = 5  # one of so many training images is held out to choose λ
 ANCHORS = 300  # training images that relative representations refer to
 NEARLY = 0.005  # below the best agreement; such a λ may still be chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """A row of the price list: how far the coordinates of an ensemble agree on the test images, and what that costs.
+
+    Attributes
+    ----------
+    arm : str
+    d : int
+    coupling : float, or None
+        λ that the validation split of the training images chose; None without a field.
+    coordinates, signed_permutation, orthogonal : Estimate
+        As of `vaept.vae.agreement.Agreement`.
+    minus_elbo, active_units : ndarray, shape (members,)
+        As of `ArmRecord`.
+    run : str
+        The ensemble's name in the store.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or a number is not finite.
+    """
+
+    arm: str
+    d: int
+    coupling: float | None
+    coordinates: Estimate
+    signed_permutation: Estimate
+    orthogonal: Estimate
+    minus_elbo: np.ndarray
+    active_units: np.ndarray
+    run: str
+
+    def __post_init__(self):
+        arguments.array(self.minus_elbo, "minus_elbo", shape=("members",), dtype=None)
+        arguments.array(self.active_units, "active_units", shape=self.minus_elbo.shape, dtype=None)
+
+
+@dataclass(frozen=True, eq=False)
+class TwoLabs:
+    """Two ensembles that share nothing but the recipe: halves of the training images, fields and seeds of their own.
+
+    Attributes
+    ----------
+    arm : str
+    d : int
+    between, permuted : Estimate
+        Coordinate agreement on the test images of a member of one lab with one of the other, without alignment, and
+        after the best signed permutation; intervals over the members of both.
+    within : Estimate
+        Coordinate agreement in one lab, the mean of both.
+    fields : float, or None
+        Coordinate agreement of the two labs' fields on the test images.
+    minus_elbo : ndarray, shape (2, members)
+    runs : list of str
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or a number is not finite.
+    """
+
+    arm: str
+    d: int
+    between: Estimate
+    permuted: Estimate
+    within: Estimate
+    fields: float | None
+    minus_elbo: np.ndarray
+    runs: list[str]
+
+    def __post_init__(self):
+        arguments.array(self.minus_elbo, "minus_elbo", shape=(2, "members"), dtype=None)
 
 
 def lab_of(dataset, lab):
@@ -64,7 +139,12 @@ def _fit_one(dataset, how):
 
 
 def agreement_of_fields(make, n_components, dataset, pairs, *, seeded):
-    """What `Study.field_reproducibility` returns, for a function of `FIELDS` and pairs of halves and seeds."""
+    """How well two fields of a kind agree on the test images, as a dict of lists, one value for each of some pairs.
+
+    "halves": coordinate agreement of fields made from disjoint random halves of the training images; "halves,
+    permuted" and "halves, rotated": the same after the best signed permutation, and R² after the best rotation;
+    "seeds": coordinate agreement between seeds, where the field has one, each with landmarks of its own.
+    """
     x, found = dataset.train, defaultdict(list)
 
     def compared(first, second):

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from vaept import arguments
+from vaept.companion.comparisons import Price, TwoLabs
 from vaept.errors import InputError
 from vaept.files import file_checksum, read_json, read_tensors, reading, restored, write_json, write_tensors
+from vaept.uses.baselines import Baselines
 from vaept.uses.interchange import Interchange
 from vaept.uses.measure import Uses, measures_of
 from vaept.vae.agreement import Estimate, compare
@@ -159,81 +161,6 @@ class Series:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Price:
-    """A row of the price list: how far the coordinates of an ensemble agree on the test images, and what that costs.
-
-    Attributes
-    ----------
-    arm : str
-    d : int
-    coupling : float, or None
-        λ that the validation split of the training images chose; None without a field.
-    coordinates, signed_permutation, orthogonal : Estimate
-        As of `vaept.vae.agreement.Agreement`.
-    minus_elbo, active_units : ndarray, shape (members,)
-        As of `ArmRecord`.
-    run : str
-        The ensemble's name in the store.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, or a number is not finite.
-    """
-
-    arm: str
-    d: int
-    coupling: float | None
-    coordinates: Estimate
-    signed_permutation: Estimate
-    orthogonal: Estimate
-    minus_elbo: np.ndarray
-    active_units: np.ndarray
-    run: str
-
-    def __post_init__(self):
-        arguments.array(self.minus_elbo, "minus_elbo", shape=("members",), dtype=None)
-        arguments.array(self.active_units, "active_units", shape=self.minus_elbo.shape, dtype=None)
-
-
-@dataclass(frozen=True, eq=False)
-class TwoLabs:
-    """Two ensembles that share nothing but the recipe: halves of the training images, fields and seeds of their own.
-
-    Attributes
-    ----------
-    arm : str
-    d : int
-    between, permuted : Estimate
-        Coordinate agreement on the test images of a member of one lab with one of the other, without alignment, and
-        after the best signed permutation; intervals over the members of both.
-    within : Estimate
-        Coordinate agreement in one lab, the mean of both.
-    fields : float, or None
-        Coordinate agreement of the two labs' fields on the test images.
-    minus_elbo : ndarray, shape (2, members)
-    runs : list of str
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, or a number is not finite.
-    """
-
-    arm: str
-    d: int
-    between: Estimate
-    permuted: Estimate
-    within: Estimate
-    fields: float | None
-    minus_elbo: np.ndarray
-    runs: list[str]
-
-    def __post_init__(self):
-        arguments.array(self.minus_elbo, "minus_elbo", shape=(2, "members"), dtype=None)
-
-
 class Provenance(TypedDict, total=False):
     """When, where, with what and from what the results were made; "code": a hash of the code of each part."""
 
@@ -277,6 +204,8 @@ class Records:
         The dose-response of trainings of so many epochs, for latent dimension `couplings_dim`.
     interchange : dict from str to dict from int to vaept.uses.interchange.Interchange
         For the arms "cold" and "corrected" and every d.
+    baselines : dict from int to vaept.uses.baselines.Baselines
+        What methods without a member reach, for every d.
     """
 
     profile: str
@@ -295,6 +224,7 @@ class Records:
     labs: list[TwoLabs] = field(default_factory=list)
     lengths: dict[int, Series] = field(default_factory=dict)
     interchange: dict[str, dict[int, Interchange]] = field(default_factory=dict)
+    baselines: dict[int, Baselines] = field(default_factory=dict)
 
     def price(self, arm, latent_dim):
         """The `Price` of an arm for a latent dimension, or None if it was not taken."""

@@ -15,13 +15,23 @@ from vaept.companion import comparisons, profiles
 from vaept.companion.comparisons import agreement_of_fields, fit_each, standardised
 from vaept.companion.inspection import refusal
 from vaept.companion.keys import source_hash
+from vaept.companion.parts import (
+    BASELINES,
+    EVALUATION,
+    INTERCHANGE,
+    REPEATED,
+    TRAINING,
+    code_hashes,
+    made_by_field,
+    made_by_measure,
+)
 from vaept.companion.profiles import Profile, Run
 from vaept.companion.records import IMAGES, ArmRecord, Records, Series
 from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
-from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field, shuffled
+from vaept.perturbation.fields import FIELDS, Field, load_field, shuffled
 from vaept.uses import measure
 from vaept.uses.baselines import Baselines, measure_data
 from vaept.uses.classifier import Classifier, ClassifierOfMeans, fit_classifier
@@ -36,13 +46,6 @@ FIELD_PAIRS = 2
 SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
 ANCHOR = 10_000  # seed of the member whose latents are a field
 LANDMARKS = 6000  # most of a member's own field
-REPEATED = ("neighbour", "diffusion", "principal")  # fields whose agreement between halves and seeds is measured
-# What makes these results; the objects that they are made from bring their methods.
-TRAINING = (fit, Ensemble, Field)
-EVALUATION = (evaluate, Evaluation, Ensemble, Field)
-COMPARISONS = (comparisons.price, comparisons.prices_after, comparisons.two_labs, comparisons.cheapest)
-COMPARISONS += (comparisons.lab_of, comparisons.validation_of, fit_each, standardised, *FIELDS.values())
-BASELINES = (measure_data, Classifier, Settings)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,12 @@ class Study:
                 self.evaluation_folder(run)
             with timed("uses"):
                 self.measure_folders(run)
+        report("exchange of parts, and baselines")
+        with timed("uses"):
+            for d in self.profile.latent_dims:
+                self.baselines_folder(d)
+                for arm in EXACT_ARMS:
+                    self.interchange(d, arm)
 
     @cached_property
     def left_out(self):
@@ -148,7 +157,7 @@ class Study:
     def interchange(self, latent_dim, arm="cold"):
         """What an arm's members can take from each other, as an `Interchange`; measured now if the store lacks it."""
         ensemble = self.ensemble_folder(Run(latent_dim, arm))
-        request = {"ensemble": ensemble.name, "data": self.dataset.checksum, "source": source_hash(interchange)}
+        request = {"ensemble": ensemble.name, "data": self.dataset.checksum, "source": source_hash(*INTERCHANGE)}
 
         def take(folder):
             trained = Ensemble.load(ensemble / "ensemble.safetensors")
@@ -205,6 +214,8 @@ class Study:
             prices=self.prices(),
             labs=self.labs(),
             lengths=self.lengths(),
+            interchange={arm: {d: self.interchange(d, arm) for d in p.latent_dims} for arm in EXACT_ARMS},
+            baselines={d: self.baselines(d) for d in p.latent_dims},
             provenance={key: first[key] for key in ("created", "machine", "versions")}
             | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": code_hashes()},
         )
@@ -251,16 +262,10 @@ class Study:
         return {epochs: Series.of(found) for epochs, found in points.items()}
 
     def _point(self, value, run):
-        """A point of a `Series`."""
         return value, self._evaluation(run), self.ensemble_folder(run).name
 
     def field_reproducibility(self, kind):
-        """How well two fields of a kind agree on the test images, as a dict of lists, one value for each pair.
-
-        "halves": coordinate agreement of fields made from disjoint random halves of the training images; "halves,
-        permuted" and "halves, rotated": the same after the best signed permutation, and R² after the best rotation;
-        "seeds": coordinate agreement between seeds, where the field has one, each with landmarks of its own.
-        """
+        """How well two fields of a kind agree on the test images, as `comparisons.agreement_of_fields`; kept."""
         request = {"field": kind, "components": max(self.profile.latent_dims), "data": self.dataset.checksum}
         request |= {"pairs": FIELD_PAIRS, "source": source_hash(agreement_of_fields, Field, FIELDS[kind])}
 
@@ -419,17 +424,6 @@ class Study:
         return self._loaded[key]
 
 
-def code_hashes():
-    """Which code makes the numbers of a study: a dict from part to `vaept.companion.keys.source_hash`.
-
-    Parts are "training", "fields", "evaluation", "comparisons" and the names of `vaept.uses.measure.MEASURES`.
-    """
-    parts = {"training": TRAINING, "fields": (agreement_of_fields, Field, shuffled, *map(FIELDS.get, REPEATED))}
-    parts |= {"evaluation": EVALUATION, "comparisons": COMPARISONS}
-    parts |= {name: made_by_measure(name) for name in measure.MEASURES}
-    return {name: source_hash(*roots, versions=False) for name, roots in parts.items()}
-
-
 def _field(folder):
     return load_field(folder / "field.safetensors")
 
@@ -439,29 +433,11 @@ def _anchor(run):
     return replace(run, arm="cold", coupling=None, members=1, first=ANCHOR + run.first)
 
 
-def made_by_field(kind):
-    """The functions and classes that make a field of a kind."""
-    return Field, *((neighbour_field, shuffled) if kind == "shuffled" else (FIELDS[kind],))
-
-
-def made_by_measure(name):
-    """The functions that take a measure; it gets its member as an argument, so what makes the member counts too."""
-    return measure.MEASURES[name][0], measure.measure_member, measure.gathered
-
-
 def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
-    """A study of a named profile.
+    """A study of a named profile; `data`, another data set than the profile's, is a name or an .npz file.
 
-    Parameters
-    ----------
-    name : str
-        The profile.
-    data : str or path, optional
-        Another data set than the profile's: a name or an .npz file, as for `vaept.datasets.load`.
-    store : path, optional
-        Where results are kept; `default_store()` if not given.
-    jobs, device
-        As of the `Study`; an InputError says which argument is of no use.
+    Results are kept in `store`, by default `default_store()`; `jobs` and `device` are those of the `Study`. An InputError
+    says which argument is of no use.
     """
     chosen = profiles.profile(name)
     if data is not None:
