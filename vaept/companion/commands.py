@@ -14,12 +14,12 @@ from vaept import arguments, datasets
 from vaept.companion import book, codepaths, machines, runs_report
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
+from vaept.companion.parts import code_hashes
 from vaept.companion.profiles import arm
 from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
 from vaept.companion.report import analysis_figures
 from vaept.companion.store import default_store
-from vaept.companion.parts import code_hashes
 from vaept.companion.study import open_study
 from vaept.companion.wording import shown
 from vaept.errors import InputError

@@ -436,8 +436,8 @@ def _anchor(run):
 def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
     """A study of a named profile; `data`, another data set than the profile's, is a name or an .npz file.
 
-    Results are kept in `store`, by default `default_store()`; `jobs` and `device` are those of the `Study`. An InputError
-    says which argument is of no use.
+    Results are kept in `store`, by default `default_store()`; `jobs` and `device` are those of the `Study`. An
+    InputError says which argument is of no use.
     """
     chosen = profiles.profile(name)
     if data is not None:
