@@ -8,11 +8,12 @@ import pytest
 from scipy.stats import ortho_group
 
 from vaept import datasets
-from vaept.companion import claims
+from vaept.companion import checks_training
 from vaept.companion.ledger import ledger
-from vaept.companion.records import ArmRecord, Records, Series
-from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation
+from vaept.companion.records import ArmRecord, Price, Records, Series, TwoLabs
+from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation, turning
 from vaept.uses.classifier import fit_classifier
+from vaept.uses.interchange import Interchange
 from vaept.uses.member import Member
 from vaept.vae.agreement import Estimate
 from vaept.vae.fitting import fit
@@ -69,7 +70,8 @@ def rng():
 def entries():
     """The ledger of `records`, filled once; with polynomials alone for the levels, which take longest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
+        fast = functools.partial(checks_training.from_samples, degree=2)
+        patch.setattr(checks_training, "from_samples", fast)
         return ledger(synthetic_records())
 
 
@@ -94,6 +96,7 @@ def _uses(rng, members, *, better):
     precisions = [outliers.Precision(*around(0.5 + good, 4).T) for _ in outliers.SCORES]
     sources = [generation.Quality(*around(value, 4).T) for value in (0.5, 3 - good, 2 - good, 1 - good)]
     return {
+        "turning": turning.Turning(around(1, 3), around(1, 3)),
         "paths": paths.Ways(np.full(members, 4.0), *ways),
         "relaxation": relaxation.Ratios(around(1, 3), np.ones((members, 3)), around(1.5)),
         "clustering": clustering.Clustering(*methods),
@@ -101,6 +104,41 @@ def _uses(rng, members, *, better):
         "outliers": outliers.Outliers(np.full(members, 0.05), *precisions),
         "generation": generation.Generation(*sources),
     }
+
+
+PRICED = ("same_weights", "same_order", "same_noise", "principal", "diffusion", "corrected", "random_network")
+PRICED += ("shuffled_each", "neighbour_each", "cold, turned")
+
+
+def _price(rng, arm, d, members=8):
+    """A row of the price list by which the claims hold."""
+    bound = arm in ("principal", "diffusion", "corrected", "random_network", "neighbour_each")
+    agreed = Estimate(0.98, 0.97, 0.99) if bound else Estimate(0.1, 0.0, 0.2)
+    loss = {"corrected": 23.0, "diffusion": 23.1, "random_network": 25.0}.get(arm, 24.0)
+    losses, free = loss + 0.02 * rng.standard_normal(members), Estimate(0.8, 0.7, 0.85)
+    permuted = agreed if bound else free
+    return Price(arm, d, 1.5, agreed, permuted, free, losses, np.full(members, d), f"ensemble-{arm}{d}")
+
+
+def _two_labs(arm, d):
+    good = arm == "principal"
+    between = Estimate(0.98, 0.975, 0.99) if good else Estimate(0.0, -0.1, 0.1)
+    return TwoLabs(arm, d, between, between, between, 0.99 if good else None, np.full((2, 8), 24.0), ["a", "b"])
+
+
+def _doses(epochs, values):
+    """Agreement that reaches one half at a coupling that falls with the square root of the length of training."""
+    reached = [float(value / (value + epochs**-0.5)) for value in values]
+    estimates = [Estimate(each, each - 0.01, each + 0.01) for each in reached]
+    losses = np.full((len(values), 3), 24.0)
+    return Series(values, estimates, estimates, losses, losses, [f"run {i}" for i in range(len(values))])
+
+
+def _interchange(arm, members=8):
+    far = 1.0 - np.eye(members)
+    cost, lost = (0.1, 0.01) if arm == "corrected" else (13.0, 0.6)
+    probes = {"slant": 0.8 - lost * far}
+    return Interchange(24 + cost * far, np.full(members, 60.0), 0.9 - lost * far, 0.1, probes)
 
 
 def synthetic_records():
@@ -114,7 +152,7 @@ def synthetic_records():
             turns = ortho_group.rvs(d, size=members, random_state=3)
             free = name in ("cold", "warm", "shuffled")
             mean = np.stack([base @ turn if free else base for turn in turns])
-            mean += 0.1 * rng.standard_normal(mean.shape)
+            mean += (0.5 if free else 0.1) * rng.standard_normal(mean.shape)
             loss = 24 + {"corrected": -1.0, "principal": -0.5}.get(name, 0.0) + 0.02 * rng.standard_normal(members)
             arms[name, d] = ArmRecord(
                 mean=mean.astype(np.float16).astype(np.float32),
@@ -144,4 +182,8 @@ def synthetic_records():
         fields={"neighbour": {"halves": [0.9, 0.8]}},
         provenance={"created": "today"},
         classes=tuple(range(10)),
+        prices=[_price(rng, arm, d) for d in (2, 4) for arm in PRICED],
+        labs=[_two_labs(arm, d) for d in (2, 4, 8) for arm in ("cold", "principal")],
+        lengths={epochs: _doses(epochs, values) for epochs in (10, 40)},
+        interchange={arm: {d: _interchange(arm) for d in (2, 4)} for arm in ("cold", "corrected")},
     )

@@ -34,7 +34,7 @@ from vaept.landscape import density, dynamics, lowest_paths, stationary
 from vaept.landscape.energy import FreeEnergy
 from vaept.perturbation import fields, potentials
 from vaept.spectrum import oscillator
-from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation
+from vaept.uses import clustering, denoising, generation, interchange, outliers, paths, relaxation
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.vae import agreement, consensus, evaluation
@@ -507,6 +507,8 @@ CASES = [
     case("consensus.align", consensus.align, 60, runs=LATENTS, max_rounds=20, tol=1e-09),
     case("consensus.difference", consensus.difference, 60, first=LATENTS[0], second=LATENTS[1], seed=0,
          words=("run", "examples")),
+    case("degeneracy.mean_over_pairs", agreement.mean_over_pairs, 60, values=MATRIX, n_bootstrap=100, seed=0,
+         finite=False),
     case("degeneracy.shuffled_rows", agreement.shuffled_rows, 40, latents=LATENTS, seed=0),
     case("degeneracy.turned_posterior", agreement.turned_posterior, 60, mean=POINTS, variance=VARIANCE, angle=0.5,
          plane=(0, 1)),
@@ -555,6 +557,10 @@ CASES = [
     case("generation.frechet_distance", generation.frechet_distance, 60, a=FEATURES, b=FEATURES[:9] + 1),
     case("generation.precision_recall", generation.precision_recall, 60, real=FEATURES, generated=FEATURES[:9] + 1,
          k=3),
+    case("interchange.interchange", with_progress_off(functools.partial(interchange.interchange, jobs=1)), 10,
+         ensemble=ENSEMBLE, dataset=DATASET),
+    case("interchange.exchanged", functools.partial(interchange.exchanged, ENSEMBLE), 40, image=IMAGES[0]),
+    case("interchange.properties", interchange.properties, 60, pictures=IMAGES[:4].reshape(4, 8, 8), finite=False),
     case("paths.ways_between", paths.ways_between, 40, paths=LOWEST, i=0, j=1, n=9),
     case("relaxation.relax", relaxation.relax, 10, energy=ENERGY, starts=np.tile(STARTS, (2, 1)), modes=MODES_OF,
          n_modes=1, seed=0, words=("autocorrelation",)),

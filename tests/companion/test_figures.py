@@ -91,6 +91,12 @@ def draw(name, rng, labels):
             {"cold": (rng.random((3, 8, 8)), "0.5")},
             None if labels is None else [["0 (90 %)", "1", "2"]],
         ),
+        "encoders_against_decoders": (
+            {
+                name: (rng.random((3, 3)), rng.random((3, 3, *((8, 8) if labels is not None else (12,)))))
+                for name in ("no field", "field")
+            },
+        ),
         "explained_by_group": ({"same": rng.random(3), "rotation": rng.random(3)}, "rotation", 0.1),
         "coordinates_of_runs": (None if labels is None else rng.random(4), rng.random(4)),
         "planes_of_runs": (latents, latents, labels),

@@ -229,7 +229,7 @@ def test_no_refusal_is_caught_where_results_are_made():
         *study.made_by_field("shuffled"),
         *fields.FIELDS.values(),
     ]
-    roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier]
+    roots += [study.agreement_of_fields, study.fit_classifier, study.Classifier, study.interchange]
     roots += [root for name in MEASURES for root in study.made_by_measure(name)]
     code, _ = keys.reached(*roots)
     names = {place for place in code if place[1] is not None}

@@ -94,6 +94,9 @@ WRONG = {
     ),
     "missing required field `gaussian`": lambda plain: arm(plain)["uses"]["relaxation"].pop("gaussian"),
     r"Expected `object`, got `array` - at `\$\.uses\.outliers`": lambda plain: arm(plain)["uses"].update(outliers=[1]),
+    r"d = 2: relaxation\.spectrum has 2 numbers of a member, others have 3": lambda plain: [
+        row.pop() for row in arm(plain)["uses"]["relaxation"]["spectrum"]
+    ],
     "the uses of the arm 'shuffled', d = 2, lack clustering": lambda plain: arm(plain, "shuffled")["uses"].clear(),
     r"coordinates must have 5 entries; it has 4.* - at `\$\.couplings`": lambda plain: plain["couplings"][
         "coordinates"

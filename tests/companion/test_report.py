@@ -24,7 +24,7 @@ def test_a_study_without_a_plane_leaves_the_planes_out(records):
 
 def test_likeness_forgives_rotations_only(records):
     found = report.likeness(records)
-    assert all((values > 0.9).all() for values in found.values())
+    assert all((values > 0.6).all() for values in found.values())
     record = records.arms["cold", 2]
     mixed = dataclasses.replace(record, mean=np.random.default_rng(0).permuted(record.mean, axis=1))
     found = report.likeness(dataclasses.replace(records, arms=records.arms | {("cold", 2): mixed}))

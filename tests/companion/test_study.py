@@ -42,6 +42,14 @@ def test_a_study_trains_and_measures_once(tiny, monkeypatch):
     assert "profile quick, data digits, runs cold d = 2" in again.label(2)
 
 
+def test_an_interchange_is_measured_once(tiny, monkeypatch):
+    first = tiny.interchange(2)
+    assert first.nats.shape == first.classifier.shape == (2, 2)
+    monkeypatch.setattr(study.Ensemble, "load", None)  # whoever measures needs it
+    again = Study(tiny.profile, tiny.store, jobs=1).interchange(2)
+    assert np.array_equal(again.nats, first.nats) and again.probes.keys() == first.probes.keys()
+
+
 def test_other_settings_or_data_are_other_runs(tiny, tmp_path, rng):
     folders = {tiny.ensemble_folder(Run(2))}
     folders.add(Study(dataclasses.replace(tiny.profile, epochs=1), tiny.store, jobs=1).ensemble_folder(Run(2)))

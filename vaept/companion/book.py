@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vaept.companion import figures
 from vaept.companion.keys import PACKAGE, source_hash
-from vaept.companion.ledger import as_markdown
+from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
 from vaept.companion.store import CHECKOUT, provenance
@@ -236,13 +236,14 @@ def _ledger_page(records, entries):
     """The ledger as a page, in MyST Markdown."""
     return f"""# The ledger
 
-Every statement of the paper's abstract, in our words, with what was measured, the threshold that was written down
-before the run, and a control. A claim is *reproduced* if every check holds, *partly* if some do, *not reproduced* if
-none does. Values are means with 95 % intervals over members. Where the study was run as on other machines, a check in
-which these runs differ is *undecided*, and does not count as holding.
+Every statement of the paper's abstract, in our words, and one of ours, with what it comes to in this copy and in the
+published runs.
 
-This copy: profile **{records.profile}**, {records.n_train:,} training images of {escaped(records.data)}.
-`vaept verify --profile {records.profile}` prints this page.
+{summary({f"this copy ({records.profile})": verdicts_of(entries)} | published_verdicts(leave_out=records.profile))}
+
+Below is every number of this copy: profile **{records.profile}**, {records.n_train:,} training images of
+{escaped(records.data)}. Values are means with 95 % intervals over members.
+`vaept verify --profile {records.profile}` prints them.
 
 {as_markdown(entries)}"""
 
@@ -267,7 +268,7 @@ def _substitutions(study, records, entries):
         values[f"{name}_agreement"] = shown(record.agreement.coordinates, ".2f")
         values[f"{name}_rotation"] = shown(record.agreement.orthogonal, ".2f")
     for entry in entries:
-        values[entry.claim.id] = entry.verdict + (f" ({entry.count})" if entry.checks else "")
+        values[entry.claim.id] = entry.verdict
     return {name: str(value) for name, value in values.items()}
 
 

@@ -13,7 +13,7 @@ from click import echo
 from vaept import arguments, datasets
 from vaept.companion import book, codepaths, machines, runs_report
 from vaept.companion.inspection import description, refusal
-from vaept.companion.ledger import MEMBERS, as_markdown, as_text, changes, ledger, outdated
+from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
 from vaept.companion.profiles import arm
 from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
@@ -22,7 +22,7 @@ from vaept.companion.store import default_store
 from vaept.companion.study import code_hashes, open_study
 from vaept.companion.wording import shown
 from vaept.errors import InputError
-from vaept.files import ensure_writable
+from vaept.files import ensure_writable, write_json
 from vaept.perturbation.fields import FIELDS
 from vaept.processes import cores, lock
 from vaept.vae.agreement import compare
@@ -65,7 +65,7 @@ def reproduce(profile, data, jobs, device, store, output):
         echo(f"  {part:<22}{seconds:7.1f} s")
     echo(f"\nThe claims (vaept verify --profile {study.profile.name} shows every check)")
     for entry in entries:
-        echo(f"  {entry.claim.id}  {entry.verdict:<15}{entry.count}")
+        echo(f"  {entry.claim.id}  {entry.verdict}")
     echo("\nMain numbers (on test images; mean [95 % interval over members])")
     for (name, d), record in records.arms.items():
         if name in MAIN_ARMS:
@@ -200,6 +200,7 @@ def publish(profile, results, jobs, device, store):
     records = Records.load(folder)
     entries = ledger(records, machines.machines_of(records, root))
     (folder / "ledger.md").write_text(f"# Ledger, profile {profile}\n\n" + as_markdown(entries), "utf-8")
+    write_json(folder / VERDICTS, "verdicts", verdicts_of(entries))
     echo(f"Wrote {folder}, {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
 

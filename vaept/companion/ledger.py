@@ -1,8 +1,8 @@
 """The ledger: claims with their checks, each a number against a threshold, in which records are judged.
 
-The verdict of a claim is "reproduced" if every check holds, "partly" if some do, "not reproduced" if none does, "not
-measured" if the data do not allow it, and "not yet run" otherwise. A check is "undecided", and does not hold, if runs
-of one study on several machines (`vaept.companion.machines`) differ in whether they meet its threshold.
+The verdict of a claim is a sentence, made by its tests alone: checks of the kinds "theorem" and "sanity" stand beside
+them. A check is "undecided", and does not hold, if runs of one study on several machines (`vaept.companion.machines`)
+differ in whether they meet its threshold.
 
 A number of a fresh run is compared with the published one by this rule. It is the *same* if it differs by no more than
 1e-6 of it. Else it is *within the spread between machines* if it lies in the interval that
@@ -16,9 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaept.companion.claims import CLAIMS, Claim
+from vaept.companion.claims import CLAIMS, COMMITTED, Claim
+from vaept.companion.store import CHECKOUT
+from vaept.companion.verdicts import KINDS, ONE_SIDED
 from vaept.companion.wording import shown
 from vaept.errors import InputError
+from vaept.files import read_json
 from vaept.vae.agreement import Estimate
 
 SAME, WITHIN, MEMBERS, MOVED = (
@@ -32,35 +35,52 @@ UNDECIDED = (
     "they meet its threshold: the last bit of a number is rounded differently there, and training amplifies that. In "
     "brackets: in how many of all runs it held."
 )
+VERDICTS = "verdicts.json"
+MARKS = {"holds": "✓", "fails": "✗", "undecided": "undecided"}
+NEEDED = {"prices": "the price list", "labs": "two labs", "interchange": "the exchange of parts"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with its checks, and a sentence for each thing that these data do not allow; see the module."""
+    """A claim with its checks, a sentence for each thing that these data do not allow, and what was not yet run."""
 
     claim: Claim
     checks: tuple
     left_out: tuple = ()
+    not_run: tuple = ()
+
+    @property
+    def tests(self):
+        """The checks that make the verdict."""
+        return [check for check in self.checks if check.kind == "test"]
 
     @property
     def verdict(self):
-        """One of "reproduced", "partly", "not reproduced", "not measured", "not yet run"."""
-        if not self.checks:
-            return "not measured" if self.left_out else "not yet run"
-        held = [check.holds for check in self.checks]
-        return "reproduced" if all(held) else "partly" if any(held) else "not reproduced"
+        """What the claim comes to, in a sentence."""
+        tests, failed = self.tests, [check for check in self.tests if not check.holds]
+        if not tests:
+            return "Not measured for these data." if self.left_out else "Not yet run."
+        if not failed:
+            return self.claim.holds
+        if len(failed) == len(tests):
+            return self.claim.fails
+        where = {}
+        for check in failed:
+            where.setdefault(check.quantity, []).append(f"{check.d}")
+        words = "; ".join(f"{quantity} (d = {', '.join(dims)})" for quantity, dims in where.items())
+        return f"{len(tests) - len(failed)} of {len(tests)} tests hold. Not: {words}."
 
     @property
     def count(self):
-        """How many checks hold, in words, and how many are undecided, where any is."""
-        verdicts = [check.verdict for check in self.checks]
+        """How many tests hold, in words, and how many are undecided, where any is."""
+        verdicts = [check.verdict for check in self.tests]
         undecided = verdicts.count("undecided")
-        words = f"{verdicts.count('holds')} of {len(verdicts)} checks hold"
+        words = f"{verdicts.count('holds')} of {len(verdicts)} tests hold"
         return words + (f", {undecided} undecided" if undecided else "")
 
     def ids(self):
         """Pairs (id, `Check`); an id names a check for good, whatever was measured."""
-        return [(f"{self.claim.id} {check.key}", check) for check in self.checks]
+        return [(f"{self.claim.id} {check.key}, d = {check.d}", check) for check in self.checks]
 
 
 def ledger(records, machines=None):
@@ -87,7 +107,8 @@ def ledger(records, machines=None):
         try:
             missing = [(what, reason) for what, reason in records.left_out.items() if what in claim.parts]
             words = tuple(f"Not measured for these data: {what}. {reason}" for what, reason in missing)
-            entry = Entry(claim, tuple(claim.of(records)), words)
+            lacking = tuple(NEEDED[what] for what in claim.needs if not getattr(records, what))
+            entry = Entry(claim, tuple(claim.of(records)), words, lacking)
         except KeyError as error:
             raise InputError(
                 f"The records of the profile {records.profile} lack {error.args[0]!r}, which {claim.id} needs. Make "
@@ -153,7 +174,7 @@ def changes(fresh, published, machines=None):
             spread = machines and machines.spread(id, other.value.mean)
             verdict = _compared(one.value, other.value, spread)
         either = one or other
-        found.append(Change(id, either.quantity, one and one.value, other and other.value, verdict, spread))
+        found.append(Change(id, either.words, one and one.value, other and other.value, verdict, spread))
     return found
 
 
@@ -197,56 +218,117 @@ def outdated(records, today):
     return f"made by an earlier version of: {', '.join(changed)}; {again}"
 
 
+def rules(entries):
+    """How the ledger is to be read, and how many of its tests would pass by chance: two sentences or more."""
+    tests = [check for entry in entries for check in entry.tests]
+    one_sided = [check for check in tests if check.threshold.by_chance]
+    kinds = "; ".join(f"a *{kind}* {words}" for kind, words in KINDS.items())
+    return (
+        f"Each check is of a kind: {kinds}. Only tests make the verdict. A threshold is met by a whole 95 % interval "
+        "over members or not at all. Thresholds and kinds were written down before the runs, in the commit "
+        f"`{COMMITTED}`. Of {len(tests)} tests here {len(one_sided)} ask on which side of 0 an interval lies: where "
+        f"there is nothing to find each of these holds by chance in {ONE_SIDED:.1%} of cases, "
+        f"{ONE_SIDED * len(one_sided):.1f} in all; of the others that share is not known, and their controls stand "
+        "beside them."
+    )
+
+
+def summary(verdicts):
+    """The verdicts on all claims side by side, as a table in Markdown.
+
+    Parameters
+    ----------
+    verdicts : dict from str to dict from str to str
+        For the name of each profile the verdict of each claim, as from `verdicts_of`.
+    """
+    lines = ["| | statement | " + " | ".join(verdicts) + " |", "|---" * (2 + len(verdicts)) + "|"]
+    for claim in CLAIMS:
+        cells = (claim.id, claim.statement, *(own.get(claim.id, "Not yet run.") for own in verdicts.values()))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def verdicts_of(entries):
+    """The verdict of each claim, as a dict from id to str."""
+    return {entry.claim.id: entry.verdict for entry in entries}
+
+
+def published_verdicts(leave_out=None):
+    """The verdicts of what the repository publishes, for `summary`; without those of one profile."""
+    files = sorted((CHECKOUT / "results").glob(f"*/{VERDICTS}")) if CHECKOUT else []
+    return {
+        f"published ({file.parent.name})": read_json(file, "verdicts")
+        for file in files
+        if file.parent.name != leave_out
+    }
+
+
 def as_markdown(entries):
-    """The ledger as a page of the book, in MyST Markdown."""
-    lines = []
+    """The ledger as a page of the book, in MyST Markdown: a row for each quantity, a column for each d."""
+    lines = [rules(entries), ""]
     if _any_undecided(entries):
         lines += [UNDECIDED, ""]
     for entry in entries:
         lines += [
-            f"## {entry.claim.id}: {entry.verdict}",
+            f"## {entry.claim.id}: {entry.claim.statement}",
             "",
-            f"*{entry.claim.statement}*",
+            f"**{entry.verdict}**",
             "",
             entry.claim.measured,
             "",
         ]
         if entry.checks:
-            lines += ["| measured | value | threshold | holds | control |", "|---|---|---|---|---|"]
-            for check in entry.checks:
-                holds = answer(check) + _held_in(check)
-                cells = (check.quantity, shown(check.value), str(check.threshold), holds, check.control)
-                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-            lines.append("")
-        for words in entry.left_out:
+            lines += [*_rows(entry), ""]
+        for words in _missing(entry):
             lines += [words, ""]
     return "\n".join(lines)
 
 
+def _rows(entry):
+    """The checks of a claim as the lines of a table."""
+    dims, checks = sorted({check.d for check in entry.checks}), {}
+    for check in entry.checks:
+        checks.setdefault(check.key, {})[check.d] = check
+    header = ("quantity", *(f"d = {d}" for d in dims), "pass if", "control or reference", "kind")
+    rows = [header, ("---",) * len(header)]
+    for own in checks.values():
+        first = next(iter(own.values()))
+        unit = f" ({first.unit})" if first.unit else ""
+        values = [f"{shown(own[d].value)} {answer(own[d])}" if d in own else "" for d in dims]
+        controls = [f"d = {d}: {check.control}" for d, check in own.items() if check.control]
+        control = first.control if len(own) == 1 else "; ".join(controls)
+        rows.append((first.quantity + unit, *values, str(first.threshold), control, first.kind))
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+
+
 def answer(check):
-    """Whether a check holds, for a table: "yes", "no" or "undecided"."""
-    return {"holds": "yes", "fails": "no"}.get(check.verdict, check.verdict)
+    """Whether a check holds, as a mark, and in how many of all runs where they differ."""
+    runs = (check.met, *check.elsewhere)
+    return MARKS[check.verdict] + (f" ({sum(runs)} of {len(runs)})" if check.verdict == "undecided" else "")
 
 
 def as_text(entries):
     """The ledger for a terminal."""
     lines = []
     for entry in entries:
-        lines.append(f"{entry.claim.id}  {entry.verdict}: {entry.claim.statement}")
+        lines += [f"{entry.claim.id}  {entry.claim.statement}", f"    {entry.verdict}"]
         for check in entry.checks:
-            mark = check.verdict + _held_in(check)
-            lines.append(f"    {mark}  {check.quantity}: {shown(check.value)} (threshold {check.threshold})")
-            lines.append(f"           control: {check.control}")
-        lines += [f"    {words}" for words in entry.left_out]
+            lines.append(
+                f"    {answer(check)}  {check.words}: {shown(check.value)}, pass if {check.threshold}, {check.kind}"
+            )
+            lines += [f"           control: {check.control}"] if check.control else []
+        lines += [f"    {words}" for words in _missing(entry)]
     if _any_undecided(entries):
         lines.append(UNDECIDED)
     return "\n".join(lines)
 
 
-def _held_in(check):
-    """In how many runs an undecided check held, in brackets."""
-    runs = (check.met, *check.elsewhere)
-    return f" ({sum(runs)} of {len(runs)})" if check.verdict == "undecided" else ""
+def _missing(entry):
+    """A sentence for each thing that a claim lacks."""
+    return [
+        *entry.left_out,
+        *([f"Not yet run with this profile: {', '.join(entry.not_run)}."] if entry.not_run else []),
+    ]
 
 
 def _any_undecided(entries):

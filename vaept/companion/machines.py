@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from scipy.stats import t as student
 
-from vaept.companion.claims import cost_exponent
+from vaept.companion.checks_training import cost_exponent
 from vaept.companion.keys import source_hash
 from vaept.companion.store import CHECKOUT
 from vaept.companion.study import code_hashes
@@ -38,7 +38,7 @@ class Found:
     @classmethod
     def of(cls, check):
         """What a `vaept.companion.ledger.Check` found."""
-        return cls(check.quantity, check.value, str(check.threshold), check.met)
+        return cls(check.words, check.value, str(check.threshold), check.met)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.files import file_checksum, read_json, read_tensors, reading, restored, write_json, write_tensors
+from vaept.uses.interchange import Interchange
 from vaept.uses.measure import Uses, measures_of
 from vaept.vae.agreement import Estimate, compare
 
@@ -274,6 +275,8 @@ class Records:
     labs : list of TwoLabs
     lengths : dict from int to Series
         The dose-response of trainings of so many epochs, for latent dimension `couplings_dim`.
+    interchange : dict from str to dict from int to vaept.uses.interchange.Interchange
+        For the arms "cold" and "corrected" and every d.
     """
 
     profile: str
@@ -291,6 +294,7 @@ class Records:
     prices: list[Price] = field(default_factory=list)
     labs: list[TwoLabs] = field(default_factory=list)
     lengths: dict[int, Series] = field(default_factory=dict)
+    interchange: dict[str, dict[int, Interchange]] = field(default_factory=dict)
 
     def price(self, arm, latent_dim):
         """The `Price` of an arm for a latent dimension, or None if it was not taken."""
@@ -300,6 +304,11 @@ class Records:
     def latent_dims(self):
         """The latent dimensions, in ascending order."""
         return sorted({d for _, d in self.arms})
+
+    @property
+    def all_dims(self):
+        """These and the latent dimensions of which there are only prices or labs, in ascending order."""
+        return sorted({*self.latent_dims, *(each.d for each in (*self.prices, *self.labs))})
 
     def arm_names(self, latent_dim):
         """Names of the arms of a latent dimension, in the order of the study."""
@@ -417,6 +426,16 @@ def _complete(records):
             lacking = [what for what in measures_of(name) if what in taken and what not in arms[name, d].uses]
             if lacking:
                 raise InputError(f"the uses of the arm {name!r}, d = {d}, lack {', '.join(lacking)}.")
+    shapes = {}
+    for (name, d), record in arms.items():
+        for key, values in [leaf for use, found in record.uses.items() for leaf in _leaves(found, use)]:
+            expected = shapes.setdefault(key, values.shape[1:])
+            if values.shape[1:] != expected:
+                shape = " × ".join(map(str, values.shape[1:])) or "one"
+                raise InputError(
+                    f"the uses of the arm {name!r}, d = {d}: {key} has {shape} numbers of a member, others "
+                    f"have {' × '.join(map(str, expected)) or 'one'}."
+                )
     members = {len(record.mean) for record in arms.values()}
     if len(members) > 1:
         raise InputError(f"all arms must have equally many members; they have {', '.join(map(str, sorted(members)))}.")

@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from vaept.companion import figures
-from vaept.companion.claims import cost_exponent
+from vaept.companion.checks_training import cost_exponent
 from vaept.companion.profiles import arm
 from vaept.companion.records import Records
 from vaept.companion.store import CHECKOUT
@@ -97,6 +97,32 @@ def agreement_with_controls(records, names=None):
         for d in records.latent_dims
     }
     return figures.agreement_with_controls(arms, made_by=_made_by(records, ["corrected"], records.latent_dims))
+
+
+AFTER_TRAINING = {
+    "cold, turned": "no field; turned afterwards",
+    "cold, permuted": "no field; flipped and swapped afterwards",
+    "cold, relative": "no field; relative representations",
+}
+
+
+def price_title(name):
+    """What figures and tables call an arm of the price list."""
+    return AFTER_TRAINING.get(name) or arm(name).title
+
+
+def price_list(records):
+    """`figures.price_list` of all arms; of latent dimensions of which there is a price list."""
+    arms = {}
+    for d in sorted({each.d for each in records.prices}):
+        own = [each for each in records.prices if each.d == d]
+        most = max(each.active_units.mean() for each in own)
+        arms[f"d = {d}"] = {
+            price_title(each.arm): (each.coordinates, each.minus_elbo, each.active_units.mean() < most - 1 / 2)
+            for each in own
+        }
+    runs = f"{len(records.prices)} runs, the first {records.prices[0].run[-16:-8]}"
+    return figures.price_list(arms, made_by=f"{_study(records)}, {runs}")
 
 
 def dose_response(records):

@@ -24,6 +24,7 @@ from vaept.files import read_json, restored, write_json
 from vaept.perturbation.fields import FIELDS, Field, load_field, neighbour_field, shuffled
 from vaept.uses import measure
 from vaept.uses.classifier import Classifier, fit_classifier
+from vaept.uses.interchange import Interchange, interchange
 from vaept.uses.member import Member
 from vaept.vae.ensemble import Ensemble
 from vaept.vae.evaluation import Evaluation, evaluate
@@ -140,6 +141,18 @@ class Study:
         folders = self.measure_folders(Run(latent_dim, arm))
         found = {name: read_json(folder / "numbers.json", name) for name, folder in folders.items()}
         return restored(found, measure.Uses)
+
+    def interchange(self, latent_dim, arm="cold"):
+        """What an arm's members can take from each other, as an `Interchange`; measured now if the store lacks it."""
+        ensemble = self.ensemble_folder(Run(latent_dim, arm))
+        request = {"ensemble": ensemble.name, "data": self.dataset.checksum, "source": source_hash(interchange)}
+
+        def take(folder):
+            trained = Ensemble.load(ensemble / "ensemble.safetensors")
+            write_json(folder / "numbers.json", "interchange", interchange(trained, self.dataset, jobs=self.jobs))
+
+        found = read_json(self._obtain("interchange", request, take) / "numbers.json", "interchange")
+        return restored(found, Interchange)
 
     def label(self, latent_dims, *arms):
         """What made the results of arms ("cold" if none is named) in one d or several, in a few words, for figures."""

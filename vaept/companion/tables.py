@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from vaept.companion import report
+from vaept.companion.checks_training import coupling_at
 from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
 from vaept.companion.profiles import arm
@@ -34,6 +35,61 @@ def fields(study, kinds=("diffusion", "neighbour", "principal")):
         rows.append((kind, *measured, shown(held_out.r2.min(), ".2f")))
     header = ("field", "two halves", "halves, permuted", "halves, rotated", "two seeds", "held out")
     return table(header, rows)
+
+
+def prices(records):
+    """The price list: what is done, how far coordinates agree then, and what that costs, for every d."""
+    dims = sorted({each.d for each in records.prices})
+    names, rows = list(dict.fromkeys(each.arm for each in records.prices)), []
+    for name in names:
+        cells = []
+        for d in dims:
+            found = records.price(name, d)
+            own = (
+                ("–", "–", "–")
+                if found is None
+                else (shown(found.coordinates, ".3f"), _loss(found.minus_elbo), f"{found.active_units.mean():.1f}")
+            )
+            cells += own
+        rows.append((report.price_title(name), *cells))
+    header = [f"{what}, d = {d}" for d in dims for what in ("agreement", "−ELBO (nats)", "active")]
+    return table(("arm", *header), rows, instead="" if rows else "This study has no price list.")
+
+
+def labs(records):
+    """Two labs that share nothing but the recipe: agreement of their fields and of their members."""
+    rows = []
+    for each in sorted(records.labs, key=lambda each: each.d):
+        fields = "–" if each.fields is None else f"{each.fields:.3f}"
+        own = (shown(value, ".3f") for value in (each.between, each.permuted, each.within))
+        rows.append((f"d = {each.d}, {arm(each.arm).title}", fields, *own, _loss(each.minus_elbo.ravel())))
+    header = ("recipe", "their fields", "between labs", "the same, permuted", "in a lab", "−ELBO (nats)")
+    return table(header, rows, instead="" if rows else "This study has no two labs.")
+
+
+def lengths(records):
+    """The coupling at which agreement reaches one half, for trainings of several lengths."""
+    rows = [(f"{epochs}", shown(coupling_at(each), ".2g")) for epochs, each in sorted(records.lengths.items())]
+    return table(
+        ("epochs", "λ at which agreement is ½"), rows, instead="" if rows else "This study has one length only."
+    )
+
+
+def exchange(records):
+    """What encoders, classifiers and linear probes of one member are worth on another, plain and corrected."""
+    rows = []
+    for name, by_d in records.interchange.items():
+        for d, found in by_d.items():
+            off = ~np.eye(len(found.nats), dtype=bool)
+            cells = [f"{found.above_own[off].mean():.2f}"]
+            kinds = {} if found.classifier is None else {"classifier": found.classifier}
+            kinds |= {"probes": np.mean(list(found.probes.values()), axis=0)} if found.probes else {}
+            for kind in ("classifier", "probes"):
+                own = kinds.get(kind)
+                cells += ["–", "–"] if own is None else [f"{np.diagonal(own).mean():.2f}", f"{own[off].mean():.2f}"]
+            rows.append((f"d = {d}, {arm(name).title}", *cells))
+    header = ("arm", "nats of an exchange", "classifier at home", "elsewhere", "probes' R² at home", "elsewhere")
+    return table(header, rows, instead="" if rows else "This study has no exchange.")
 
 
 def corrected(records):
@@ -76,15 +132,15 @@ def topology(records):
 def checks(records, claim):
     """The checks of a claim, such as "C5", with their values, thresholds and answers."""
     (entry,) = (entry for entry in ledger(records, machines_of(records)) if entry.claim.id == claim)
-    rows = [(check.quantity, check.value, str(check.threshold), answer(check)) for check in entry.checks]
+    rows = [(check.words, check.value, str(check.threshold), answer(check)) for check in entry.checks]
     return table((claim, "value", "threshold", "holds"), rows)
 
 
 def verdicts(records, *claims):
     """What the ledger says of these claims."""
     entries = {entry.claim.id: entry for entry in ledger(records, machines_of(records))}
-    rows = [(id, entries[id].claim.statement, entries[id].verdict, entries[id].count) for id in claims]
-    return table(("claim", "statement", "verdict", ""), rows)
+    rows = [(id, entries[id].claim.statement, entries[id].verdict) for id in claims]
+    return table(("claim", "statement", "in this copy"), rows)
 
 
 def likeness(records):

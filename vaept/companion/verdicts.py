@@ -1,4 +1,7 @@
-"""Thresholds that write their own words, and checks: one number each against a threshold, beside a control."""
+"""Thresholds that write their own words, and checks: one number each against a threshold, beside a control.
+
+A threshold is met by the whole 95 % interval or not at all; where there is no interval, it is not met.
+"""
 
 import re
 from collections.abc import Callable
@@ -6,60 +9,61 @@ from dataclasses import dataclass
 
 from vaept.vae.agreement import Estimate
 
+KINDS = {
+    "theorem": "must hold by mathematics: it checks the code",
+    "sanity": "must hold for the tests to mean anything",
+    "test": "could have failed",
+}
+ONE_SIDED = 0.025  # of intervals that are all on one side of 0 by chance alone
+
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a number must be for a check to hold; two are joined by `&`.
+    """What a number must be for a check to hold.
 
     Attributes
     ----------
     words : str
     test : callable
-        From an `Estimate` to bool; False where the mean is NaN.
+        From an `Estimate` to bool; False where an end of the interval is NaN.
+    by_chance : float
+        How often it is met where there is nothing to find, if that is known, else 0.
     """
 
     words: str
     test: Callable
-
-    def __and__(self, other):
-        return Threshold(f"{self.words}, {other.words}", lambda value: self.test(value) and other.test(value))
+    by_chance: float = 0.0
 
     def __str__(self):
         return _signs(self.words)
 
 
 def at_least(limit):
-    """The mean is `limit` or more."""
-    return Threshold(f"≥ {limit:g}", lambda value: value.mean >= limit)
+    """No part of the interval is below `limit`."""
+    return Threshold(f"≥ {limit:g}", lambda value: value.low >= limit)
 
 
 def at_most(limit):
-    """The mean is `limit` or less."""
-    return Threshold(f"≤ {limit:g}", lambda value: value.mean <= limit)
+    """No part of the interval is above `limit`."""
+    return Threshold(f"≤ {limit:g}", lambda value: value.high <= limit)
 
 
 def below(limit):
-    """The mean is less than `limit`."""
-    return Threshold(f"< {limit:g}", lambda value: value.mean < limit)
+    """The whole interval is below `limit`."""
+    return Threshold(f"< {limit:g}", lambda value: value.high < limit, ONE_SIDED * (limit == 0))
+
+
+def above(limit):
+    """The whole interval is above `limit`."""
+    return Threshold(f"> {limit:g}", lambda value: value.low > limit, ONE_SIDED * (limit == 0))
 
 
 def within(distance, centre):
-    """The mean is no farther from `centre` than `distance`."""
-    return Threshold(f"within {distance:g} of {centre:g}", lambda value: abs(value.mean - centre) <= distance)
-
-
-def interval_below(limit):
-    """The whole interval is below `limit`."""
-    return Threshold(f"interval below {limit:g}", lambda value: value.high < limit)
-
-
-def provided(words, holds):
-    """A condition on other numbers, which holds or not whatever the value is."""
-    return Threshold(words, lambda value: bool(holds))
-
-
-INTERVAL_ABOVE_0 = Threshold("> 0, whole interval", lambda value: value.low > 0)
-INTERVAL_BELOW_0 = Threshold("< 0, whole interval", lambda value: value.high < 0)
+    """No part of the interval is farther from `centre` than `distance`."""
+    return Threshold(
+        f"within {distance:g} of {centre:g}",
+        lambda value: centre - distance <= value.low and value.high <= centre + distance,
+    )
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,31 @@ class Check:
     key : str
         Names the check among those of its claim, whatever was measured.
     quantity : str
-        In words, with the latent dimension.
+        In at most six words.
+    unit : str
+        "" for a pure number.
     value : Estimate
         Mean and 95 % interval over members.
     threshold : Threshold
     control : str
-        What the control gave, in words. Its numbers are set with minus signs; what could not be measured is none.
+        What the control or the reference gave, in words. Its numbers are set with minus signs; what could not be
+        measured is none.
+    kind : {"theorem", "sanity", "test"}
+        See `KINDS`. Only tests make the verdict of a claim.
+    d : int or None
+        The latent dimension.
     elsewhere : tuple of bool
         Whether runs on other machines meet it, as `vaept.companion.machines` has them.
     """
 
     key: str
     quantity: str
+    unit: str
     value: Estimate
     threshold: Threshold
     control: str
+    kind: str = "test"
+    d: int | None = None
     elsewhere: tuple = ()
 
     def __post_init__(self):
@@ -107,6 +121,12 @@ class Check:
     def holds(self):
         """Whether the verdict is "holds"."""
         return self.verdict == "holds"
+
+    @property
+    def words(self):
+        """The quantity with its latent dimension and its unit."""
+        place = "" if self.d is None else f", d = {self.d}"
+        return f"{self.quantity}{place}{f' ({self.unit})' if self.unit else ''}"
 
 
 def _signs(words):

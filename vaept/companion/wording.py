@@ -96,7 +96,7 @@ def shown(value, spec=".3g"):
     """A number or an `Estimate` in words, with its interval where it has one; "none" if nothing could be measured."""
     if value is None or np.isnan(value.mean if isinstance(value, Estimate) else value):
         return "none"
-    if isinstance(value, Estimate) and np.isnan(value.low):
+    if isinstance(value, Estimate) and (np.isnan(value.low) or value.low == value.high):
         value = value.mean
     return f"{value:{spec}}".replace("-", "−")
 

@@ -11,7 +11,7 @@ from vaept.errors import DamagedFileError
 from vaept.files import read_json, reading, remove_partials, restored, write_json
 from vaept.processes import cores, in_processes
 from vaept.progress import bar
-from vaept.uses import classifier, clustering, denoising, generation, outliers, paths, relaxation
+from vaept.uses import classifier, clustering, denoising, generation, outliers, paths, relaxation, turning
 from vaept.uses.classifier import Classifier
 from vaept.uses.member import Member
 from vaept.vae.ensemble import Ensemble
@@ -25,6 +25,7 @@ MEASURES = {  # by name: the function, what it returns, and of which arms it is 
     "denoising": (denoising.measure, denoising.Denoising, WITH_WARM_START),
     "outliers": (outliers.measure, outliers.Outliers, PLAIN_AND_CORRECTED),
     "generation": (generation.measure, generation.Generation, WITH_WARM_START),
+    "turning": (turning.measure, turning.Turning, ("cold",)),
 }
 Uses = TypedDict("Uses", {name: kind for name, (_, kind, _) in MEASURES.items()}, total=False)
 LACKING = {

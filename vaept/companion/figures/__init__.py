@@ -10,6 +10,7 @@ from vaept.companion.figures.fields import (
     dose_response,
     first_components,
     persistence,
+    price_list,
     symmetry_breaking_toy,
     teaser,
     ten_seeds_in_a_field,
@@ -33,7 +34,14 @@ from vaept.companion.figures.spectra import (
     populations_by_class,
     series_against_exact,
 )
-from vaept.companion.figures.uses import cluster, denoise, generate, outliers_by_energy, scores_against_noise
+from vaept.companion.figures.uses import (
+    cluster,
+    denoise,
+    encoders_against_decoders,
+    generate,
+    outliers_by_energy,
+    scores_against_noise,
+)
 
 __all__ = [
     "MEASURES",
@@ -46,6 +54,7 @@ __all__ = [
     "dose_response",
     "eigenfunctions_decoded",
     "elbo_against_rotation",
+    "encoders_against_decoders",
     "energy_bounds_kl",
     "error_slopes",
     "explained_by_group",
@@ -61,6 +70,7 @@ __all__ = [
     "planes_of_runs",
     "populations_by_class",
     "posterior_as_wave_packet",
+    "price_list",
     "relaxation_against_gap",
     "scores_against_noise",
     "series_against_exact",

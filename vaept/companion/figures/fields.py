@@ -107,6 +107,41 @@ def agreement_with_controls(arms):
 
 
 @book_figure
+def price_list(arms):
+    """What each way to comparable coordinates costs: agreement against −ELBO, a numbered mark for each arm.
+
+    Parameters
+    ----------
+    arms : mapping from str to dict from str to triple of (Estimate, array of shape (members,), bool)
+        For each latent dimension and the title of each arm: coordinate agreement, −ELBO of the members in nats, and
+        whether coordinates have collapsed in it. The same titles, in one order, for all.
+    """
+    titles = list(dict.fromkeys(title for own in arms.values() for title in own))
+    height = max(3.0, 0.19 * len(titles) + 0.4)
+    figure, axes = plt.subplots(
+        1, len(arms) + 1, figsize=(7.2, height), squeeze=False, width_ratios=[1] * len(arms) + [0.75]
+    )
+    for axis, (name, own) in zip(axes[0], arms.items(), strict=False):
+        for title, (agreement, losses, collapsed) in own.items():
+            x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], -0.9, 0.9995))
+            colour = GREY if collapsed else RED if "field" in title or "as the field" in title else BLUE
+            axis.plot(x[[0, 2]], [losses.mean()] * 2, color=colour, linewidth=1, alpha=0.5)
+            where = {"ha": "center", "va": "center", "fontsize": 6.5, "color": "white", "weight": "bold"}
+            box = {"boxstyle": "circle,pad=0.18", "facecolor": colour, "edgecolor": "white", "linewidth": 0.5}
+            axis.text(x[1], losses.mean(), str(titles.index(title) + 1), bbox=box, **where)
+        ticks = [0, 0.5, 0.9, 0.99, 0.999]
+        axis.set_xticks(np.arctanh(ticks), [f"{tick:g}" for tick in ticks])
+        means = [losses.mean() for _, losses, _ in own.values()]
+        margin = 0.06 * (np.ptp(means) or 1)
+        axis.set(xlim=(-0.6, 4), ylim=(min(means) - margin, max(means) + margin), title=name)
+        axis.set(xlabel="coordinate agreement", ylabel="−ELBO (nats)")
+    axes[0, -1].set_axis_off()
+    words = "\n".join(f"{number}  {title}" for number, title in enumerate(titles, start=1))
+    axes[0, -1].text(0, 1, words, ha="left", va="top", fontsize=7, transform=axes[0, -1].transAxes, linespacing=1.5)
+    return figure
+
+
+@book_figure
 def dose_response(couplings, agreement, costs, exponent, used):
     """Agreement of coordinates and cost in nats against the coupling of a field that stays on.
 

@@ -2,8 +2,19 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-from vaept.companion.figures.style import BLUE, GREY, ORANGE, RED, book_figure, draw_gallery, draw_image, draw_intervals
+from vaept.companion.figures.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    as_picture,
+    book_figure,
+    draw_gallery,
+    draw_image,
+    draw_intervals,
+)
 
 
 @book_figure
@@ -99,3 +110,38 @@ def cluster(rows, names):
 def generate(rows):
     """Generated images by where their latents are drawn, with the quality of each; rows are as for `denoise`."""
     return draw_gallery(rows)
+
+
+@book_figure
+def encoders_against_decoders(panels):
+    """One image as every decoder of an ensemble shows it to every encoder, on a colour for what the exchange costs.
+
+    Parameters
+    ----------
+    panels : mapping from str to tuple of (array of shape (members, members), array of shape (members, members, …))
+        For each title, such as without and with a field, nats above those of the decoder with its own encoder, encoders
+        in rows, and the decoded images; what is no picture is not drawn.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 8.8 / len(panels)), squeeze=False, sharey=True)
+    colours = LinearSegmentedColormap.from_list("cost", ("white", ORANGE))
+    most = Normalize(0, max(1e-9, *(nats.max() for nats, _ in panels.values())))
+    for axis, (title, (nats, images)) in zip(axes[0], panels.items(), strict=True):
+        n, edges = len(nats), np.arange(len(nats) + 1) - 0.5
+        shown = [as_picture(image) for image in images.reshape(-1, *images.shape[2:])]
+        ink = np.zeros((n, n, 1, 1))
+        if shown[0] is not None:
+            ink = np.array([each if each.ndim == 2 else each.mean(axis=2) for each in shown]).clip(0, 1)
+            ink = np.pad(ink, ((0, 0), (1, 1), (1, 1))).reshape(n, n, ink.shape[1] + 2, ink.shape[2] + 2)
+        cells = colours(most(nats))[:, :, None, None, :3] * (1 - ink[..., None])
+        height, width = ink.shape[2:]
+        picture = cells.swapaxes(1, 2).reshape(n * height, n * width, 3)
+        axis.imshow(picture, extent=(-0.5, n - 0.5, n - 0.5, -0.5), aspect=height / width)
+        for lines in (axis.hlines, axis.vlines):
+            lines(edges, -0.5, n - 0.5, color=GREY, linewidth=0.5)
+        axis.set(title=title, xlabel="decoder of seed", xticks=range(n), yticks=range(n))
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    axes[0, 0].set_ylabel("encoder of seed")
+    scale = plt.cm.ScalarMappable(most, colours)
+    figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, aspect=40, label="cost of the exchange (nats)")
+    return figure
