@@ -113,7 +113,7 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
         ("arguments", "must be an integer", "has to be an integer"),
         ("arguments", "LARGEST = 1e100", "LARGEST = 1e99"),
         ("errors", '"""A member whose loss', '"""Some member whose loss'),
-        ("perturbation/fields", "hang on little", "hang on not much"),
+        ("perturbation/_field", "hang on little", "hang on not much"),
         ("progress", "leave=False", "leave=True"),
         ("landscape/dynamics", '"Langevin"', '"walkers"'),
         ("uses/classifier", 'unit="epoch"', 'unit="pass"'),
