@@ -22,7 +22,7 @@ EQUAL_LOSS = 0.02  # standard deviation of −ELBO over seeds, as a share of the
 SAME_LEVELS, HALF = 0.1, 0.5
 TURNING = 0.25
 POWER = 0.5
-LAB = "principal"  # the arm whose two labs are judged; the others stand beside it
+LAB = "subspace"  # the arm whose two labs are judged; the others stand beside it
 BROKEN = 3  # members whose levels are taken with shuffled coordinates
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from vaept.companion.checks_training import _spread
 from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
 from vaept.uses.denoising import NOISES
+from vaept.uses.modes import between_members
 from vaept.vae.agreement import mean_over_members
 
 RAND_INDEX, PRECISION = 0.5, 0.5
@@ -51,6 +52,8 @@ def interpreted(records, d):
             f"mixture of Gaussians minus k-means {(mixture - means).mean():.2f}",
             d=d,
         )
+    if "modes" in uses:
+        yield from _modes(uses["modes"], d)
     if "outliers" in uses:
         found = uses["outliers"]
         yield Check(
@@ -62,6 +65,27 @@ def interpreted(records, d):
             f"chance {found.chance.mean():.2f}; by −ELBO {found.minus_elbo.every.mean():.2f}",
             d=d,
         )
+
+
+def _modes(found, d):
+    """What modes of the neighbour graph tell beside positions; the walk is another motion than Langevin's."""
+    index, few, between = found.rand_index, found.few_labels, found.groups
+    states = {name: between_members(getattr(between, name)) for name in ("walk", "latents")}
+    rows = {
+        "walk": ("Rand index, walk modes minus k-means", "adjusted", index.walk - index.latents),
+        "generator": ("Rand index, generator modes minus k-means", "adjusted", index.generator - index.latents),
+        "few labels": ("five labels a class, modes minus latents", "accuracy", few.walk - few.latents),
+        "seeds": ("Rand between seeds, modes minus k-means", "adjusted", states["walk"] - states["latents"]),
+    }
+    louvain = f"Louvain {found.louvain.mean():.2f}, modes between images {index.image_walk.mean():.2f}"
+    controls = {
+        "walk": f"walk {index.walk.mean():.2f}, {louvain}",
+        "generator": f"generator {index.generator.mean():.2f}, mixture {found.mixture.mean():.2f}",
+        "few labels": f"modes {few.walk.mean():.2f}, latents {few.latents.mean():.2f}, images {few.images.mean():.2f}",
+        "seeds": f"modes {states['walk'].mean():.2f}, k-means {states['latents'].mean():.2f}",
+    }
+    for key, (words, unit, values) in rows.items():
+        yield Check(key, words, unit, mean_over_members(values), above(0), controls[key], d=d)
 
 
 def dynamic(records, d):
@@ -105,6 +129,9 @@ def used(records, d):
     if not uses:
         return
     yield from _denoising(uses["denoising"], plain["denoising"], "filters" not in records.left_out, d)
+    baselines = records.baselines.get(d)
+    if baselines:
+        yield _autoencoder(uses["denoising"], baselines.denoising, d)
     if "clustering" in uses:
         mine, theirs, *others = (
             _in_use(records, d, name)["clustering"].k_means.rand_index
@@ -119,8 +146,33 @@ def used(records, d):
             "plain {:.2f}, warm {:.2f}, shuffled {:.2f}".format(*(each.mean() for each in (theirs, *others))),
             d=d,
         )
+        if baselines and baselines.clustering:
+            pixels, components = (
+                getattr(baselines.clustering, name).rand_index.mean() for name in ("pixels", "principal")
+            )
+            yield Check(
+                "pixels",
+                "k-means Rand index, latents minus pixels",
+                "adjusted",
+                mean_over_members(mine - pixels),
+                above(0),
+                f"pixels {pixels:.2f}, {d} principal components {components:.2f}",
+                d=d,
+            )
     if "generation" in uses:
         yield from _generation(uses["generation"], plain["generation"], d)
+        if "mixture" in uses:
+            draws = uses["mixture"].draws.frechet
+            yield Check(
+                "mixture",
+                "Fréchet distance, Langevin minus latent mixture",
+                "",
+                mean_over_members(uses["generation"].langevin.frechet - draws),
+                below(0),
+                f"mixture of Gaussians on the latents {draws.mean():.1f}"
+                + _other_generators(baselines and baselines.generation),
+                d=d,
+            )
     found, theirs = (records.arms[name, d].log_likelihood for name in ("corrected", "cold"))
     yield Check(
         "likelihood",
@@ -155,6 +207,34 @@ def _denoising(own, plain, filters, d):
         above(0),
         f"plain {theirs.mean():.1f}; encoder alone {own.encoder.psnr[:, at].mean():.1f}",
         d=d,
+    )
+
+
+def _autoencoder(own, baselines, d):
+    at = NOISES.index(NOISE)
+    others = {
+        "its size": baselines.autoencoder,
+        f"{d} principal components": baselines.principal,
+        "best number of them": baselines.principal_best,
+        "nearest training image": baselines.nearest,
+    }
+    others = {name: each.psnr[:, at].mean() for name, each in others.items()}
+    return Check(
+        "autoencoder",
+        f"denoising, noise {NOISE}, minus denoising autoencoder",
+        "dB",
+        mean_over_members(own.model.psnr[:, at] - others["its size"]),
+        above(0),
+        ", ".join(f"{name} {each:.1f}" for name, each in others.items()),
+        d=d,
+    )
+
+
+def _other_generators(found):
+    if not found:
+        return ""
+    return f", on principal components {found.mixture.frechet.mean():.1f}, training images with noise " + (
+        f"{found.windows.frechet.mean():.1f}"
     )
 
 

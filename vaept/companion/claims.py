@@ -56,7 +56,7 @@ CLAIMS = (
         "Equally good models have coordinates that differ by more than flips and swaps.",
         "Equally good models are the same up to flips and swaps.",
         degenerate,
-        ("training", "evaluation"),
+        ("training", "evaluation", "comparisons"),
         ("prices",),
     ),
     Claim(
@@ -87,7 +87,7 @@ CLAIMS = (
         "Models that were trained in a field agree, for good, between labs and at no cost, however weak it was.",
         "Training in a field does not make models agree.",
         corrected,
-        ("training", "fields", "evaluation"),
+        ("training", "fields", "evaluation", "comparisons"),
         ("labs", "prices"),
     ),
     Claim(
@@ -98,7 +98,7 @@ CLAIMS = (
         "Fields that know neighbourhoods give better models than fields that do not.",
         "A field need know nothing of neighbourhoods: linear or random ones give models as good.",
         topological,
-        ("training", "fields", "evaluation"),
+        ("training", "fields", "evaluation", "comparisons"),
         ("prices",),
     ),
     Claim(
@@ -127,7 +127,17 @@ CLAIMS = (
         "Corrected models denoise, cluster and generate better than plain ones.",
         "Corrected models denoise, cluster and generate no better than plain ones.",
         used,
-        ("training", "fields", "evaluation", "denoising", "filters", "clustering", "generation", "mixture"),
+        (
+            "training",
+            "fields",
+            "evaluation",
+            "denoising",
+            "filters",
+            "clustering",
+            "generation",
+            "mixture",
+            "baselines",
+        ),
     ),
     Claim(
         "C9",
@@ -137,7 +147,7 @@ CLAIMS = (
         "Corrected models can be exchanged for one another, plain ones cannot.",
         "Corrected models cannot be exchanged for one another.",
         exchanged,
-        ("training", "fields"),
+        ("training", "fields", "interchange"),
         ("interchange",),
     ),
 )

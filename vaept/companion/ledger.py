@@ -22,6 +22,7 @@ from vaept.companion.verdicts import KINDS, ONE_SIDED
 from vaept.companion.wording import shown
 from vaept.errors import InputError
 from vaept.files import read_json
+from vaept.uses.measure import MEASURES
 from vaept.vae.agreement import Estimate
 
 SAME, WITHIN, MEMBERS, MOVED = (
@@ -36,6 +37,7 @@ UNDECIDED = (
     "brackets: in how many of all runs it held."
 )
 VERDICTS = "verdicts.json"
+ALWAYS = ("training", "fields", "evaluation")  # parts that all records have
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "undecided"}
 NEEDED = {"prices": "the price list", "labs": "two labs", "interchange": "the exchange of parts"}
 
@@ -102,13 +104,14 @@ def ledger(records, machines=None):
     InputError
         If the records lack a number that a check needs.
     """
-    entries = []
+    entries, taken = [], {use for record in records.arms.values() for use in record.uses}
     for claim in CLAIMS:
         try:
             missing = [(what, reason) for what, reason in records.left_out.items() if what in claim.parts]
             words = tuple(f"Not measured for these data: {what}. {reason}" for what, reason in missing)
-            lacking = tuple(NEEDED[what] for what in claim.needs if not getattr(records, what))
-            entry = Entry(claim, tuple(claim.of(records)), words, lacking)
+            lacking = [NEEDED[what] for what in claim.needs if not getattr(records, what)]
+            lacking += [part for part in claim.parts if part in MEASURES and part not in (*taken, *records.left_out)]
+            entry = Entry(claim, tuple(claim.of(records)), words, tuple(lacking))
         except KeyError as error:
             raise InputError(
                 f"The records of the profile {records.profile} lack {error.args[0]!r}, which {claim.id} needs. Make "
@@ -210,7 +213,8 @@ def outdated(records, today):
     made_by = records.provenance.get("code")
     if made_by is None:
         return "made before code was recorded; the run must be made again to know that this code gives these numbers."
-    changed = [part for part in today if made_by.get(part) != today[part]]
+    # A part that was not yet run when the records were made has no code, and the ledger says that it was not run.
+    changed = [part for part in today if part in (*made_by, *ALWAYS) and made_by.get(part) != today[part]]
     if not changed:
         return ""
     vouched = [claim.id for claim in CLAIMS if set(changed) & set(claim.parts)]

@@ -379,6 +379,7 @@ class Study:
         """The folder of the store with what methods without a member reach; networks have the members' size."""
         how = {key: getattr(self.profile, key) for key in ("epochs", "hidden", "batch_size", "learning_rate")}
         how["latent_dim"] = latent_dim
+        how |= {} if self.profile.likelihood == "bernoulli" else {"likelihood": self.profile.likelihood}
         request = {"baselines": how, "data": self.dataset.checksum, "source": source_hash(*BASELINES)}
         request["classifier"] = None if "classifier" in self.left_out else self.classifier_folder().name
 
