@@ -95,8 +95,8 @@ def _uses(rng, members, *, better):
     filters = [denoising.Quality(around(10 + k + good, 3), around(10 + k + good, 3)) for k in range(5)]
     precisions = [outliers.Precision(*around(0.5 + good, 4).T) for _ in outliers.SCORES]
     sources = [generation.Quality(*around(value, 4).T) for value in (0.5, 3 - good, 2 - good, 1 - good)]
-    spaces = [modes.Spaces(*np.full((5, members), value + good)) for value in (0.5, 0.6, 0.7)]
-    grouped = modes.Groups(*np.tile(np.arange(30.0) % 10, (3, members, 1)))
+    spaces = [modes.Spaces(*np.full((6, members), value + good)) for value in (0.5, 0.6, 0.7)]
+    grouped = modes.Groups(*np.tile(np.arange(30.0) % 10, (4, members, 1)))
     return {
         "turning": turning.Turning(around(1, 3), around(1, 3)),
         "paths": paths.Ways(np.full(members, 4.0), *ways),

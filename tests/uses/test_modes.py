@@ -6,6 +6,7 @@ from sklearn.datasets import make_moons
 from sklearn.metrics import adjusted_rand_score
 
 from vaept.errors import InputError
+from vaept.spectrum import from_samples
 from vaept.uses.measure import gathered
 from vaept.uses.modes import (
     SPACES,
@@ -24,12 +25,15 @@ def moons(member):
     """A member whose latents are two moons, and whose images are the classes in noise."""
     latents, labels = make_moons(400, noise=0.05, random_state=0)
     images = np.random.default_rng(0).random((400, 64)) + (labels[:, None] == np.arange(64) % 2)
-    return dataclasses.replace(member, test=images / 2, test_mean=latents, labels=labels)
+    noise = np.full(latents.shape, 0.01)
+    own = {"mean": latents, "variance": noise, "test_mean": latents, "test_variance": noise}
+    return dataclasses.replace(member, test=images / 2, labels=labels, **own)
 
 
 def test_modes_part_moons_where_positions_do_not(moons):
     found = measure(moons)
     assert found.rand_index.walk > 0.97 and found.rand_index.generator > 0.97 > 0.5 > found.rand_index.latents
+    assert found.rand_index.spectrum > found.rand_index.latents + 0.2
     assert found.few_labels.walk > 0.97 and found.few_labels.generator > 0.97 > found.few_labels.latents
     assert found.between_classes.generator > 0.97 and found.between_classes.latents < 0.8
     assert found.rand_index.images > 0.97 and found.rand_index.image_walk > 0.97
@@ -71,9 +75,11 @@ def test_what_is_lacking_is_said(digits, labels, reason):
 
 
 def test_spaces_have_the_modes_that_were_asked_for(rng):
-    found = described(rng.standard_normal((100, 3)), rng.random((100, 6)), 4)
+    spectrum = from_samples(rng.standard_normal((2000, 3)), 5)
+    found = described(spectrum, rng.standard_normal((100, 3)), rng.random((100, 6)), 4)
     assert list(found) == list(SPACES) == [field.name for field in dataclasses.fields(Spaces)]
     assert {name: points.shape[1] for name, points in found.items()} == {
+        "spectrum": 4,
         "walk": 4,
         "generator": 4,
         "latents": 3,

@@ -1,11 +1,12 @@
 """What a spectrum tells that positions do not: slow modes of latents as coordinates, beside the latents themselves.
 
-Images are described in five spaces: by the slowest modes of the neighbour graph of their latents, of both operators of
-`vaept.perturbation.diffusion`; by the latents; by principal components of the images; and by modes of the graph of
-these, which need no autoencoder. Modes are as many as there are classes, and each row is divided by its norm (Ng,
-Jordan & Weiss 2001); no setting was chosen by labels. In every space images are parted by k-means, and classified by
-the nearest of a few that have a label. All are test images, and modes see all of them: they know more than positions do
-of how images lie together, and nothing of classes.
+Images are described in six spaces: by the slowest modes of the member's own spectrum; by those of the neighbour graph
+of their latents, of both operators of `vaept.perturbation.diffusion`, of which "generator" is that of the spectrum; by
+the latents; by principal components of the images; and by modes of the graph of these, which need no autoencoder. Modes
+are as many as there are classes, and each row is divided by its norm (Ng, Jordan & Weiss 2001); no setting was chosen
+by labels. In every space images are parted by k-means, and classified by the nearest of a few that have a label. All
+are test images, of which graphs see all at once: modes know more than positions do of how images lie together, and
+nothing of classes.
 """
 
 import warnings
@@ -31,6 +32,7 @@ COMPONENTS = 50  # of the images, as fields take them
 LABELLED, DRAWS = 5, 20  # images of a class that have a label, and how often they are drawn anew
 FEWEST = 50  # images
 SPACES = {  # in words
+    "spectrum": "modes of the spectrum",
     "walk": "modes of the walk",
     "generator": "modes of the generator",
     "latents": "latents",
@@ -43,6 +45,7 @@ SPACES = {  # in words
 class Spaces:
     """A number for each of `SPACES`."""
 
+    spectrum: Numbers
     walk: Numbers
     generator: Numbers
     latents: Numbers
@@ -54,6 +57,7 @@ class Spaces:
 class Groups:
     """Groups of the first `KEPT` test images by k-means in the spaces of a member, a number each."""
 
+    spectrum: Numbers
     walk: Numbers
     generator: Numbers
     latents: Numbers
@@ -190,11 +194,13 @@ def between_members(groups):
     return (pairs.sum(axis=1) - 1) / (len(groups) - 1)
 
 
-def described(latents, images, n_modes):
+def described(spectrum, latents, images, n_modes):
     """Points in each of `SPACES`.
 
     Parameters
     ----------
+    spectrum : vaept.spectrum.levels.Spectrum
+        Of the density of the latents, with as many levels or more.
     latents : array, shape (n, d)
     images : array, shape (n, pixels)
     n_modes : int
@@ -203,7 +209,7 @@ def described(latents, images, n_modes):
     Returns
     -------
     dict from str to ndarray, shape (n, m)
-        Modes as `graph_modes` gives them.
+        Modes with a mean square of about 1 each.
 
     Raises
     ------
@@ -215,6 +221,7 @@ def described(latents, images, n_modes):
     images = arguments.array(images, "images", shape=(len(latents), "pixels"))
     pictures = PCA(min(COMPONENTS, *images.shape), svd_solver="covariance_eigh").fit_transform(images)
     return {
+        "spectrum": spectrum.eigenfunctions(latents)[:, :n_modes],
         "walk": graph_modes(latents, n_modes, operator="walk")[1],
         "generator": graph_modes(latents, n_modes, operator="generator")[1],
         "latents": latents,
@@ -240,7 +247,7 @@ def measure(member: Member) -> Modes:
     n_classes = len(np.unique(labels))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of graphs in pieces, which count as they are
-        spaces = described(latents, member.test[:IMAGES], n_classes)
+        spaces = described(member.modes(n_classes), latents, member.test[:IMAGES], n_classes)
     shares, groups, accuracies = {}, {}, {}
     for name, points in spaces.items():
         modes = name not in ("latents", "images")
@@ -255,5 +262,5 @@ def measure(member: Member) -> Modes:
         louvain=adjusted_rand_score(labels, _louvain(latents, seed)),
         few_labels=Spaces(**accuracies),
         between_classes=Spaces(**shares),
-        groups=Groups(**{name: groups[name][:KEPT] for name in ("walk", "generator", "latents")}),
+        groups=Groups(**{name: groups[name][:KEPT] for name in ("spectrum", "walk", "generator", "latents")}),
     )
