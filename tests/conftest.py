@@ -11,7 +11,7 @@ from vaept import datasets
 from vaept.companion import claims
 from vaept.companion.ledger import ledger
 from vaept.companion.records import ArmRecord, Records, Series
-from vaept.uses import clustering, denoising, generation, outliers, paths, relaxation
+from vaept.uses import bracket, clustering, denoising, detours, generation, outliers, paths, relaxation
 from vaept.uses.classifier import fit_classifier
 from vaept.uses.member import Member
 from vaept.vae.agreement import Estimate
@@ -100,6 +100,8 @@ def _uses(rng, members, *, better):
         "denoising": denoising.Denoising(*filters),
         "outliers": outliers.Outliers(np.full(members, 0.05), *precisions),
         "generation": generation.Generation(*sources),
+        "detours": detours.Detours(around(3), around(1), around(0.1)),
+        "bracket": bracket.Rates(*[around(value, 3) for value in (0.15, 0.14, 0.12)]),
     }
 
 

@@ -431,7 +431,7 @@ CLAIMS = (
         "The energy landscapes serve for modelling and dynamics.",
         "Relaxation of Langevin walkers against the levels; lowest paths between minima against straight lines.",
         dynamic,
-        ("training", "fields", "relaxation", "paths", "classifier"),
+        ("training", "fields", "relaxation", "bracket", "paths", "detours", "classifier"),
     ),
     Claim(
         "C8",
