@@ -4,7 +4,7 @@ The rate is level 1 of −½(Δ + ∇log q·∇), the generator of the dynamics 
 are coordinates and the slowest functions of the mixture's Gibbs chain (from a point to a component, and to another
 point of that), for smoothed responsibilities r_i ∝ N_i^β with β < 1. The dynamics carries them along: with P the mean
 of a function over walkers a time τ later, Pφ has lost what is fast in φ, and its Rayleigh quotient is nearer to the
-level. All that is needed are A_k = E[φ Pᵏ φᵀ], k = 0, 1, 2. Ritz values of (A₂, A₁) bound levels from above (Lüscher &
+level. All that is needed are A_k = E[φ Pᵏ φᵀ], k = 0, 1, 2. −log(A₂/A₁)/τ bounds the level from above (Lüscher &
 Wolff 1990, Nucl. Phys. B 339, 222, for masses on a lattice; Noé & Nüske 2013, Multiscale Model. Simul. 11, 635, for
 molecules), Lehmann's bound from below (Lehmann 1949, Z. angew. Math. Mech. 29, 341; of one function it is Temple's).
 """
@@ -21,13 +21,10 @@ from vaept.landscape.dynamics import simulate
 from vaept.landscape.energy import FreeEnergy
 
 SMOOTHING = (0.35, 0.5, 0.7)  # β
-N_FUNCTIONS, SPARE, POWERS = (
-    10,
-    10,
-    8,
-)  # of each β; vectors beside them, and steps of the chain, by which they are found
+N_FUNCTIONS = 10  # of each β
+SPARE, POWERS = 10, 8  # vectors beside them, and steps of the chain, by which they are found
 CHAIN_DRAWS = 4_000
-DRAWS = 16_000  # that choose the trial functions, and as many that judge them
+DRAWS = 12_000  # that choose trial functions, as many that choose among these, and as many that judge
 MOST_BELOW = 5  # levels below the assumed one
 STEP, MAX_STEPS = 0.25, 150  # times the smallest variance
 DECAY = 0.5  # τ in units of the inverse quotient, unless that takes more steps
@@ -45,10 +42,9 @@ class Bracket:
     Attributes
     ----------
     quotient : float
-        ½E|∇φ|²/Var φ of a trial function φ that is known everywhere, on draws that did not choose it.
+        ½E|∇φ|²/Var φ of the slowest trial function φ, which is known everywhere, on draws that did not choose it.
     upper : float
-        Of trial functions that were carried along for a time between 0 and τ: the rate at which walkers forget them
-        between τ and 2τ.
+        Of φ carried along: the rate at which walkers forget it between τ and 2τ.
     lower : float
         0 if nothing better is known.
     intervals : ndarray, shape (3, 2)
@@ -97,33 +93,32 @@ def slowest_level(mixture, *, n_starts=800, n_branches=12, seed=0):
     n_branches = arguments.integer(n_branches, "n_branches", 2)
     arguments.memory(n_starts * n_branches * mixture.mean.shape[1], "The walkers")
     generator = np.random.default_rng(arguments.seed(seed))
-    seeds = generator.integers(2**32, size=5).tolist()
-    sizes = (DRAWS, DRAWS, n_starts, CHAIN_DRAWS)
-    draws, held_out, starts, chain = (mixture.sample(n, seed=own) for n, own in zip(sizes, seeds, strict=False))
+    seeds = generator.integers(2**32, size=6).tolist()
+    sizes = (CHAIN_DRAWS, DRAWS, DRAWS, DRAWS, n_starts)
+    chain, *choosing, judging, starts = (mixture.sample(n, seed=own) for n, own in zip(sizes, seeds, strict=False))
     trial = _Trial(mixture, chain, generator)
-    for points in (draws, held_out):
-        # What was slow on the draws by chance, such as a lone component's function, comes last on others.
-        values, gradients = trial.with_gradients(points)
-        levels, mix = _ritz(*np.mean(_moments(values, gradients), axis=1))
+    for draws in choosing:
+        # What was slow on the first draws by chance, such as a lone component's function, comes last on the second.
+        levels, mix = _ritz(*np.mean(_moments(*trial.with_gradients(draws)), axis=1))
         trial.mix = trial.mix @ mix
     n_below = 1 + int(np.argmax(levels[1:] / levels[:-1]))
     assumed = float(np.sqrt(levels[n_below - 1] * levels[n_below]))
-    trial.mix, mix = trial.mix[:, :n_below], mix[:, :n_below]
-    blocks, centre = np.array(_moments(values @ mix, gradients @ mix)), values.mean(axis=0) @ mix
+    trial.mix = trial.mix[:, :n_below]
+    values, gradients = trial.with_gradients(judging)
+    centre, slowest = values.mean(axis=0), np.array(_moments(values, gradients))[:, :, 0, 0]
     step = STEP * mixture.variance.min()
     n_steps = int(np.clip(DECAY / levels[0] / step, 1, MAX_STEPS))
     walkers = np.repeat(starts, n_branches, axis=0)
     walk = simulate(
-        FreeEnergy(mixture), walkers, step=step, n_steps=n_steps, keep_every=n_steps, seed=seeds[4], progress=False
+        FreeEnergy(mixture), walkers, step=step, n_steps=n_steps, keep_every=n_steps, seed=seeds[5], progress=False
     )
     ends = trial(walk.positions[-1]).reshape(n_starts, n_branches, -1)
     time = float(walk.times[-1])
     products = _products(trial(starts) - centre, ends - centre)
 
     def bounds(draws, starts):
-        mass, stiffness = np.tensordot(draws, blocks, (0, 1))
-        carried = np.tensordot(starts, products, (0, 1))
-        return eigh(stiffness, mass, eigvals_only=True)[0], *_bounds(*carried, time, assumed)
+        variance, slope = slowest @ draws
+        return slope / variance, *_bounds(*np.tensordot(starts, products, (0, 1)), time, assumed)
 
     counts = [generator.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP) / n for n in (N_BLOCKS, n_starts)]
     found = bounds(*(np.full(n, 1 / n) for n in (N_BLOCKS, n_starts)))
@@ -143,15 +138,12 @@ def _products(now, later):
 
 def _bounds(zero, one, two, time, assumed):
     """The upper and the lower bound from A₀, A₁ and A₂."""
+    upper = -np.log(two[0, 0] / one[0, 0]) / time
     shift = np.exp(-assumed * time)
-    values, vectors = eigh(one, zero)
-    slow = values > min(shift, 0.99 * values[-1])
-    carried = vectors[:, slow] / np.sqrt(values[slow])
-    upper = -np.log(np.linalg.eigvalsh(carried.T @ two @ carried)[-1]) / time
-    if values[0] <= shift:
+    above = one - shift * zero
+    if np.linalg.eigvalsh(above)[0] <= 0:
         return upper, 0.0
-    residual = two - 2 * shift * one + shift**2 * zero
-    largest = shift + eigh(residual, one - shift * zero, eigvals_only=True)[-1]
+    largest = shift + eigh(two - 2 * shift * one + shift**2 * zero, above, eigvals_only=True)[-1]
     return upper, -np.log(min(largest, 1.0)) / time
 
 

@@ -13,6 +13,7 @@ from vaept.landscape.slowest import slowest_level
 from vaept.uses.member import Member, Numbers
 
 COMPONENTS = 2_500  # of the mixture, at most: walkers need them all at every step
+STARTS = 800  # of walkers; more with fewer components
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Rates:
 def measure(member: Member) -> Rates:
     """Bounds on the slowest rate in the landscape of a member's first training images."""
     few = AggregatePosterior(member.mean[:COMPONENTS], member.variance[:COMPONENTS])
-    found = slowest_level(few.blurred(member.held_out), seed=member.seed)
+    n_starts = STARTS * COMPONENTS // len(few.mean)
+    found = slowest_level(few.blurred(member.held_out), n_starts=min(n_starts, 10 * STARTS), seed=member.seed)
     numbers = np.column_stack([(found.quotient, found.upper, found.lower), found.intervals])
     return Rates(*numbers)
