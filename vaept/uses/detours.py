@@ -16,6 +16,7 @@ from vaept.uses.paths import MAX_POINTS, all_ways, landscape_of
 
 N_DETOURS = 50  # of each lowest path
 N_WAVES = 4
+SAME = 1e-9  # times the length of a way: ends that are no farther apart are one
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,10 @@ def detours(way, n_detours=N_DETOURS, *, seed=0):
     n, d = way.shape
     n_detours = arguments.integer(n_detours, "n_detours", 1, MAX_POINTS)
     arguments.memory(n_detours * way.size, "The detours")
-    line = way[-1] - way[0]
-    if d < 2 or not (line != 0).any():
+    size = np.abs(way - way[0]).max()
+    shape = (way - way[0]) / (size or 1)
+    line, length = shape[-1], _lengths(shape)[-1]
+    if d < 2 or np.linalg.norm(line) <= SAME * length:
         raise InputError(f"A detour needs two dimensions and two ends; there are {d}, and the way leads by {line}.")
     generator = np.random.default_rng(arguments.seed(seed))
     waves = np.arange(1, N_WAVES + 1)
@@ -71,17 +74,17 @@ def detours(way, n_detours=N_DETOURS, *, seed=0):
     for each in found:
         swing = np.sin(np.pi * np.outer(fine, waves)) @ (generator.standard_normal((N_WAVES, d)) / waves[:, None])
         swing -= np.outer(swing @ line, line) / (line @ line)
-        straight = way[0] + np.outer(fine, line)
+        straight = np.outer(fine, line)
 
-        def excess(size, straight=straight, swing=swing):
-            return _lengths(straight + size * swing)[-1] - _lengths(way)[-1]
+        def excess(swung, straight=straight, swing=swing):
+            return _lengths(straight + swung * swing)[-1] - length
 
-        # Swung out by more than half the length, it is longer: some point lies that far from the line.
-        most = _lengths(way)[-1] / np.linalg.norm(swing, axis=1).max()
+        # Swung out by the whole length it is longer, as some point lies that far from the line.
+        most = length / np.linalg.norm(swing, axis=1).max()
         points = straight + (brentq(excess, 0, most) if excess(0) < 0 else 0) * swing
         along = _lengths(points)
         each[:] = np.stack([np.interp(np.linspace(0, along[-1], n), along, column) for column in points.T], axis=1)
-    return found
+    return way[0] + size * found
 
 
 def _lengths(points):
