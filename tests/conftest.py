@@ -11,7 +11,7 @@ from vaept import datasets
 from vaept.companion import checks_training
 from vaept.companion.ledger import ledger
 from vaept.companion.records import ArmRecord, Price, Records, Series, TwoLabs
-from vaept.uses import clustering, denoising, generation, modes, outliers, paths, relaxation, turning
+from vaept.uses import bracket, clustering, denoising, detours, generation, modes, outliers, paths, relaxation, turning
 from vaept.uses.classifier import fit_classifier
 from vaept.uses.interchange import Interchange
 from vaept.uses.member import Member
@@ -106,6 +106,8 @@ def _uses(rng, members, *, better):
         "outliers": outliers.Outliers(np.full(members, 0.05), *precisions),
         "generation": generation.Generation(*sources),
         "modes": modes.Modes(spaces[0], np.full(members, 0.4), np.full(members, 0.5), *spaces[1:], grouped),
+        "detours": detours.Detours(around(3), around(1), around(0.1)),
+        "bracket": bracket.Rates(*[around(value, 3) for value in (0.15, 0.14, 0.12)]),
     }
 
 

@@ -32,9 +32,21 @@ from vaept import datasets, files, perturbation, spectrum
 from vaept.errors import VaeptError
 from vaept.landscape import density, dynamics, lowest_paths, stationary
 from vaept.landscape.energy import FreeEnergy
+from vaept.landscape.slowest import slowest_level
 from vaept.perturbation import fields, potentials
 from vaept.spectrum import oscillator
-from vaept.uses import baselines, clustering, denoising, generation, interchange, modes, outliers, paths, relaxation
+from vaept.uses import (
+    baselines,
+    clustering,
+    denoising,
+    detours,
+    generation,
+    interchange,
+    modes,
+    outliers,
+    paths,
+    relaxation,
+)
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
 from vaept.vae import agreement, consensus, evaluation, recommendation
@@ -492,6 +504,7 @@ CASES = [
          saddle=STATIONARY.saddles[0]),
     case("dynamics.relaxation_times", dynamics.relaxation_times, 50, trajectories=WALK, observables=lambda z: z[:, 1],
          lags=(0.5, 1.5), seed=0, words=("walkers", "frames")),
+    case("slowest.slowest_level", slowest_level, 8, mixture=MIXTURE, n_starts=100, n_branches=2, seed=0),
     case("dynamics.metastable_states", dynamics.metastable_states, 60,
          functions=np.column_stack([np.ones(40), LATENTS[0]]), n_states=2, seed=0, words=("function",)),
     case("potentials.couplings", potentials.couplings, 40, coupling=1.0, latent_dim=2),
@@ -584,6 +597,7 @@ CASES = [
     case("baselines.restore", baselines.restore, 40, model=MODEL, noisy=NOISY, shape=rows_of("noisy", 64)),
     case("baselines.fit_mixture", lambda **how: baselines.fit_mixture(**how).means_, 40, points=SAMPLES[:60], seed=0),
     case("baselines.best_width", baselines.best_width, 40, images=IMAGES),
+    case("detours.detours", detours.detours, 40, way=STARTS[:5], n_detours=3, seed=0),
     case("paths.ways_between", paths.ways_between, 40, paths=LOWEST, i=0, j=1, n=9),
     case("relaxation.relax", relaxation.relax, 10, energy=ENERGY, starts=np.tile(STARTS, (2, 1)), modes=MODES_OF,
          n_modes=1, seed=0, words=("autocorrelation",)),

@@ -62,7 +62,8 @@ def named(tmp_path, monkeypatch):
     return names
 
 
-MEASURES = ("paths", "relaxation", "clustering", "denoising", "outliers", "generation", "turning", "mixture", "modes")
+MEASURES = ("paths", "detours", "relaxation", "bracket", "clustering", "denoising", "outliers", "generation", "turning")
+MEASURES += ("mixture", "modes")
 # A line of a helper, what it becomes, and the results that come through it: the first words of their names.
 CHANGES = [
     (
@@ -77,7 +78,7 @@ CHANGES = [
     ("vae/evaluation", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
     ("uses/member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
     ("spectrum/_sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
-    ("landscape/dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "generation")),
+    ("landscape/dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "bracket", "generation")),
     ("uses/relaxation", "WALKERS = 200", "WALKERS = 201", ("relaxation",)),
     ("uses/modes", "DRAWS = 5, 20", "DRAWS = 5, 21", ("modes",)),
     ("uses/clustering", "def measure(", "UNUSED = 1\n\n\ndef measure(", ()),

@@ -13,7 +13,7 @@ from vaept.companion.records import Records
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study, open_study
 from vaept.errors import InputError
-from vaept.uses import classifier, denoising, generation, member, paths, relaxation
+from vaept.uses import bracket, classifier, denoising, detours, generation, member, paths, relaxation
 
 
 @pytest.fixture
@@ -109,6 +109,7 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
 
     rows, nothing = np.ones((2, 3)), np.full(2, np.nan)
     found = {"paths": paths.Ways(np.ones(2), *[paths.Way(nothing, nothing)] * 3)}
+    found["detours"], found["bracket"] = detours.Detours(nothing, nothing, nothing), bracket.Rates(rows, rows, rows)
     found["relaxation"] = relaxation.Ratios(rows, rows, np.array([1.0, 2.0]))
     found["denoising"] = denoising.Denoising(*[denoising.Quality(rows, np.nan * rows)] * 5)
 
@@ -137,7 +138,7 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
     assert set(odd.left_out) == left_out
     assert odd.classifier is None and odd.dataset.classes == (10**12,)
     records = odd.records()
-    assert set(asked) == {"paths", "relaxation", "denoising"}
+    assert set(asked) == {"paths", "detours", "relaxation", "bracket", "denoising"}
     records.save(tmp_path / "records")
     loaded = Records.load(tmp_path / "records")
     assert loaded.classes == (10**12,) and loaded.left_out == odd.left_out and set(loaded.labels) == {0}

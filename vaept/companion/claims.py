@@ -118,7 +118,7 @@ CLAIMS = (
         "Walkers relax as the levels foretell, and lowest paths stay where the data are.",
         "Walkers do not relax as the levels foretell, nor do lowest paths stay where the data are.",
         dynamic,
-        ("training", "fields", "relaxation", "paths", "classifier"),
+        ("training", "fields", "relaxation", "bracket", "paths", "detours", "classifier"),
     ),
     Claim(
         "C8",

@@ -4,6 +4,7 @@ from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.dynamics import first_passage_times, kramers_time, metastable_states, relaxation_times, simulate
 from vaept.landscape.energy import FreeEnergy
 from vaept.landscape.paths import lowest_paths
+from vaept.landscape.slowest import slowest_level
 from vaept.landscape.stationary import double_well, find_stationary_points, mueller_brown
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "mueller_brown",
     "relaxation_times",
     "simulate",
+    "slowest_level",
 ]

@@ -10,9 +10,11 @@ from vaept.processes import cores, in_processes
 from vaept.progress import bar
 from vaept.uses import (
     baselines,
+    bracket,
     classifier,
     clustering,
     denoising,
+    detours,
     generation,
     modes,
     outliers,
@@ -28,7 +30,9 @@ PLAIN_AND_CORRECTED = ("cold", "corrected")
 WITH_WARM_START = ("cold", "warm", "corrected")
 MEASURES = {  # by name: the function, what it returns, and of which arms it is taken
     "paths": (paths.measure, paths.Ways, PLAIN_AND_CORRECTED),
+    "detours": (detours.measure, detours.Detours, PLAIN_AND_CORRECTED),
     "relaxation": (relaxation.measure, relaxation.Ratios, PLAIN_AND_CORRECTED),
+    "bracket": (bracket.measure, bracket.Rates, PLAIN_AND_CORRECTED),
     "clustering": (clustering.measure, clustering.Clustering, ("cold", "warm", "shuffled", "corrected")),
     "denoising": (denoising.measure, denoising.Denoising, WITH_WARM_START),
     "outliers": (outliers.measure, outliers.Outliers, PLAIN_AND_CORRECTED),
