@@ -95,8 +95,12 @@ def _uses(rng, members, *, better):
     filters = [denoising.Quality(around(10 + k + good, 3), around(10 + k + good, 3)) for k in range(5)]
     precisions = [outliers.Precision(*around(0.5 + good, 4).T) for _ in outliers.SCORES]
     sources = [generation.Quality(*around(value, 4).T) for value in (0.5, 3 - good, 2 - good, 1 - good)]
-    spaces = [modes.Spaces(*np.full((6, members), value + good)) for value in (0.5, 0.6, 0.7)]
-    grouped = modes.Groups(*np.tile(np.arange(30.0) % 10, (4, members, 1)))
+    spaces = [
+        modes.Spaces(*(np.full(members, value + good * told) for told in (1, 1, 1, 0, 0, 0)))
+        for value in (0.5, 0.6, 0.7)
+    ]
+    same, other = np.tile(np.arange(30.0) % 10, (members, 1)), rng.integers(10, size=(members, 30)).astype(float)
+    grouped = modes.Groups(*([same] * 3 if better else [other] * 3), other)
     return {
         "turning": turning.Turning(around(1, 3), around(1, 3)),
         "paths": paths.Ways(np.full(members, 4.0), *ways),
@@ -106,8 +110,8 @@ def _uses(rng, members, *, better):
         "outliers": outliers.Outliers(np.full(members, 0.05), *precisions),
         "generation": generation.Generation(*sources),
         "modes": modes.Modes(spaces[0], np.full(members, 0.4), np.full(members, 0.5), *spaces[1:], grouped),
-        "detours": detours.Detours(around(3), around(1), around(0.1)),
-        "bracket": bracket.Rates(*[around(value, 3) for value in (0.15, 0.14, 0.12)]),
+        "detours": detours.Detours(around(3), around(1 if better else 4), around(0.1)),
+        "bracket": bracket.Rates(*[around(value, 3) for value in ((1.5, 1.5, 1.48) if better else (1.5, 1.2, 0.9))]),
     }
 
 
@@ -126,7 +130,7 @@ def _price(rng, arm, d, members=8):
 
 
 def _two_labs(arm, d):
-    good = arm == "principal"
+    good = arm == "subspace"
     between = Estimate(0.98, 0.975, 0.99) if good else Estimate(0.0, -0.1, 0.1)
     return TwoLabs(arm, d, between, between, between, 0.99 if good else None, np.full((2, 8), 24.0), ["a", "b"])
 
@@ -188,7 +192,7 @@ def synthetic_records():
         provenance={"created": "today"},
         classes=tuple(range(10)),
         prices=[_price(rng, arm, d) for d in (2, 4) for arm in PRICED],
-        labs=[_two_labs(arm, d) for d in (2, 4, 8) for arm in ("cold", "principal")],
+        labs=[_two_labs(arm, d) for d in (2, 4, 8) for arm in ("cold", "subspace")],
         lengths={epochs: _doses(epochs, values) for epochs in (10, 40)},
         interchange={arm: {d: _interchange(arm) for d in (2, 4)} for arm in ("cold", "corrected")},
     )

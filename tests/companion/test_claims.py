@@ -226,14 +226,16 @@ def test_uses_are_judged_and_can_fail(records):
 def test_unlabelled_data_have_no_checks_by_class(records, monkeypatch):
     monkeypatch.setattr(ledger_module, "CLAIMS", CLAIMS[5:8])
     reason = "The data have no classes."
-    object.__setattr__(records, "left_out", dict.fromkeys(("classifier", "clustering", "generation"), reason))
+    object.__setattr__(
+        records, "left_out", dict.fromkeys(("classifier", "clustering", "generation", "modes", "mixture"), reason)
+    )
     for record in records.arms.values():
-        for name in ("clustering", "generation"):
+        for name in ("clustering", "generation", "modes", "mixture"):
             record.uses.pop(name, None)
     words = [check.quantity for claim in CLAIMS[5:8] for check in claim.of(records)]
     assert words and not any("Rand" in each or "sure" in each or "Fréchet" in each for each in words)
     entries = ledger(records)
-    assert [len(entry.left_out) for entry in entries] == [1, 1, 2]
+    assert [len(entry.left_out) for entry in entries] == [2, 1, 3]
     assert all(
         f"Not measured for these data: clustering. {reason}" in words(entries) for words in (as_text, as_markdown)
     )
@@ -242,9 +244,9 @@ def test_unlabelled_data_have_no_checks_by_class(records, monkeypatch):
 def test_a_claim_of_which_nothing_can_be_measured_says_so(records, monkeypatch):
     monkeypatch.setattr(ledger_module, "CLAIMS", CLAIMS[5:])
     for record in records.arms.values():
-        for name in ("clustering", "outliers"):
+        for name in ("clustering", "outliers", "modes"):
             record.uses.pop(name, None)
-    object.__setattr__(records, "left_out", {"clustering": "No classes.", "outliers": "Too few."})
+    object.__setattr__(records, "left_out", {"clustering": "No classes.", "modes": "None.", "outliers": "Too few."})
     (entry,) = (entry for entry in ledger(records) if entry.claim.id == "C6")
     assert (
         entry.checks == ()

@@ -74,12 +74,14 @@ def _modes(found, d):
     rows = {
         "walk": ("Rand index, walk modes minus k-means", "adjusted", index.walk - index.latents),
         "generator": ("Rand index, generator modes minus k-means", "adjusted", index.generator - index.latents),
+        "spectrum": ("Rand index, spectrum modes minus k-means", "adjusted", index.spectrum - index.latents),
         "few labels": ("five labels a class, modes minus latents", "accuracy", few.walk - few.latents),
         "seeds": ("Rand between seeds, modes minus k-means", "adjusted", states["walk"] - states["latents"]),
     }
     louvain = f"Louvain {found.louvain.mean():.2f}, modes between images {index.image_walk.mean():.2f}"
     controls = {
         "walk": f"walk {index.walk.mean():.2f}, {louvain}",
+        "spectrum": f"spectrum {index.spectrum.mean():.2f}, the same functions as in the first row, read otherwise",
         "generator": f"generator {index.generator.mean():.2f}, mixture {found.mixture.mean():.2f}",
         "few labels": f"modes {few.walk.mean():.2f}, latents {few.latents.mean():.2f}, images {few.images.mean():.2f}",
         "seeds": f"modes {states['walk'].mean():.2f}, k-means {states['latents'].mean():.2f}",
@@ -100,6 +102,38 @@ def dynamic(records, d):
             mean_over_members(times.spectrum[:, 0]),
             within(RELAXED, 1),
             f"over the time of a Gaussian of equal covariance {times.gaussian.mean():.2f}",
+            d=d,
+        )
+    if "bracket" in uses:
+        quotient, upper, lower = (getattr(uses["bracket"], name)[:, 0] for name in ("quotient", "upper", "lower"))
+        yield Check(
+            "trial functions",
+            "level by trial functions over walkers'",
+            "",
+            mean_over_members(quotient / upper),
+            within(RELAXED, 1),
+            f"walkers' rate, an upper bound, {upper.mean():.3f}",
+            d=d,
+        )
+        yield Check(
+            "bracket",
+            "lower over upper bound of level",
+            "",
+            mean_over_members(lower / upper),
+            at_least(1 - RELAXED),
+            f"bounds {lower.mean():.3f} and {upper.mean():.3f}",
+            d=d,
+        )
+    if "detours" in uses:
+        found = uses["detours"]
+        lower = np.nanmean(found.lower) if np.isfinite(found.lower).any() else np.nan
+        yield Check(
+            "detours",
+            "energy, lowest minus equally long paths",
+            "kT",
+            mean_over_members(found.lowest - found.energy),
+            below(0),
+            f"share of random paths that are lower {lower:.2f}",
             d=d,
         )
     if "paths" in uses:
