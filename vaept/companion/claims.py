@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vaept.companion.checks_training import corrected, degenerate, spectral, symmetric, topological
 from vaept.companion.checks_uses import dynamic, exchanged, interpreted, used
 
-COMMITTED = "not yet"
+COMMITTED = "02b18c3"
 
 
 @dataclass(frozen=True)
