@@ -17,7 +17,7 @@ from IPython.core.pylabtools import select_figure_formats
 from IPython.utils.capture import capture_output
 
 from vaept import companion, landscape
-from vaept.companion import book, claims, figures, study
+from vaept.companion import book, checks_training, figures, study
 from vaept.companion.ledger import ledger
 from vaept.companion.profiles import profile
 from vaept.companion.store import RunStore
@@ -94,7 +94,8 @@ def make(tmp_path_factory, kind):
         patch.setattr(member, "SAMPLES", 5000)
         patch.setattr(generation, "MAX_STEPS", (300, 300))
         patch.setattr(study, "FIELD_PAIRS", 1)
-        patch.setattr(claims, "from_samples", functools.partial(claims.from_samples, degree=2))
+        fast = functools.partial(checks_training.from_samples, degree=2)
+        patch.setattr(checks_training, "from_samples", fast)
         patch.setattr(landscape, "first_passage_times", first_passage_times_once)
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setattr(book, "run_python", execute_here)

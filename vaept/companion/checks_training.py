@@ -209,7 +209,7 @@ def corrected(records, d):
         "loss",
         "−ELBO minus best model without field",
         "nats",
-        mean_over_members(found.minus_elbo - best),
+        mean_over_members(_of_both(found.minus_elbo, best)),
         at_most(0),
         f"{name} {_spread(best)}",
         d=d,
@@ -251,7 +251,6 @@ def _baseline(records, d):
     found |= {name: price for name in ("short_warm",) if (price := records.price(name, d))}
     most = max(record.active_units.mean() for record in found.values())
     losses = {name: record.minus_elbo for name, record in found.items() if record.active_units.mean() >= most - 1 / 2}
-    losses = {name: own for name, own in losses.items() if len(own) == len(found["cold"].minus_elbo)}
     return min(losses.items(), key=lambda item: item[1].mean())
 
 
@@ -384,14 +383,14 @@ def topological(records, d):
     against = {"principal": "linear", "random_network": "random"}
     for other, words in against.items():
         for name, title in titles.items():
-            if own[other] is None or len(own[name].minus_elbo) != len(own[other].minus_elbo):
+            if own[other] is None:
                 continue
             raw = [_coordinates(each).mean for each in (own[name], own[other])]
             yield Check(
                 name if other == "principal" else f"{name}, {words}",
                 f"−ELBO, {title} minus {words} field",
                 "nats",
-                mean_over_members(own[name].minus_elbo - own[other].minus_elbo),
+                mean_over_members(_of_both(own[name].minus_elbo, own[other].minus_elbo)),
                 below(0),
                 f"agreement {raw[0]:.3f} against {raw[1]:.3f}",
                 d=d,
@@ -411,6 +410,12 @@ def topological(records, d):
 def exactly(value):
     """A number without an interval, as an `Estimate`."""
     return Estimate(*[float(value)] * 3)
+
+
+def _of_both(one, other):
+    """The differences of the members that both have, which share their seeds."""
+    n = min(len(one), len(other))
+    return one[:n] - other[:n]
 
 
 def _coordinates(own):

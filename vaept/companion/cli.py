@@ -14,7 +14,7 @@ import vaept
 from vaept.companion.profiles import code_paths, profiles
 from vaept.errors import VaeptError
 
-FIELDS = ("neighbour", "diffusion", "principal", "subspace", "random")  # the keys of vaept.perturbation.fields.FIELDS
+FIELDS = ("neighbour", "diffusion", "principal", "subspace", "fixed", "random")  # as vaept.perturbation.fields.FIELDS
 SCHEDULES = ("constant", "adiabatic", "switch-off")  # the keys of vaept.perturbation.potentials.SCHEDULES
 LIKELIHOODS = ("bernoulli", "gaussian")  # vaept.vae.model.LIKELIHOODS
 INTERRUPTED = "Interrupted. What was finished is kept; the same command continues from there."

@@ -290,12 +290,18 @@ def load_field(path):
     return (RandomNetwork if "weights" in tensors else Field).load(path)
 
 
+def fixed_field(x, n_components):
+    """Fixed functions of the images, which all who look at images agree on: `subspace_field` without iterations."""
+    return subspace_field(x, n_components, iterations=0)
+
+
 # The fields that an arm or a command can name; what a function makes of the images alone.
 FIELDS = {
     "neighbour": neighbour_field,
     "diffusion": diffusion_field,
     "principal": pca_field,
     "subspace": subspace_field,
+    "fixed": fixed_field,
     "random": random_network_field,
 }
 
