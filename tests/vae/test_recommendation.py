@@ -63,7 +63,7 @@ def test_agreements_that_differ_by_nothing_useful_are_equal():
 
 
 def test_only_the_best_fields_are_tried_in_every_recipe(plane, monkeypatch):
-    monkeypatch.setattr(recommendation, "FIELDS", dict.fromkeys("abc", fields.pca_field))
+    monkeypatch.setattr(recommendation, "FIELDS", dict.fromkeys(["a", "b", "c", "random"], fields.pca_field))
     monkeypatch.setattr(recommendation, "_trial", lambda *given: trial(given[3], 0.9, "cab".find(given[3] or "b")))
     found = recommend(plane, 2, **HOW).trials
     assert sorted(Counter(each.field for each in found if each.field).items()) == [("a", 4), ("b", 1), ("c", 4)]

@@ -17,7 +17,8 @@ import numpy as np
 from vaept import arguments
 from vaept.datasets import Dataset
 from vaept.errors import InputError
-from vaept.perturbation.fields import FIELDS, Field
+from vaept.perturbation import Field
+from vaept.perturbation.fields import FIELDS
 from vaept.perturbation.potentials import Schedule
 from vaept.processes import cores, in_processes
 from vaept.progress import bar
@@ -28,10 +29,13 @@ from vaept.vae.fitting import fit
 
 EARLY, LATE = Schedule(0.1, 0.1, 0.4), Schedule(0.2, 0.15, 0.6)
 RECIPES = ((3.0, LATE), (1.5, LATE), (3.0, EARLY), (1.5, EARLY))  # couplings and schedules; fields meet in the first
+CONTROLS = ("random",)  # fields that are not for use
 FAVOURITES = 2  # fields that are tried in the others too
 MEMBERS = 3
 STEPS = 3000  # of a training whose length is not given
-SHARE, FEWEST_STEPS = 0.125, 400  # of the training that a pilot takes
+SHARE = 0.125  # of the steps of the training that a pilot takes
+FEWEST_STEPS = {"bernoulli": 400, "gaussian": 900}
+FASTEST = 0.01  # learning rate that a pilot may be raised to
 MOST_IMAGES, MOST_JUDGES = 5000, 2000  # that pilots are trained on and judged by
 EQUAL = 0.01  # a difference of two agreements that is of no use
 
@@ -134,8 +138,11 @@ def recommend(dataset, latent_dim, *, epochs=None, seed=0, jobs=None, progress=T
     fields, refused = _fields(pilot.train, d)
     steps, own_steps = (math.ceil(len(images) / draft.batch_size) for images in (dataset.train, pilot.train))
     total = STEPS if epochs is None else draft.epochs * steps
-    length = math.ceil(min(total, max(FEWEST_STEPS, SHARE * total)) / own_steps)
-    trials = _tried(pilot, seeds, settings | {"latent_dim": d, "epochs": length}, fields, jobs, progress)
+    length = math.ceil(min(total, max(FEWEST_STEPS[draft.likelihood], SHARE * total)) / own_steps)
+    own, rate = settings | {"latent_dim": d, "epochs": length}, draft.learning_rate
+    if draft.likelihood == "gaussian":  # its noise has as far to go as in the training, in fewer steps
+        own["learning_rate"] = max(rate, min(FASTEST, rate * total / (length * own_steps)))
+    trials = _tried(pilot, seeds, own, fields, jobs, progress)
     best, reasons = trials[0], _reasons(trials, pilot, length, refused)
     field = FIELDS[best.field](dataset.train, d) if best.field else None
     return Recipe(field, best.coupling, best.schedule, reasons, tuple(trials))
@@ -174,9 +181,9 @@ def _fields(images, d):
     made, refused = {}, {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the pilots show what is wrong
-        for kind, make in FIELDS.items():
+        for kind in [kind for kind in FIELDS if kind not in CONTROLS]:
             try:
-                made[kind] = make(images, d)
+                made[kind] = FIELDS[kind](images, d)
             except InputError as error:
                 refused[kind] = str(error)
     if not made:
@@ -211,7 +218,7 @@ def _trial(pilot, seeds, settings, kind, field, coupling, schedule):
 def _reasons(trials, pilot, epochs, refused):
     """Why the first of ranked trials was chosen, in sentences."""
     best, plain = trials[0], next(trial for trial in trials if not trial.field)
-    kinds = [kind for kind in FIELDS if kind not in (best.field, *refused)]
+    kinds = dict.fromkeys(trial.field for trial in trials if trial.field not in (None, best.field))
     return (
         f"{len(trials)} recipes were tried on {len(pilot.train)} of the training images, {MEMBERS} members each, for "
         f"{epochs} epochs, and judged by {len(pilot.test)} others.",
