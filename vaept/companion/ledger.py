@@ -85,7 +85,7 @@ class Entry:
         return [(f"{self.claim.id} {check.key}, d = {check.d}", check) for check in self.checks]
 
 
-def ledger(records, machines=None):
+def ledger(records, machines=None, claims=None):
     """Fill the ledger.
 
     Parameters
@@ -93,6 +93,8 @@ def ledger(records, machines=None):
     records : vaept.companion.records.Records
     machines : vaept.machines.Machines, optional
         Runs of the same study under other code paths: checks in which they differ are undecided.
+    claims : sequence of str, optional
+        Ids of the claims that are judged; all if None.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def ledger(records, machines=None):
         If the records lack a number that a check needs.
     """
     entries, taken = [], {use for record in records.arms.values() for use in record.uses}
-    for claim in CLAIMS:
+    for claim in (each for each in CLAIMS if claims is None or each.id in claims):
         try:
             missing = [(what, reason) for what, reason in records.left_out.items() if what in claim.parts]
             words = tuple(f"Not measured for these data: {what}. {reason}" for what, reason in missing)

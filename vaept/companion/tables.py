@@ -13,6 +13,8 @@ from vaept.companion.report import table
 from vaept.companion.store import CHECKOUT
 from vaept.companion.wording import shown
 from vaept.perturbation import held_out_agreement
+from vaept.uses import modes
+from vaept.uses.denoising import NOISES
 from vaept.vae.agreement import mean_over_members
 
 
@@ -54,6 +56,90 @@ def prices(records):
         rows.append((report.price_title(name), *cells))
     header = [f"{what}, d = {d}" for d in dims for what in ("agreement", "−ELBO (nats)", "active")]
     return table(("arm", *header), rows, instead="" if rows else "This study has no price list.")
+
+
+def sources(records):
+    """Which of the three sources of a seed make members differ: agreement where some vary and the others are shared."""
+    names = {
+        "vary_weights": "weights", "vary_order": "order", "vary_noise": "noise", "same_noise": "weights, order",
+        "same_order": "weights, noise", "same_weights": "order, noise", "cold": "weights, order, noise",
+    }  # fmt: skip
+    dims, rows = sorted({each.d for each in records.prices}), []
+    for name, varied in names.items():
+        found = [records.price(name, d) for d in dims]
+        if None not in found:
+            own = [(each.coordinates, each.signed_permutation, shown(each.orthogonal.mean, ".2f")) for each in found]
+            rows.append((varied, *(cell for cells in own for cell in cells)))
+    header = [f"{what}, d = {d}" for d in dims for what in ("as it is", "permuted", "rotated")]
+    return table(("what varies", *header), rows, instead="" if rows else "This study did not vary the sources.")
+
+
+def spaces(records):
+    """What each space tells of the classes, for plain and corrected members: slow modes, positions and baselines."""
+    rows = []
+    for (name, d), record in records.arms.items():
+        if found := record.uses.get("modes"):
+            for space, words in modes.SPACES.items():
+                own = [getattr(each, space) for each in (found.rand_index, found.few_labels, found.between_classes)]
+                between = getattr(found.groups, space, None)
+                own.append(None if between is None else modes.between_members(between))
+                rows.append((f"d = {d}, {arm(name).title}", words, *(report.cell(values) for values in own)))
+            for words, values in (("mixture of Gaussians", found.mixture), ("Louvain communities", found.louvain)):
+                rows.append((f"d = {d}, {arm(name).title}", words, report.cell(values), "–", "–", "–"))
+    header = ("members", "space", "Rand index", "five labels a class", "between classes", "Rand between members")
+    return table(header, rows, instead="" if rows else "The data have too few classes or images for this.")
+
+
+def rates(records):
+    """The slowest rate between its bounds, and walks of the length of the lowest paths, plain and corrected."""
+    rows = []
+    for (name, d), record in records.arms.items():
+        if "bracket" in record.uses:
+            found = record.uses["bracket"]
+            own = [report.cell(getattr(found, key)[:, 0], ".3f") for key in ("lower", "upper", "quotient")]
+            detours = record.uses["detours"]
+            known = np.isfinite(detours.lower).any()
+            own += [report.cell(detours.lowest - detours.energy), report.cell(detours.lower)] if known else ["–", "–"]
+            rows.append((f"d = {d}, {arm(name).title}", *own))
+    header = ("members", "lower bound", "upper bound (walkers)", "trial functions", "path minus detours (kT)")
+    return table((*header, "detours that are lower"), rows, instead="" if rows else "This was not measured.")
+
+
+def baselines(records):
+    """What methods that need no such model reach at denoising, grouping and generating, beside corrected members."""
+    rows = []
+    for d, found in records.baselines.items():
+        uses = records.arms["corrected", d].uses
+        own = uses["denoising"].model.psnr.mean(axis=0)
+        rows.append((f"d = {d}", "corrected members", *_three(own), *_grouped(uses), *_generated(uses)))
+        names = {
+            "principal": f"{d} principal components", "principal_best": "best number of components",
+            "nearest": "nearest training image", "autoencoder": "denoising autoencoder",
+        }  # fmt: skip
+        for key, words in names.items():
+            rand = frechet = "–"
+            if key == "principal" and found.clustering:
+                rand = f"{found.clustering.principal.rand_index.mean():.2f}"
+                frechet = f"{found.generation.mixture.frechet.mean():.1f}"
+            rows.append((f"d = {d}", words, *_three(getattr(found.denoising, key).psnr.mean(axis=0)), rand, frechet))
+        if found.clustering:
+            rand = f"{found.clustering.pixels.rand_index.mean():.2f}"
+            frechet = f"{found.generation.windows.frechet.mean():.1f}"
+            rows.append((f"d = {d}", "the images themselves", "–", "–", "–", rand, f"{frechet} (with noise)"))
+    header = ("", "method", *(f"dB, noise {noise}" for noise in NOISES), "Rand index", "Fréchet distance")
+    return table(header, rows, instead="" if rows else "This study has no baselines.")
+
+
+def _three(values):
+    return [f"{value:.1f}" for value in values]
+
+
+def _grouped(uses):
+    return [f"{uses['clustering'].k_means.rand_index.mean():.2f}" if "clustering" in uses else "–"]
+
+
+def _generated(uses):
+    return [f"{uses['generation'].langevin.frechet.mean():.1f}" if "generation" in uses else "–"]
 
 
 def labs(records):
@@ -131,15 +217,15 @@ def topology(records):
 
 def checks(records, claim):
     """The checks of a claim, such as "C5", with their values, thresholds and answers."""
-    (entry,) = (entry for entry in ledger(records, machines_of(records)) if entry.claim.id == claim)
-    rows = [(check.words, check.value, str(check.threshold), answer(check)) for check in entry.checks]
-    return table((claim, "value", "threshold", "holds"), rows)
+    (entry,) = ledger(records, machines_of(records), [claim])
+    rows = [(check.words, check.value, str(check.threshold), answer(check), check.kind) for check in entry.checks]
+    return table((claim, "value", "pass if", "", "kind"), rows)
 
 
 def verdicts(records, *claims):
     """What the ledger says of these claims."""
-    entries = {entry.claim.id: entry for entry in ledger(records, machines_of(records))}
-    rows = [(id, entries[id].claim.statement, entries[id].verdict) for id in claims]
+    entries = ledger(records, machines_of(records), claims)
+    rows = [(entry.claim.id, entry.claim.statement, entry.verdict) for entry in entries]
     return table(("claim", "statement", "in this copy"), rows)
 
 
