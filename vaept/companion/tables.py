@@ -94,10 +94,10 @@ def rates(records):
     """The slowest rate between its bounds, and walks of the length of the lowest paths, plain and corrected."""
     rows = []
     for (name, d), record in records.arms.items():
-        if "bracket" in record.uses:
-            found = record.uses["bracket"]
-            own = [report.cell(getattr(found, key)[:, 0], ".3f") for key in ("lower", "upper", "quotient")]
-            detours = record.uses["detours"]
+        if "detours" in record.uses:
+            found, detours = record.uses.get("bracket"), record.uses["detours"]
+            keys = ("lower", "upper", "quotient")
+            own = [report.cell(found and getattr(found, key)[:, 0], ".3f") for key in keys]
             known = np.isfinite(detours.lower).any()
             own += [report.cell(detours.lowest - detours.energy), report.cell(detours.lower)] if known else ["–", "–"]
             rows.append((f"d = {d}, {arm(name).title}", *own))

@@ -32,7 +32,7 @@ MEASURES = {  # by name: the function, what it returns, and of which arms it is 
     "paths": (paths.measure, paths.Ways, PLAIN_AND_CORRECTED),
     "detours": (detours.measure, detours.Detours, PLAIN_AND_CORRECTED),
     "relaxation": (relaxation.measure, relaxation.Ratios, PLAIN_AND_CORRECTED),
-    "bracket": (bracket.measure, bracket.Rates, PLAIN_AND_CORRECTED),
+    "bracket": (bracket.measure, bracket.Rates, ("corrected",)),
     "clustering": (clustering.measure, clustering.Clustering, ("cold", "warm", "shuffled", "corrected")),
     "denoising": (denoising.measure, denoising.Denoising, WITH_WARM_START),
     "outliers": (outliers.measure, outliers.Outliers, PLAIN_AND_CORRECTED),
