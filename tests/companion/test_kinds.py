@@ -23,8 +23,9 @@ from vaept.companion.profiles import profile
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study
 from vaept.companion.wording import MAY_LACK, words
+from vaept.landscape import slowest
 from vaept.processes import run_python
-from vaept.uses import classifier, generation, member
+from vaept.uses import bracket, classifier, generation, member
 
 pytestmark = [pytest.mark.files, pytest.mark.filterwarnings("default")]
 SMALL = {"latent_dims": (2, 3), "members": 2, "epochs": 2, "hidden": (16,)}
@@ -94,6 +95,9 @@ def make(tmp_path_factory, kind):
         patch.setattr(member, "SAMPLES", 5000)
         patch.setattr(generation, "MAX_STEPS", (300, 300))
         patch.setattr(study, "FIELD_PAIRS", 1)
+        patch.setattr(bracket, "STARTS", 20)
+        patch.setattr(slowest, "DRAWS", 2000)
+        patch.setattr(slowest, "CHAIN_DRAWS", 500)
         fast = functools.partial(checks_training.from_samples, degree=2)
         patch.setattr(checks_training, "from_samples", fast)
         patch.setattr(landscape, "first_passage_times", first_passage_times_once)
