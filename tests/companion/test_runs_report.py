@@ -64,6 +64,16 @@ def test_the_report_is_a_page_without_network_and_a_json(paths, tmp_path):
     ]
 
 
+def test_a_smaller_group_that_nearly_explains_is_said():
+    pair = {"r2": {"same": 0.1, "signed permutation": 0.7, "rotation": 0.988, "linear": 0.989, "smooth": 0.993}}
+    words = runs_report.nearly({"group": "smooth", "pairs": [pair, pair]})
+    assert "a rotation explains nearly all: 98.8% of the variance in every pair, against 99.3%" in words
+    poor = {"r2": pair["r2"] | {"rotation": 0.8, "linear": 0.8}}
+    assert runs_report.nearly({"group": "smooth", "pairs": [pair, poor]}) == ""
+    assert runs_report.nearly({"group": "none", "pairs": [pair]}) == ""
+    assert runs_report.nearly({"group": "same", "pairs": [pair]}) == ""
+
+
 def test_every_group_has_its_meaning():
     assert tuple(runs_report.MEANING) == GROUPS and all(len(words) == 3 for words in runs_report.MEANING.values())
 

@@ -277,6 +277,12 @@ def report(runs, key, labels, orient, jobs, output):
     found = runs_report.make(runs, output, key=key, labels=labels, orient_by=orient, jobs=jobs)
     echo(
         "\n".join(
-            [*found["notes"], runs_report.MEANING[found["group"]][0], f"group: {found['group']}", f"Wrote {output}"]
+            [
+                *found["notes"],
+                runs_report.MEANING[found["group"]][0],
+                *filter(None, [runs_report.nearly(found)]),
+                f"group: {found['group']}",
+                f"Wrote {output}",
+            ]
         )
     )

@@ -21,6 +21,7 @@ from vaept.uses.runs import LEVELS, examine
 from vaept.vae.agreement import compare
 from vaept.vae.consensus import GROUPS, align
 
+NEARLY = 0.95  # share of what a group explains; a smaller group that reaches it nearly explains the difference
 DRAWN, COMPARED = 5, 5000  # runs of which planes are drawn, and examples of which an orientation is judged
 STEADY, KEPT = 0.5, 0.9  # Rand index in one run from which clusters are found, and share of it that is kept in two
 # Of each group: what relates the runs, and what may be said of single coordinates and of distances.
@@ -146,6 +147,24 @@ def _orient(runs, path, output):
     return {"files": files, "before": agreement[0], "after": agreement[1], "warnings": words}
 
 
+def nearly(found):
+    """A sentence on the smallest group that explains nearly as much as the named one in every pair, or ""."""
+    group, pairs = found["group"], found["pairs"]
+    if group == "none":
+        return ""
+    smaller = GROUPS[: GROUPS.index(group)]
+    for name in (name for name in smaller if all({name, group} <= pair["r2"].keys() for pair in pairs)):
+        least, best = min(pair["r2"][name] for pair in pairs), min(pair["r2"][group] for pair in pairs)
+        if all(pair["r2"][name] >= NEARLY * pair["r2"][group] for pair in pairs):
+            article = "the runs as they are explain" if name == "same" else f"a {name} map explains"
+            article = f"a {name} explains" if name in ("rotation", "signed permutation") else article
+            return (
+                f"That is what can be told apart with so many examples. In practice {article} nearly all: {least:.1%} "
+                f"of the variance in every pair, against {best:.1%}. What is said of that smaller group holds nearly."
+            )
+    return ""
+
+
 def _page(found, planes):
     """The HTML of what was found."""
     group, made_by = found["group"], f"{len(found['runs'])} runs, {found['n']:,} examples"
@@ -158,6 +177,7 @@ def _page(found, planes):
     rows = [row + [f"{pair['r2'][name]:.3f}" for name in names] for row, pair in zip(rows, pairs, strict=True)]
     parts = [
         f"<h1>{html.escape(MEANING[group][0])}</h1>",
+        _paragraph(words) if (words := nearly(found)) else "",
         _conclusions(found),
         *map(_paragraph, found["notes"]),
         "<h2>What differs</h2>" + _paragraph(_judged(found, noise)),
