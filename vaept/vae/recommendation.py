@@ -99,7 +99,7 @@ class Recipe:
 def recommend(dataset, latent_dim, *, epochs=None, seed=0, jobs=None, progress=True, **settings):
     """Choose field, coupling and schedule for an ensemble, from the training images alone.
 
-    It takes about as long as the training of five members, and is done once for all ensembles of a study.
+    It takes about as long as the training of six members, and up to twelve where that is short.
 
     Parameters
     ----------
