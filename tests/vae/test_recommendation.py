@@ -30,10 +30,10 @@ def noise_field(x, n_components):
     return fields.shuffled(fields.pca_field(x, n_components), seed=len(x))
 
 
-def trial(field, agreement, minus_elbo, active=2):
+def trial(field, agreement, minus_elbo, active=2, alike=1.0):
     """A trial whose agreement and −ELBO have intervals of ± 0.02."""
     estimates = (Estimate(value, value - 0.02, value + 0.02) for value in (agreement, minus_elbo))
-    return Trial(field, 1.0 if field else None, recommendation.EARLY, *estimates, active)
+    return Trial(field, 1.0 if field else None, recommendation.EARLY, *estimates, active, alike)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,8 @@ def trial(field, agreement, minus_elbo, active=2):
         (trial("a", 0.98, 24.0), [trial("b", 0.6, 20.0), trial("c", 0.99, 25.0)]),  # agreement first, then −ELBO
         (trial("a", 0.99, 24.0), [trial("b", 0.96, 23.0)]),  # agrees worse than by the interval
         (trial("a", 0.99, 24.01), [trial("b", 0.98, 24.0)]),  # −ELBO undecided
+        (trial("a", 0.98, 24.0, alike=0.9), [trial("b", 0.99, 24.01, alike=0.8)]),  # the same, but other halves differ
+        (trial("a", 0.99, 24.0, alike=0.87), [trial("b", 0.98, 24.01, alike=0.9)]),  # halves differ as little
         (trial("a", 0.9, 24.0), [trial("b", 0.99, 23.0, active=1)]),  # a coordinate lost
         (trial(None, 0.99, 24.0), [trial("b", 0.99, 24.1)]),  # no field is needed
     ],
