@@ -117,9 +117,13 @@ def price_list(records):
     for d in sorted({each.d for each in records.prices}):
         own = [each for each in records.prices if each.d == d]
         most = max(each.active_units.mean() for each in own)
-        arms[f"d = {d}"] = {
-            price_title(each.arm): (each.coordinates, each.minus_elbo, each.active_units.mean() < most - 1 / 2)
+        kinds = [
+            "collapsed" if each.active_units.mean() < most - 1 / 2 else "none" if each.coupling is None else "field"
             for each in own
+        ]
+        arms[f"d = {d}"] = {
+            price_title(each.arm): (each.coordinates, each.minus_elbo, kind)
+            for each, kind in zip(own, kinds, strict=True)
         }
     runs = f"{len(records.prices)} runs, the first {records.prices[0].run[-16:-8]}"
     return figures.price_list(arms, made_by=f"{_study(records)}, {runs}")

@@ -112,9 +112,9 @@ def price_list(arms):
 
     Parameters
     ----------
-    arms : mapping from str to dict from str to triple of (Estimate, array of shape (members,), bool)
+    arms : mapping from str to dict from str to triple of (Estimate, array of shape (members,), str)
         For each latent dimension and the title of each arm: coordinate agreement, −ELBO of the members in nats, and
-        whether coordinates have collapsed in it. The same titles, in one order, for all.
+        "field" or "none" for what it was trained in, or "collapsed". The same titles, in one order, for all.
     """
     titles = list(dict.fromkeys(title for own in arms.values() for title in own))
     height = max(3.0, 0.19 * len(titles) + 0.4)
@@ -122,9 +122,9 @@ def price_list(arms):
         1, len(arms) + 1, figsize=(7.2, height), squeeze=False, width_ratios=[1] * len(arms) + [0.75]
     )
     for axis, (name, own) in zip(axes[0], arms.items(), strict=False):
-        for title, (agreement, losses, collapsed) in own.items():
+        for title, (agreement, losses, kind) in own.items():
             x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], -0.9, 0.9995))
-            colour = GREY if collapsed else RED if "field" in title or "as the field" in title else BLUE
+            colour = {"field": RED, "none": BLUE, "collapsed": GREY}[kind]
             axis.plot(x[[0, 2]], [losses.mean()] * 2, color=colour, linewidth=1, alpha=0.5)
             where = {"ha": "center", "va": "center", "fontsize": 6.5, "color": "white", "weight": "bold"}
             box = {"boxstyle": "circle,pad=0.18", "facecolor": colour, "edgecolor": "white", "linewidth": 0.5}
