@@ -97,6 +97,9 @@ def draw(name, rng, labels):
                 for name in ("no field", "field")
             },
         ),
+        "price_list": (
+            {f"d = {d}": {f"arm {k}": (agreement.linear, rng.random(3), k) for k in KINDS} for d in (2, 4)},
+        ),
         "explained_by_group": ({"same": rng.random(3), "rotation": rng.random(3)}, "rotation", 0.1),
         "coordinates_of_runs": (None if labels is None else rng.random(4), rng.random(4)),
         "planes_of_runs": (latents, latents, labels),
@@ -107,6 +110,7 @@ def draw(name, rng, labels):
     return getattr(figures, name)(*arguments, made_by="made by a test")
 
 
+KINDS = ("field", "none", "collapsed")
 NAMES = [name for name, value in vars(figures).items() if inspect.isfunction(value) and hasattr(value, "__wrapped__")]
 
 
