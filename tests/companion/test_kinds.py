@@ -30,6 +30,8 @@ from vaept.uses import bracket, classifier, generation, member
 pytestmark = [pytest.mark.files, pytest.mark.filterwarnings("default")]
 SMALL = {"latent_dims": (2, 3), "members": 2, "epochs": 2, "hidden": (16,)}
 SMALL |= {"likelihood_images": 10, "importance_samples": 10, "aftermath_members": 2, "aftermath": (1,)}
+SMALL |= {"prices": ("cold", "principal"), "prices_members": 2, "labs": ("principal",), "labs_members": 2, "tuning": {}}
+SMALL |= {"lengths": (1, 2), "lengths_couplings": (1.0,), "lengths_members": 2}
 SMALL |= {"couplings": (0.1, 1.0), "couplings_dim": 3, "couplings_members": 2, "couplings_epochs": 1}
 LABELLED = ("vectors", "colour", "words")
 RECORDED = ("denoise", "scores_against_noise", "cluster", "generate")
