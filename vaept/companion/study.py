@@ -44,6 +44,7 @@ from vaept.vae.fitting import fit
 EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations in the records
 FIELD_PAIRS = 2
 SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
+NARROW = "Posteriors under a Gaussian likelihood are so narrow that walkers would take too many steps to relax."
 ANCHOR = 10_000  # seed of the member whose latents are a field
 LANDMARKS = 6000  # most of a member's own field
 
@@ -115,8 +116,9 @@ class Study:
 
     @cached_property
     def left_out(self):
-        """What cannot be measured of the data, as `vaept.uses.measure.left_out`."""
-        return measure.left_out(self.dataset)
+        """What cannot be measured of the data, as `vaept.uses.measure.left_out`, or of the profile's members."""
+        narrow = {} if self.profile.likelihood == "bernoulli" else {"relaxation": NARROW}
+        return measure.left_out(self.dataset) | narrow
 
     def field(self, kind):
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
