@@ -45,6 +45,7 @@ EXACT_ARMS = ("cold", "corrected")  # which also keep their posterior deviations
 FIELD_PAIRS = 2
 SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
 NARROW = "Posteriors under a Gaussian likelihood are so narrow that walkers would take too many steps to relax."
+FIELD = "field.safetensors"
 ANCHOR = 10_000  # seed of the member whose latents are a field
 LANDMARKS = 6000  # most of a member's own field
 
@@ -117,12 +118,12 @@ class Study:
     @cached_property
     def left_out(self):
         """What cannot be measured of the data, as `vaept.uses.measure.left_out`, or of the profile's members."""
-        narrow = {} if self.profile.likelihood == "bernoulli" else {"relaxation": NARROW}
-        return measure.left_out(self.dataset) | narrow
+        found = measure.left_out(self.dataset)
+        return found if self.profile.likelihood == "bernoulli" else found | {"relaxation": NARROW}
 
     def field(self, kind):
         """The `Field` of a kind, with as many components as the largest d has coordinates; made now if need be."""
-        return _field(self.field_folder(kind))
+        return load_field(self.field_folder(kind) / FIELD)
 
     def ensemble(self, latent_dim, arm="cold"):
         """The trained `Ensemble` of an arm; trained now if the store does not have it."""
@@ -294,10 +295,10 @@ class Study:
                 if data is not self.dataset or number is not None:
                     warnings.simplefilter("ignore")  # it was said of the field of all images
                 if kind == "shuffled":
-                    made = shuffled(_field(self.field_folder("neighbour", run)), **own)
+                    made = shuffled(load_field(self.field_folder("neighbour", run) / FIELD), **own)
                 else:
                     made = FIELDS[kind](data.train, components, **own)
-            made.save(folder / "field.safetensors")
+            made.save(folder / FIELD)
 
         return self._obtain("field", request, compute)
 
@@ -307,7 +308,7 @@ class Study:
         if kind == "trained":
             x = data.train if images is None else images
             return comparisons.standardised(self._ensemble(_anchor(run)), data.train, x)
-        made = _field(self.field_folder(kind, run))
+        made = load_field(self.field_folder(kind, run) / FIELD)
         return made.values if images is None else made.transform(images)
 
     def ensemble_folder(self, run):
@@ -327,7 +328,9 @@ class Study:
         def train(folder):
             where = {"jobs": self.jobs, "device": self.device, "checkpoint": folder / CHECKPOINTS}
             if chosen.own_field:
-                ensemble = fit_each(data, seeds=seeds, fields=[_field(own) for own in fields], **how, **where)
+                ensemble = fit_each(
+                    data, seeds=seeds, fields=[load_field(own / FIELD) for own in fields], **how, **where
+                )
             else:
                 start = origin and Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
                 what = {"seeds": seeds, "field": self._field_at(run) if fields else None, "start": start}
@@ -425,10 +428,6 @@ class Study:
         if key not in self._loaded:
             self._loaded[key] = self.store.obtain(kind, request, make)
         return self._loaded[key]
-
-
-def _field(folder):
-    return load_field(folder / "field.safetensors")
 
 
 def _anchor(run):
