@@ -357,6 +357,8 @@ def test_a_study_is_carried_out_in_the_precision_asked_for(stamped, few, tmp_pat
     monkeypatch.setattr(Study, "ensemble_folder", lambda study, run: None)
     monkeypatch.setattr(Study, "evaluation_folder", lambda study, run: seen.append(study.profile.precision))
     monkeypatch.setattr(Study, "measure_folders", lambda study, run: {})
+    for name in ("baselines_folder", "interchange"):
+        monkeypatch.setattr(Study, name, lambda study, *what: None)
     monkeypatch.setattr(
         Study,
         "records",

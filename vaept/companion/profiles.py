@@ -2,16 +2,15 @@
 
 import functools
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import resources
 from itertools import accumulate
 
 import msgspec
 
 from vaept.errors import InputError
-from vaept.vae.ensemble import Seed
 
-SOURCES = tuple(each.name for each in fields(Seed))
+SOURCES = ("weights", "order", "noise")  # of randomness, as `vaept.vae.ensemble.Seed` has them
 
 
 OWN = ("neighbour", "shuffled")  # fields of which every member can have a realisation of its own
@@ -91,6 +90,8 @@ class Arm:
 
     def seed(self, number):
         """The `Seed` of a member: its number, and 0 for the sources that all members share."""
+        from vaept.vae.ensemble import Seed  # of a library that help texts do not wait for
+
         return Seed(**{source: 0 if source in self.shared else number for source in SOURCES})
 
 
@@ -239,6 +240,8 @@ class Profile:
         how |= {} if self.likelihood == "bernoulli" else {"likelihood": self.likelihood}  # the default is in no key
         if run.after:
             later = 1000 * run.after
+            from vaept.vae.ensemble import Seed
+
             seeds = [Seed(s, s + later, s + later) for s in range(self.aftermath_members)]
             return how | {"epochs": self.aftermath[run.after - 1]}, seeds
         how |= {"epochs": run.epochs or self.epochs, "schedule": chosen.schedule(self.schedule)}
