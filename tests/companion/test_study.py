@@ -162,8 +162,6 @@ def test_a_whole_study_of_cells(tmp_path, monkeypatch):
     records = cells.records()
     assert set(records.left_out) == {"filters", "relaxation", "modes"}
     assert records.arms["corrected", 2].minus_elbo.shape == (3,)
-        "corrected", 2
-    ].minus_elbo.shape == (3,)
     assert cells.ensemble(2).settings.likelihood == "gaussian"
     lacking = [entry.claim.id for entry in ledger(records) if not entry.checks]
     assert lacking == []
