@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from distributed import LocalCluster
 
+from vaept import processes
 from vaept.companion.cli import main
 from vaept.datasets import from_arrays
 from vaept.errors import InputError, TrainingError
@@ -94,6 +95,24 @@ def test_a_worker_that_is_killed_loses_nothing(address, tmp_path):
     with on_cluster(address):
         found = dict(in_processes(waits, [(tmp_path,), (tmp_path,)], jobs=2, note=note))
     assert set(found) == {0, 1} and seen[0] not in found.values()
+
+
+def test_what_all_calls_share_is_sent_again_if_a_worker_is_lost_meanwhile(monkeypatch):
+    class Cluster:
+        left = 2
+
+        def scatter(self, argument, **how):
+            if self.left:
+                self.left -= 1
+                raise OSError("Stream is closed")
+            return [argument]
+
+    monkeypatch.setattr(processes, "_cluster", Cluster())
+    monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
+    assert processes._sent("images") == ["images"]
+    processes._cluster.left = 100
+    with pytest.raises(OSError, match="closed"):
+        processes._sent("images")
 
 
 def test_a_training_whose_worker_is_killed_gives_the_same_members(address, images, tmp_path):

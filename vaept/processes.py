@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import uuid
 from pathlib import Path
@@ -232,6 +233,17 @@ def in_processes(function, calls, *, jobs, note=lambda number, value: None):
             worker.release(reusable=whole)
 
 
+def _sent(argument):
+    """An argument on all workers of the cluster; it is sent again if one of them is lost meanwhile."""
+    for left in reversed(range(LOST)):
+        try:
+            return _cluster.scatter(argument, broadcast=True, hash=False)
+        except OSError:  # of which a closed connection is one
+            if not left:
+                raise
+            time.sleep(1)
+
+
 def _by_cluster(function, calls, note):
     """`in_processes` on the cluster. What all calls share is sent once; a call that lost its worker is made again."""
     from distributed import KilledWorker
@@ -239,7 +251,7 @@ def _by_cluster(function, calls, note):
     events, topic = queue.SimpleQueue(), f"vaept-{uuid.uuid4()}"
     _cluster.subscribe_topic(topic, lambda event: events.put(("note", *pickle.loads(event[1]))))
     shared = {
-        place: _cluster.scatter(argument, broadcast=True, hash=False)
+        place: _sent(argument)
         for place, argument in enumerate(calls[0])
         if not isinstance(argument, str | int | float | None) and all(call[place] is argument for call in calls)
     }
