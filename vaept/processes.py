@@ -170,8 +170,7 @@ def _check_workers(client, address):
 
 def _code():
     """A checksum of this package's code, as it is where this runs."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*.py")))).hexdigest()
 
 
 def in_processes(function, calls, *, jobs, note=lambda number, value: None):
@@ -235,13 +234,11 @@ def in_processes(function, calls, *, jobs, note=lambda number, value: None):
 
 def _sent(argument):
     """An argument on all workers of the cluster; it is sent again if one of them is lost meanwhile."""
-    for left in reversed(range(LOST)):
-        try:
+    for _ in range(LOST):
+        with contextlib.suppress(OSError):  # of which a closed connection is one
             return _cluster.scatter(argument, broadcast=True, hash=False)
-        except OSError:  # of which a closed connection is one
-            if not left:
-                raise
-            time.sleep(1)
+        time.sleep(1)
+    return _cluster.scatter(argument, broadcast=True, hash=False)
 
 
 def _by_cluster(function, calls, note):
