@@ -9,7 +9,6 @@ from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
 from vaept.uses import interchange as module
 from vaept.uses.interchange import Interchange, exchanged, interchange, left_out, properties
-from vaept.vae.agreement import mean_over_pairs
 from vaept.vae.ensemble import Ensemble, History, Settings
 from vaept.vae.evaluation import elbo
 
@@ -193,16 +192,3 @@ def test_refusals(ensemble, digits):
         exchanged(ensemble, digits.test[:2])
     with pytest.raises(InputError, match="pictures must have"):
         properties(-np.ones((1, 4, 4)))
-
-
-def test_mean_over_pairs_leaves_the_diagonal_out():
-    values = np.array([[100.0, 1, 2], [3, 100, 4], [5, 6, 100]])
-    found = mean_over_pairs(values)
-    assert found.mean == 3.5 and 1 <= found.low < 3.5 < found.high <= 6
-    two = mean_over_pairs(values[:2, :2])
-    assert two.mean == 2 and np.isnan([two.low, two.high]).all()
-    constant = mean_over_pairs(np.eye(4) + 2)
-    assert (constant.mean, constant.low, constant.high) == (2, 2, 2)
-    for wrong in (np.ones((1, 1)), np.ones((2, 3)), np.full((3, 3), np.nan)):
-        with pytest.raises(InputError, match="values"):
-            mean_over_pairs(wrong)

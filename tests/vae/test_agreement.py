@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import ortho_group
 
 from vaept.errors import InputError
-from vaept.vae.agreement import Estimate, compare, shuffled_rows, turned_posterior
+from vaept.vae.agreement import Estimate, compare, mean_over_pairs, shuffled_rows, turned_posterior
 
 
 @pytest.fixture
@@ -212,3 +212,16 @@ def test_numbers_out_of_range(space, change):
 def test_planes_that_are_none(plane):
     with pytest.raises(InputError, match="plane must be two different coordinates from 0 to 1"):
         turned_posterior(np.zeros((3, 2)), np.ones((3, 2)), 0.5, plane)
+
+
+def test_mean_over_pairs_leaves_the_diagonal_out():
+    values = np.array([[100.0, 1, 2], [3, 100, 4], [5, 6, 100]])
+    found = mean_over_pairs(values)
+    assert found.mean == 3.5 and 1 <= found.low < 3.5 < found.high <= 6
+    two = mean_over_pairs(values[:2, :2])
+    assert two.mean == 2 and np.isnan([two.low, two.high]).all()
+    constant = mean_over_pairs(np.eye(4) + 2)
+    assert (constant.mean, constant.low, constant.high) == (2, 2, 2)
+    for wrong in (np.ones((1, 1)), np.ones((2, 3)), np.full((3, 3), np.nan)):
+        with pytest.raises(InputError, match="values"):
+            mean_over_pairs(wrong)

@@ -56,12 +56,6 @@ def test_groups_that_share_a_frame_and_groups_that_do_not(rng):
     assert abs(between.mean) < 0.2 and permuted.mean > 0.97 and within.mean > 0.97
 
 
-def test_mean_over_pairs_of_known_numbers():
-    values = np.array([[9.0, 1.0, 2.0], [3.0, 9.0, 4.0], [5.0, 6.0, 9.0]])
-    found = mean_over_pairs(values)
-    assert found.mean == pytest.approx(3.5) and 1 <= found.low < found.mean < found.high <= 6
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -39,6 +39,11 @@ def compare_pairs(latents):
     Returns
     -------
     PairAgreement
+
+    Raises
+    ------
+    InputError
+        If the latents are of one member, have another shape or are not finite.
     """
     z = _latents(latents)
     return _over_pairs(z, lambda i, j: z[j])
@@ -58,6 +63,11 @@ def compare_aligned(latents, group, *, seed=0):
     Returns
     -------
     PairAgreement
+
+    Raises
+    ------
+    InputError
+        If the latents are of one member, have another shape or are not finite, or the seed cannot be used.
     """
     z = _latents(latents)
     fitted, judged = np.array_split(np.random.default_rng(arguments.seed(seed)).permutation(z.shape[1]), 2)
@@ -77,6 +87,11 @@ def relative(latents, anchors):
     -------
     ndarray, shape (n, m)
         0 for a point at the origin.
+
+    Raises
+    ------
+    InputError
+        If the points or the anchors have other shapes than these or are not finite.
     """
     return _unit(arguments.points(latents, "latents")) @ _unit(arguments.points(anchors, "anchors")).T
 
@@ -94,6 +109,11 @@ def compare_relative(latents, anchors):
     -------
     PairAgreement
         Three times the same: nothing is left to permute or to turn.
+
+    Raises
+    ------
+    InputError
+        If the latents are of one member, have another shape or are not finite.
     """
     z, anchors = _latents(latents), _latents(anchors, "anchors")
     found = [_unit(relative(*each)) for each in zip(z, anchors, strict=True)]
@@ -118,6 +138,12 @@ def compare_groups(first, second, *, n_bootstrap=1000, seed=0):
     between, permuted, within : Estimate
         Coordinate agreement of a member of one with a member of the other, the same after the best signed permutation,
         and coordinate agreement of two members of one ensemble, the mean of both.
+
+    Raises
+    ------
+    InputError
+        If the latents are of one member, have another shape or are not finite, or another argument is
+        out of range.
     """
     groups = [_latents(first, "first"), _latents(second, "second")]
     n_bootstrap = arguments.integer(n_bootstrap, "n_bootstrap", MIN_BOOTSTRAP, MAX_BOOTSTRAP)
