@@ -49,7 +49,7 @@ MEANING = {
         "Distances differ from run to run: do not compare them. Straight lines and ratios along one line are kept.",
     ),
     "smooth": (
-        "The runs agree up to a smooth bend: no linear map explains the difference.",
+        "The runs agree up to a smooth bend: no linear map explains all of the difference.",
         "Neither single coordinates nor directions mean the same in two runs.",
         "Distances differ from run to run, and straight lines of one are curves in another.",
     ),
@@ -160,7 +160,8 @@ def nearly(found):
             article = f"a {name} explains" if name in ("rotation", "signed permutation") else article
             return (
                 f"That is what can be told apart with so many examples. In practice {article} nearly all: {least:.1%} "
-                f"of the variance in every pair, against {best:.1%}. What is said of that smaller group holds nearly."
+                f"of the variance in every pair, against {best:.1%}. For that group: {MEANING[name][1]} "
+                f"{MEANING[name][2]}"
             )
     return ""
 
