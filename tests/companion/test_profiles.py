@@ -34,7 +34,7 @@ def test_every_arm_of_a_profile_exists_and_the_first_is_the_plain_model(name):
 SHARING = ("cold", "same_weights", "same_order", "same_noise", "vary_weights", "vary_order", "vary_noise")
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("name", ["digits", "cells"])
 def test_the_price_list_varies_every_source_of_randomness_with_and_without_the_others(name):
     assert set(SHARING) <= set(profile(name).prices)
     varied = {frozenset({"weights", "order", "noise"} - set(arm(each).shared)) for each in SHARING}

@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vaept.companion import records as module
 from vaept.companion.claims import CLAIMS
 from vaept.companion.ledger import as_markdown, ledger
 from vaept.companion.machines import machines_of
-from vaept.companion.records import IMAGES, ArmRecord, Records
+from vaept.companion.records import IMAGES, ArmRecord, Records, published
 from vaept.errors import DamagedFileError, InputError
 from vaept.files import file_checksum, read_json, read_tensors, write_json, write_tensors
 from vaept.vae.agreement import Estimate
@@ -225,3 +226,12 @@ def test_the_published_ledger_is_that_of_the_published_records():
     assert as_markdown(ledger(records, machines_of(records, folder.parent))) in (folder / "ledger.md").read_text(
         "utf-8"
     )
+
+
+def test_what_is_not_published_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "CHECKOUT", tmp_path)
+    with pytest.raises(InputError, match="There are no records"):
+        published("digits")
+    monkeypatch.setattr(module, "CHECKOUT", None)
+    with pytest.raises(InputError, match="come with the repository"):
+        published("digits")

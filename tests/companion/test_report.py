@@ -5,7 +5,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from vaept.companion import report, wording
-from vaept.errors import InputError
 from vaept.vae.agreement import Estimate
 
 
@@ -29,15 +28,6 @@ def test_likeness_forgives_rotations_only(records):
     mixed = dataclasses.replace(record, mean=np.random.default_rng(0).permuted(record.mean, axis=1))
     found = report.likeness(dataclasses.replace(records, arms=records.arms | {("cold", 2): mixed}))
     assert (found["no field, cold start"] < 0.3).all()
-
-
-def test_what_is_not_published_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "CHECKOUT", tmp_path)
-    with pytest.raises(InputError, match="There are no records"):
-        report.published("digits")
-    monkeypatch.setattr(report, "CHECKOUT", None)
-    with pytest.raises(InputError, match="come with the repository"):
-        report.published("digits")
 
 
 def test_tables_show_estimates_and_minus_signs():

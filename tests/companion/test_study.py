@@ -218,7 +218,7 @@ def compared(tmp_path, rng):
 
 @FEW
 def test_a_price_list_two_labs_and_lengths(compared):
-    prices = compared.prices()
+    prices = comparisons.prices(compared)
     after = ["cold, turned", "cold, permuted", "cold, relative"]
     assert [each.arm for each in prices] == ["cold", *after, *compared.profile.prices[1:]]
     for each in prices:
@@ -228,12 +228,35 @@ def test_a_price_list_two_labs_and_lengths(compared):
     assert {each.run for each in prices[1:4]} == {prices[0].run}
     assert prices[0].run == compared.ensemble_folder(Run(2)).name, "the plain arm of the study is that of the list"
 
-    cold, principal, further = compared.labs()
+    cold, principal, further = comparisons.labs(compared)
     assert [each.d for each in (cold, principal, further)] == [2, 2, 3]
     assert cold.fields is None and principal.fields > 0.9 and principal.minus_elbo.shape == (2, 3)
     assert len({*cold.runs, *principal.runs}) == 4
-    lengths = compared.lengths()
-    assert {epochs: series.values.tolist() for epochs, series in lengths.items()} == {1: [0, 1], 2: [0, 1]}
+    lengths = comparisons.lengths(compared)
+    assert {epochs: [value for value, *_ in points] for epochs, points in lengths.items()} == {1: [0, 1], 2: [0, 1]}
+
+
+def test_comparisons_are_those_that_the_same_code_published(compared, records, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaept.companion.records.CHECKOUT", tmp_path)
+    settings = json.loads(json.dumps(dataclasses.asdict(compared.profile)))
+    made = {"data_checksum": compared.dataset.checksum, "settings": settings, "created": "2026-11-30T00:00:00+00:00"}
+    made |= {"code": parts.code_hashes()}
+
+    def opened(**changes):
+        theirs = dataclasses.replace(records, profile=compared.profile.name, provenance=made | changes)
+        theirs.save(tmp_path / "results" / compared.profile.name)
+        return dataclasses.replace(compared, everything=False)
+
+    own = opened()
+    assert [each.arm for each in own.borrowed.prices] == [each.arm for each in records.prices]
+    assert {run.place for run in own.runs} == {"arms", "doses", "aftermath"}
+    assert dataclasses.replace(own, everything=True).borrowed is None
+    changed = {part: "0" if part == "comparisons" else code for part, code in made["code"].items()}
+    for other in ({"data_checksum": "0"}, {"settings": settings | {"epochs": 9}}, {"code": {}}, {"code": changed}):
+        assert opened(**other).borrowed is None
+    last = opened()
+    last.store.obtain("comparisons", last._compared, lambda folder: None)
+    assert dataclasses.replace(last).borrowed is None, "what was made here comes before what is published"
 
 
 @FEW
@@ -250,7 +273,7 @@ def test_members_of_own_fields_differ_in_their_fields(compared):
 @FEW
 def test_a_member_of_an_own_field_depends_on_its_seed_alone(compared):
     run = Run(2, "shuffled_each")
-    three, two = (compared._ensemble(dataclasses.replace(run, members=n)) for n in (3, 2))
+    three, two = (compared.ensemble_of(dataclasses.replace(run, members=n)) for n in (3, 2))
     images = compared.dataset.test
     assert np.array_equal(three.first(2).posterior(images)[0], two.posterior(images)[0])
     assert three.seeds[:2] == two.seeds and three.history.kl.shape == (3, 2)

@@ -77,7 +77,7 @@ def execute(study: Study, jobs: int, report=lambda line: None):
     BookError
         If a cell of a chapter fails; the message names the chapter and the error.
     """
-    root, runs, paths = checkout(), study.profile.runs(), []
+    root, runs, paths = checkout(), study.runs, []
     tables = [*sorted((root / "benchmarks").glob("results/*.json")), *sorted((root / "results").glob("*/*.json"))]
     tables = {str(path.relative_to(root)): path.read_text("utf-8") for path in tables}
     tables |= {path.name: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.*")) if path.suffix in DATA_FILES}
@@ -243,9 +243,20 @@ published runs.
 
 Below is every number of this copy: profile **{records.profile}**, {records.n_train:,} training images of
 {escaped(records.data)}. Values are means with 95 % intervals over members.
-`vaept verify --profile {records.profile}` prints them.
+`vaept verify --profile {records.profile}` prints them.{_borrowed(records)}
 
 {as_markdown(entries)}"""
+
+
+def _borrowed(records):
+    """What of this copy is not its own, as a sentence that begins with a blank; "" if all is."""
+    if not records.borrowed:
+        return ""
+    return (
+        " The price list, two labs and trainings of several lengths were not made for this copy: they are those that "
+        f"were published on {records.borrowed[:10]}, made by the same code with the same data. "
+        f"`vaept reproduce --profile {records.profile} --everything` makes them."
+    )
 
 
 def _draw_teaser(study, records, path):
@@ -275,7 +286,7 @@ def _substitutions(study, records, entries):
 def _status_page(study, executed):
     """A page on how this copy of the book was made, in MyST Markdown."""
     profile, dataset, results, rows = study.profile, study.dataset, [], []
-    for run in profile.runs():
+    for run in study.runs:
         results.append((f"training: {run.title}", study.ensemble_folder(run)))
         results.append((f"evaluation: {run.title}", study.evaluation_folder(run)))
         results += [(f"{what}: {run.title}", folder) for what, folder in study.measure_folders(run).items()]
@@ -287,12 +298,12 @@ def _status_page(study, executed):
     record = provenance(results[0][1])
     tools = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "myst-nb", "sphinx", "papermill")]
     versions = [f"{name} {version}" for name, version in record["versions"].items()]
-    table = "\n".join(rows)
+    table, note = "\n".join(rows), "" if study.borrowed is None else _borrowed(study.records())
     return f"""# How this copy was made
 
 Every figure and number in these pages comes from one run with the profile **{profile.name}**: {profile.members} members
 for each arm and each of d = {", ".join(map(str, profile.latent_dims))}, {profile.epochs} epochs on
-{len(dataset.train):,} images of {escaped(dataset.name)}, tested on {len(dataset.test):,} others.
+{len(dataset.train):,} images of {escaped(dataset.name)}, tested on {len(dataset.test):,} others.{note}
 
 | result | run | seconds | made (UTC) |
 |---|---|---|---|

@@ -83,6 +83,7 @@ device_option = option("--device", "A torch device, as cuda.", "D", default="cpu
 @device_option
 @store_option
 @folder("--output", "The book. [default: _build/PROFILE]")
+@option("--everything", "Make the price list, two labs and lengths too, even if they are published.", is_flag=True)
 def reproduce():
     """Train, measure, execute the chapters and build the book.
 

@@ -34,7 +34,7 @@ from vaept.vae.fitting import fit
 MAIN_ARMS = ("cold", "corrected")
 
 
-def reproduce(profile, data, jobs, device, store, output):
+def reproduce(profile, data, jobs, device, store, output, everything):
     """Make the book, and say where the time went and what was found."""
     root, times = book.checkout(), {}
 
@@ -44,7 +44,8 @@ def reproduce(profile, data, jobs, device, store, output):
         yield
         times[part] = times.get(part, 0) + time.perf_counter() - start
 
-    study = open_study(profile, _own_data(data, profile), store=store, jobs=jobs, device=device)
+    own = _own_data(data, profile)
+    study = open_study(profile, own, store=store, jobs=jobs, device=device, everything=everything)
     with timed("data"):
         echo("\n".join(description(study.dataset, study.profile)[:-1]))
     name = f"-{study.dataset.name}" if study.profile.dataset != find_profile(profile).dataset else ""
@@ -121,7 +122,7 @@ def verify(profile, published, results, jobs, device, store, figures):
         for folder in _published(root):
             _show_published(Records.load(folder), root, figures)
         return
-    study = open_study(profile or "digits", store=store, jobs=jobs, device=device)
+    study = open_study(profile or "digits", store=store, jobs=jobs, device=device, everything=published)
     folder = root / study.profile.name
     if published and folder not in _published(root):
         raise InputError(f"Nothing is published for the profile {study.profile.name}: {folder} holds no records.json.")
@@ -193,7 +194,7 @@ def _compare(entries, published, folder):
 def publish(profile, results, jobs, device, store):
     """Write what `verify` reads."""
     root = results or book.checkout() / "results"
-    study = open_study(profile, store=store, jobs=jobs, device=device)
+    study = open_study(profile, store=store, jobs=jobs, device=device, everything=True)
     folder = root / profile
     ensure_writable(folder)
     study.carry_out(echo)

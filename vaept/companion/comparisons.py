@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vaept import arguments
+from vaept.companion.profiles import arm
 from vaept.processes import cores, in_processes
 from vaept.vae import pairs
 from vaept.vae.agreement import Estimate, compare
@@ -173,6 +174,35 @@ def cheapest(couplings, evaluations):
     well = [each >= max(found) - NEARLY for each in found]
     losses = [-each.elbo.mean() if good else np.inf for each, good in zip(evaluations, well, strict=True)]
     return couplings[int(np.argmin(losses))]
+
+
+def prices(study):
+    """The price list of a study, as a list of `Price`; after the plain model what can be done when it is trained."""
+    found = []
+    for run in (run for run in study.runs if run.place == "prices"):
+        evaluation, name = study.evaluation_of(run), study.ensemble_folder(run).name
+        found.append(price(run, study.tuned_coupling(run.latent_dim, run.arm), evaluation, name))
+        if run.arm == study.profile.arms[0]:
+            found += prices_after(run, evaluation, study.ensemble_of(run), study.dataset.train, name)
+    return found
+
+
+def labs(study):
+    """Of each arm of two labs of a study their `TwoLabs`, as a list."""
+    runs, found = [run for run in study.runs if run.place == "labs"], []
+    for both in zip(runs[::2], runs[1::2], strict=True):
+        evaluations, names = map(study.evaluation_of, both), [study.ensemble_folder(run).name for run in both]
+        fields = [study.field_at(run, study.dataset.test) for run in both] if arm(both[0].arm).field else None
+        found.append(two_labs(both[0], list(evaluations), fields, names))
+    return found
+
+
+def lengths(study):
+    """The dose-responses of trainings of several lengths: a dict from epochs to the points of a `Series`."""
+    points = defaultdict(list)
+    for run in (run for run in study.runs if run.place == "lengths"):
+        points[run.epochs].append(study.point(run.coupling or 0.0, run))
+    return dict(points)
 
 
 def price(run, coupling, evaluation, name):

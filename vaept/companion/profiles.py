@@ -2,7 +2,7 @@
 
 import functools
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from itertools import accumulate
 
@@ -249,6 +249,10 @@ class Profile:
             how["potential"] = chosen.potential or "dipole"
         return how, [chosen.seed(number) for number in self.numbers(run)]
 
+    def without_comparisons(self):
+        """The same without its price list, two labs and trainings of several lengths."""
+        return replace(self, prices=(), labs=(), lengths=(), further_dims=())
+
     def runs(self):
         """All ensembles of a study, as a list of `Run` in the order in which they are made."""
         found = [Run(d, name, title=f"{name}, d = {d}") for d in self.latent_dims for name in self.arms_of(d)]
@@ -259,9 +263,9 @@ class Profile:
             for after, total in enumerate(accumulate(self.aftermath), start=1):
                 title = f"{total} epochs after, d = {d}"
                 found.append(Run(d, "corrected", after=after, place="aftermath", title=title))
-        return found + self._comparisons()
+        return found + self.comparisons()
 
-    def _comparisons(self):
+    def comparisons(self):
         """The runs of the price list, of the two labs and of trainings of several lengths, after what tunes their λ."""
         prices = [(d, name) for d in self.latent_dims for name in self.prices]
         labs = [(d, name) for d in self.latent_dims for name in self.labs]

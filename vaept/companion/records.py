@@ -5,7 +5,8 @@ without training. Posterior means and standard deviations are kept as float16, o
 read is checked entry by entry: shapes, numbers, the arms that the ledger needs, and that the two files belong together.
 """
 
-from dataclasses import dataclass, field, fields
+import json
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
@@ -16,6 +17,8 @@ import torch
 
 from vaept import arguments
 from vaept.companion.comparisons import Price, TwoLabs
+from vaept.companion.parts import code_hashes
+from vaept.companion.store import CHECKOUT
 from vaept.errors import InputError
 from vaept.files import file_checksum, read_json, read_tensors, reading, restored, write_json, write_tensors
 from vaept.uses.baselines import Baselines
@@ -206,6 +209,8 @@ class Records:
         For the arms "cold" and "corrected" and every d.
     baselines : dict from int to vaept.uses.baselines.Baselines
         What methods without a member reach, for every d.
+    borrowed : str
+        When prices, labs and lengths were made, if they are those of published records; else "".
     """
 
     profile: str
@@ -225,6 +230,7 @@ class Records:
     lengths: dict[int, Series] = field(default_factory=dict)
     interchange: dict[str, dict[int, Interchange]] = field(default_factory=dict)
     baselines: dict[int, Baselines] = field(default_factory=dict)
+    borrowed: str = ""
 
     def price(self, arm, latent_dim):
         """The `Price` of an arm for a latent dimension, or None if it was not taken."""
@@ -296,6 +302,34 @@ class _Head(msgspec.Struct):
 class _Place(msgspec.Struct):
     arm: str
     d: int
+
+
+def published(profile):
+    """The `Records` that the repository publishes for a profile.
+
+    Raises
+    ------
+    InputError
+        If the package does not run from a checkout, or nothing is published for the profile.
+    """
+    if CHECKOUT is None:
+        raise InputError("Published records come with the repository; run from a checkout of it.")
+    return Records.load(CHECKOUT / "results" / profile)
+
+
+def published_comparisons(profile, data_checksum):
+    """The published `Records` whose price list, two labs and lengths a study would make again; None if there are none.
+
+    Data, code and `profile`, a `vaept.companion.profiles.Profile`, must be the same.
+    """
+    if CHECKOUT is None or not (CHECKOUT / "results" / profile.name / "records.json").is_file():
+        return None
+    found, today = published(profile.name), code_hashes()
+    made, settings = found.provenance, json.loads(json.dumps(asdict(profile)))
+    same = (made.get("data_checksum"), made.get("settings")) == (data_checksum, settings)
+    code = made.get("code", {})
+    same = same and all(code.get(part) == today[part] for part in ("training", "evaluation", "comparisons"))
+    return found if same else None
 
 
 def _leaves(found, name):

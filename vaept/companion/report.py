@@ -15,10 +15,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from vaept.companion import figures
 from vaept.companion.checks_training import cost_exponent
 from vaept.companion.profiles import arm
-from vaept.companion.records import Records
-from vaept.companion.store import CHECKOUT
+from vaept.companion.records import published
 from vaept.companion.wording import given_classes, shown
-from vaept.errors import InputError
 from vaept.spectrum.oscillator import kl_bound
 from vaept.uses import clustering
 from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows
@@ -33,19 +31,6 @@ def analysis_figures(records):
     if 2 in records.latent_dims:
         made |= {draw.__name__: draw(records) for draw in (ten_seeds, ten_seeds_in_a_field, arrangements)}
     return made
-
-
-def published(profile):
-    """The `Records` that the repository publishes for a profile.
-
-    Raises
-    ------
-    InputError
-        If the package does not run from a checkout, or nothing is published for the profile.
-    """
-    if CHECKOUT is None:
-        raise InputError("Published records come with the repository; run from a checkout of it.")
-    return Records.load(CHECKOUT / "results" / profile)
 
 
 def with_arm(records, name):
@@ -126,6 +111,7 @@ def price_list(records):
             for each, kind in zip(own, kinds, strict=True)
         }
     runs = f"{len(records.prices)} runs, the first {records.prices[0].run[-16:-8]}"
+    runs += f", published {records.borrowed[:10]}" if records.borrowed else ""
     return figures.price_list(arms, made_by=f"{_study(records)}, {runs}")
 
 
@@ -221,10 +207,10 @@ class Text(str):
         return str(self)
 
 
-def table(header, rows, *, instead=""):
+def table(header, rows, *, instead="", below=""):
     """A table in Markdown, from a sequence of str and sequences of values; or what is said instead, if anything is.
 
-    Minus signs are set as such, and a dash stands for what could not be measured.
+    What is said below it is a paragraph. Minus signs are set as such, and a dash stands for what could not be measured.
     """
     if instead:
         return Text(instead)
@@ -232,7 +218,7 @@ def table(header, rows, *, instead=""):
     texts = [["–" if text == "none" else text.replace("|", "\\|") for text in row] for row in (header, *texts)]
     lines = ["| " + " | ".join(row) + " |" for row in texts]
     lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
-    return Text("\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]]))
+    return Text("\n".join([lines[0], "|" + "---|" * len(header), *lines[1:], *(["", below] if below else [])]))
 
 
 def cell(values, spec=".2f"):

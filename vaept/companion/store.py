@@ -103,6 +103,10 @@ class RunStore:
                 self._checked.add(folders[place])
         return folders
 
+    def has(self, kind, request):
+        """Whether a result is there."""
+        return self._found(self.root / self.name(kind, request))
+
     def _found(self, folder):
         if not folder.is_dir():
             return False

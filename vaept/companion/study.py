@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from vaept.companion.inspection import refusal
 from vaept.companion.keys import source_hash
 from vaept.companion.parts import (
     BASELINES,
+    COMPARISONS,
     EVALUATION,
     INTERCHANGE,
     REPEATED,
@@ -26,7 +26,7 @@ from vaept.companion.parts import (
     made_by_measure,
 )
 from vaept.companion.profiles import Profile, Run
-from vaept.companion.records import IMAGES, ArmRecord, Records, Series
+from vaept.companion.records import IMAGES, ArmRecord, Records, Series, published_comparisons
 from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
@@ -48,6 +48,7 @@ NARROW = "Posteriors under a Gaussian likelihood are so narrow that walkers woul
 FIELD = "field.safetensors"
 ANCHOR = 10_000  # seed of the member whose latents are a field
 LANDMARKS = 6000  # most of a member's own field
+BORROWED = "Price list, two labs and lengths: published {}, by the same code; --everything makes them here."
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,16 @@ class Study:
         Processes; one per core if None.
     device : str
         Where members are trained.
+    everything : bool
+        Whether the price list, two labs and lengths are made here, even if `results/` holds those of a study of the
+        same code, data and profile.
     """
 
     profile: Profile
     store: RunStore
     jobs: int | None = None
     device: str = "cpu"
+    everything: bool = True
     _loaded: dict = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -99,7 +104,9 @@ class Study:
         `report` is called with a line for each ensemble; `timed(part)` gives a context in which a part is made.
         """
         self.check()
-        runs = self.profile.runs()
+        runs = self.runs
+        if self.borrowed is not None:
+            report(BORROWED.format(self.borrowed.provenance["created"][:10]))
         for number, run in enumerate(runs, start=1):
             report(f"{number} of {len(runs)}: {run.title}")
             with timed("fields and training"):
@@ -114,6 +121,26 @@ class Study:
                 self.baselines_folder(d)
                 for arm in EXACT_ARMS:
                     self.interchange(d, arm)
+        if self.borrowed is None and self.profile.comparisons():
+            self.store.obtain("comparisons", self._compared, lambda folder: None)
+
+    @cached_property
+    def _compared(self):
+        """The request of a result that is empty: it says that this store's comparisons are complete."""
+        sources = source_hash(*COMPARISONS, *TRAINING, *EVALUATION)
+        return {"profile": asdict(self.profile), "data": self.dataset.checksum, "source": sources}
+
+    @cached_property
+    def borrowed(self):
+        """The published `Records` whose price list, two labs and lengths are taken; None if they are made here."""
+        if self.everything or not self.profile.comparisons() or self.store.has("comparisons", self._compared):
+            return None
+        return published_comparisons(self.profile, self.dataset.checksum)
+
+    @cached_property
+    def runs(self):
+        """All ensembles that are made here, as a list of `vaept.companion.profiles.Run`."""
+        return (self.profile if self.borrowed is None else self.profile.without_comparisons()).runs()
 
     @cached_property
     def left_out(self):
@@ -127,16 +154,18 @@ class Study:
 
     def ensemble(self, latent_dim, arm="cold"):
         """The trained `Ensemble` of an arm; trained now if the store does not have it."""
-        return self._ensemble(Run(latent_dim, arm))
+        return self.ensemble_of(Run(latent_dim, arm))
 
-    def _ensemble(self, run):
+    def ensemble_of(self, run):
+        """The trained `Ensemble` of a run."""
         return Ensemble.load(self.ensemble_folder(run) / "ensemble.safetensors")
 
     def evaluation(self, latent_dim, arm="cold"):
         """The `Evaluation` of an arm on the test images; computed now if the store does not have it."""
-        return self._evaluation(Run(latent_dim, arm))
+        return self.evaluation_of(Run(latent_dim, arm))
 
-    def _evaluation(self, run):
+    def evaluation_of(self, run):
+        """The `Evaluation` of a run."""
         return Evaluation.load(self.evaluation_folder(run) / "evaluation.safetensors")
 
     @property
@@ -181,10 +210,10 @@ class Study:
 
     def records(self):
         """The `Records` of the whole study; what is missing is made now."""
-        p, dataset, runs = self.profile, self.dataset, self.profile.runs()
+        p, dataset, runs, theirs = self.profile, self.dataset, self.runs, self.borrowed
         arms = {
             (run.arm, run.latent_dim): ArmRecord.of(
-                self._evaluation(run),
+                self.evaluation_of(run),
                 self.ensemble_folder(run).name,
                 deviations=run.arm in EXACT_ARMS,
                 uses=self.uses(run.latent_dim, run.arm),
@@ -192,13 +221,13 @@ class Study:
             for run in runs
             if run.place == "arms"
         }
-        doses = [self._point(run.coupling or 0.0, run) for run in runs if run.place == "doses"]
+        doses = [self.point(run.coupling or 0.0, run) for run in runs if run.place == "doses"]
         aftermath = {}
         for d in p.latent_dims:
-            start = self._evaluation(Run(d, "corrected"))
+            start = self.evaluation_of(Run(d, "corrected"))
             start = Evaluation(**{key: value[: p.aftermath_members] for key, value in vars(start).items()})
             later = [run for run in runs if run.place == "aftermath" and run.latent_dim == d]
-            points = [self._point(total, run) for total, run in zip(accumulate(p.aftermath), later, strict=True)]
+            points = [self.point(total, run) for total, run in zip(accumulate(p.aftermath), later, strict=True)]
             aftermath[d] = Series.of([(0, start, arms["corrected", d].run), *points])
         first = provenance(self.ensemble_folder(Run(p.latent_dims[0])))
         labels = dataset.test_labels
@@ -214,9 +243,10 @@ class Study:
             couplings_dim=p.couplings_dim,
             aftermath=aftermath,
             fields={kind: self.field_reproducibility(kind) for kind in REPEATED},
-            prices=self.prices(),
-            labs=self.labs(),
-            lengths=self.lengths(),
+            prices=theirs.prices if theirs else comparisons.prices(self),
+            labs=theirs.labs if theirs else comparisons.labs(self),
+            lengths=theirs.lengths if theirs else {n: Series.of(of) for n, of in comparisons.lengths(self).items()},
+            borrowed=theirs.provenance["created"] if theirs else "",
             interchange={arm: {d: self.interchange(d, arm) for d in p.latent_dims} for arm in EXACT_ARMS},
             baselines={d: self.baselines(d) for d in p.latent_dims},
             provenance={key: first[key] for key in ("created", "machine", "versions")}
@@ -232,40 +262,13 @@ class Study:
             return self.profile.coupling if chosen.coupling is None else chosen.coupling
         key = ("tuned", arm, latent_dim)
         if key not in self._loaded:
-            evaluations = [self._evaluation(run) for run in runs]
+            evaluations = [self.evaluation_of(run) for run in runs]
             self._loaded[key] = comparisons.cheapest([run.coupling for run in runs], evaluations)
         return self._loaded[key]
 
-    def prices(self):
-        """The price list, as a list of `Price`; after the plain model what can be done to it when it is trained."""
-        found = []
-        for run in (run for run in self.profile.runs() if run.place == "prices"):
-            evaluation, name = self._evaluation(run), self.ensemble_folder(run).name
-            coupling = self.tuned_coupling(run.latent_dim, run.arm)
-            found.append(comparisons.price(run, coupling, evaluation, name))
-            if run.arm == self.profile.arms[0]:
-                found += comparisons.prices_after(run, evaluation, self._ensemble(run), self.dataset.train, name)
-        return found
-
-    def labs(self):
-        """Of each arm of two labs their `TwoLabs`, as a list."""
-        runs, found = [run for run in self.profile.runs() if run.place == "labs"], []
-        for both in zip(runs[::2], runs[1::2], strict=True):
-            evaluations = [self._evaluation(run) for run in both]
-            in_field, names = profiles.arm(both[0].arm).field, [self.ensemble_folder(run).name for run in both]
-            fields = [self._field_at(run, self.dataset.test) for run in both] if in_field else None
-            found.append(comparisons.two_labs(both[0], evaluations, fields, names))
-        return found
-
-    def lengths(self):
-        """The dose-response of trainings of several lengths, as a dict from epochs to `Series`."""
-        points = defaultdict(list)
-        for run in (run for run in self.profile.runs() if run.place == "lengths"):
-            points[run.epochs].append(self._point(run.coupling or 0.0, run))
-        return {epochs: Series.of(found) for epochs, found in points.items()}
-
-    def _point(self, value, run):
-        return value, self._evaluation(run), self.ensemble_folder(run).name
+    def point(self, value, run):
+        """A run as a point of a `Series`: a value, the `Evaluation`, and the ensemble's name in the store."""
+        return value, self.evaluation_of(run), self.ensemble_folder(run).name
 
     def field_reproducibility(self, kind):
         """How well two fields of a kind agree on the test images, as `comparisons.agreement_of_fields`; kept."""
@@ -302,12 +305,12 @@ class Study:
 
         return self._obtain("field", request, compute)
 
-    def _field_at(self, run, images=None):
+    def field_at(self, run, images=None):
         """The field of a run that its members share at images, by default at those it is trained on, as an array."""
         kind, data = profiles.arm(run.arm).field, self.data(run)
         if kind == "trained":
             x = data.train if images is None else images
-            return comparisons.standardised(self._ensemble(_anchor(run)), data.train, x)
+            return comparisons.standardised(self.ensemble_of(_anchor(run)), data.train, x)
         made = load_field(self.field_folder(kind, run) / FIELD)
         return made.values if images is None else made.transform(images)
 
@@ -333,7 +336,7 @@ class Study:
                 )
             else:
                 start = origin and Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
-                what = {"seeds": seeds, "field": self._field_at(run) if fields else None, "start": start}
+                what = {"seeds": seeds, "field": self.field_at(run) if fields else None, "start": start}
                 ensemble = fit(data, **how, **what, **where)
             ensemble.save(folder / "ensemble.safetensors")
 
@@ -364,7 +367,7 @@ class Study:
         def measure(folder):
             kind, trained = profiles.arm(run.arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
             images = self.data(run).test
-            values = self._field_at(run, images) if kind and trained.settings.final_strength else None
+            values = self.field_at(run, images) if kind and trained.settings.final_strength else None
             result = evaluate(trained, images, field=values, **settings, jobs=self.jobs)
             result.save(folder / "evaluation.safetensors")
 
@@ -435,11 +438,11 @@ def _anchor(run):
     return replace(run, arm="cold", coupling=None, members=1, first=ANCHOR + run.first)
 
 
-def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
+def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu", everything=False):
     """A study of a named profile; `data`, another data set than the profile's, is a name or an .npz file.
 
-    Results are kept in `store`, by default `default_store()`; `jobs` and `device` are those of the `Study`. An
-    InputError says which argument is of no use.
+    Results are kept in `store`, by default `default_store()`; `jobs`, `device` and `everything` are those of the
+    `Study`. An InputError says which argument is of no use.
     """
     chosen = profiles.profile(name)
     if data is not None:
@@ -447,4 +450,4 @@ def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu"):
         chosen = replace(chosen, dataset=str(path) if str(path) in NAMED else str(path.absolute()))
     jobs = None if jobs is None else arguments.integer(jobs, "jobs", 1)
     root = arguments.path(store, "store") if store else default_store()
-    return Study(chosen, RunStore(root), jobs, str(arguments.device(device)))
+    return Study(chosen, RunStore(root), jobs, str(arguments.device(device)), everything)

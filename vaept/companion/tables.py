@@ -39,6 +39,13 @@ def fields(study, kinds=("diffusion", "neighbour", "principal")):
     return table(header, rows)
 
 
+def whose(records):
+    """Where price list, two labs and lengths are from, if this copy did not make them: a sentence, or ""."""
+    if not records.borrowed:
+        return ""
+    return f"Published on {records.borrowed[:10]}, made by the same code with the same data; not made for this copy."
+
+
 def prices(records):
     """The price list: what is done, how far coordinates agree then, and what that costs, for every d."""
     dims = sorted({each.d for each in records.prices})
@@ -55,7 +62,7 @@ def prices(records):
             cells += own
         rows.append((report.price_title(name), *cells))
     header = [f"{what}, d = {d}" for d in dims for what in ("agreement", "−ELBO (nats)", "active")]
-    return table(("arm", *header), rows, instead="" if rows else "This study has no price list.")
+    return table(("arm", *header), rows, instead="" if rows else "This study has no price list.", below=whose(records))
 
 
 def sources(records):
@@ -150,15 +157,14 @@ def labs(records):
         own = (shown(value, ".3f") for value in (each.between, each.permuted, each.within))
         rows.append((f"d = {each.d}, {arm(each.arm).title}", fields, *own, _loss(each.minus_elbo.ravel())))
     header = ("recipe", "their fields", "between labs", "the same, permuted", "in a lab", "−ELBO (nats)")
-    return table(header, rows, instead="" if rows else "This study has no two labs.")
+    return table(header, rows, instead="" if rows else "This study has no two labs.", below=whose(records))
 
 
 def lengths(records):
     """The coupling at which agreement reaches one half, for trainings of several lengths."""
     rows = [(f"{epochs}", shown(coupling_at(each), ".2g")) for epochs, each in sorted(records.lengths.items())]
-    return table(
-        ("epochs", "λ at which agreement is ½"), rows, instead="" if rows else "This study has one length only."
-    )
+    instead = "" if rows else "This study has one length only."
+    return table(("epochs", "λ at which agreement is ½"), rows, instead=instead, below=whose(records))
 
 
 def exchange(records):
