@@ -22,12 +22,14 @@ _EXPORTS = {
         "orient",
         "oscillator_series",
         "pca_field",
+        "perturbed_kl",
         "resum",
         "series",
         "subspace_field",
+        "switched_off",
     ),
     "spectrum": ("from_log_density", "from_potential", "from_samples"),
-    "vae": ("VAE", "Ensemble", "align", "compare", "elbo", "evaluate", "fit", "recommend"),
+    "vae": ("VAE", "Ensemble", "align", "compare", "elbo", "evaluate", "fit", "from_encoder", "recommend"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

@@ -12,6 +12,7 @@ from vaept.perturbation.fields import (
     shuffled,
     subspace_field,
 )
+from vaept.perturbation.objective import perturbed_kl, switched_off
 from vaept.perturbation.orientation import Orientation, orient
 from vaept.perturbation.potentials import Schedule
 from vaept.perturbation.series import Resummation, oscillator_series, resum, series
@@ -29,9 +30,11 @@ __all__ = [
     "orient",
     "oscillator_series",
     "pca_field",
+    "perturbed_kl",
     "random_network_field",
     "resum",
     "series",
     "shuffled",
     "subspace_field",
+    "switched_off",
 ]

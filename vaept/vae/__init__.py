@@ -2,6 +2,7 @@
 
 from vaept.vae.agreement import Agreement, Estimate, compare, shuffled_rows, turned_posterior
 from vaept.vae.consensus import Alignment, Difference, align, difference
+from vaept.vae.encoders import Latents, from_encoder
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.evaluation import Evaluation, elbo, evaluate, turned_elbo
 from vaept.vae.fitting import fit
@@ -16,6 +17,7 @@ __all__ = [
     "Ensemble",
     "Estimate",
     "Evaluation",
+    "Latents",
     "Recipe",
     "Seed",
     "align",
@@ -24,6 +26,7 @@ __all__ = [
     "elbo",
     "evaluate",
     "fit",
+    "from_encoder",
     "recommend",
     "shuffled_rows",
     "turned_elbo",
