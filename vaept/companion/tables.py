@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from vaept.companion import report
-from vaept.companion.checks_training import coupling_at
+from vaept.companion.checks_training import LAB, coupling_at
 from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
 from vaept.companion.profiles import arm
@@ -63,6 +63,26 @@ def prices(records):
         rows.append((report.price_title(name), *cells))
     header = [f"{what}, d = {d}" for d in dims for what in ("agreement", "−ELBO (nats)", "active")]
     return table(("arm", *header), rows, instead="" if rows else "This study has no price list.", below=whose(records))
+
+
+def choices(records):
+    """Which way to comparable coordinates suits whom: six cases, each with the agreement that it reaches here."""
+    cases = {
+        "cold": ("neighbours or clusters are all you need", "nothing: ask `vaept report` whether they hold"),
+        "cold, turned": ("the models are finished and saw the same examples", "turn them: `vaept.align`, or `orient`"),
+        "cold, permuted": ("the same, and each axis must stay an axis", "flip and swap coordinates"),
+        "cold, relative": ("the models are finished and differ in size", "cosine similarities with common examples"),
+        "corrected": ("you can train again, on one set of data", "a field that `vaept.recommend` chooses"),
+        "labs": ("others train apart, on data of their own", "`subspace_field`, made by each of its own data"),
+    }
+    labs = {each.d: each.between for each in records.labs if each.arm == LAB}
+    dims, rows = sorted({each.d for each in records.prices}), []
+    for name, words in cases.items():
+        prices = {d: found.coordinates for d in dims if (found := records.price(name, d)) is not None}
+        own = labs if name == "labs" else prices
+        rows.append((*words, *(shown(own[d], ".2f") if d in own else "–" for d in dims)))
+    header = ("if", "then", *(f"agreement, d = {d}" for d in dims))
+    return table(header, rows, instead="" if dims else "This study has no price list.", below=whose(records))
 
 
 def sources(records):

@@ -109,7 +109,7 @@ def _of_module(encode, module):
         module.eval()
         try:
             with torch.no_grad():
-                return encode(torch.as_tensor(np.asarray(batch), dtype=torch.float32, device=device))
+                return encode(torch.tensor(np.asarray(batch), dtype=torch.float32, device=device))
         finally:
             module.train(training)
 
