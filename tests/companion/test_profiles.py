@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from vaept.companion.profiles import Arm, arm, profile, profiles
+from vaept.companion.study import open_study
 from vaept.errors import InputError
 from vaept.perturbation.potentials import Schedule
 from vaept.vae.ensemble import Seed
@@ -93,3 +94,47 @@ def test_arms_that_cannot_be_trained(change, message):
 def test_profiles_that_cannot_be_carried_out(change, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(profile("quick"), **change)
+
+
+def test_a_profile_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "digits"\nmembers = 4\nlatent_dims = [2, 6]\ncouplings_dim = 6\nprices = []\n', "utf-8")
+    mine = profile(str(path))
+    assert (mine.name, mine.members, mine.latent_dims, mine.prices) == ("mine", 4, (2, 6), ())
+    expected = dataclasses.replace(
+        profile("digits"), name="mine", members=4, latent_dims=(2, 6), couplings_dim=6, prices=()
+    )
+    assert mine == expected
+    assert open_study(path, store=tmp_path / "runs").source == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("members = ", "cannot be read as a profile"),
+        ('base = "large"', 'Unknown profile "large"'),
+        ("seeds = 3", "has seeds; a profile has base, dataset"),
+        ('name = "other"', "has name; a profile has base"),
+        ('members = "ten"', "is no profile: .*members"),
+        ("members = 1", "members of .* must be at least 2|members"),
+        ("epochs = 0", "epochs"),
+        ("learning_rate = -1.0", "learning_rate"),
+        ("latent_dims = [3]", "couplings_dim among them"),
+        ('arms = ["cold"]', "lack corrected"),
+        ('arms = ["cold", "hot"]', 'Unknown arm "hot"'),
+        ("schedule = { warm_start = 2.0 }", "warm_start"),
+    ],
+)
+def test_a_profile_of_ones_own_is_refused_before_anything_is_trained(text, message, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(InputError, match=message):
+        profile(path)
+
+
+def test_a_profile_of_ones_own_has_a_name_of_its_own(tmp_path):
+    (tmp_path / "digits.toml").write_text("members = 4", "utf-8")
+    with pytest.raises(InputError, match="call it something else"):
+        profile(tmp_path / "digits.toml")
+    with pytest.raises(InputError, match="cannot be read as a profile"):
+        profile(tmp_path / "absent.toml")

@@ -99,9 +99,9 @@ def _execute_one(study, request, notebook):
     def run(folder):
         result = folder / notebook.name
         command = [str(notebook), str(result), "--cwd", str(notebook.parent)]
-        command += ["--kernel", "python3", "--no-progress-bar", "-r", "profile", study.profile.name]
+        command += ["--kernel", "python3", "--no-progress-bar", "-r", "profile", study.source]
         data = study.profile.dataset
-        if data != profile(study.profile.name).dataset:
+        if data != profile(study.source).dataset:
             command += ["-r", "data", str(Path(data).resolve()) if data.endswith(".npz") else data]
         # Paths are made absolute, for a chapter runs in the folder of the notebooks.
         own = {"OMP_NUM_THREADS": "1", "VAEPT_STORE": str(study.store.root.resolve())}

@@ -56,7 +56,12 @@ def option(name, help=None, metavar=None, **how):
 
 
 def profile_option(default=None):
-    return option("--profile", f"What to train and measure: {', '.join(profiles())}.", "P", default=default)
+    return option(
+        "--profile",
+        f"What to train and measure: {', '.join(profiles())}, or a TOML file of yours.",
+        "P",
+        default=default,
+    )
 
 
 def folder(name, help):

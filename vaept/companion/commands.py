@@ -49,7 +49,7 @@ def reproduce(profile, data, jobs, device, store, output, everything):
     with timed("data"):
         echo("\n".join(description(study.dataset, study.profile)[:-1]))
     name = f"-{study.dataset.name}" if study.profile.dataset != find_profile(profile).dataset else ""
-    output = output or root / "_build" / f"{profile}{name}"
+    output = output or root / "_build" / f"{study.profile.name}{name}"
     _check_output(output, root, study)
     study.carry_out(echo, timed)
     with timed("records and ledger"):
@@ -74,7 +74,7 @@ def reproduce(profile, data, jobs, device, store, output, everything):
             echo(f"  d = {d}, {arm(name).title}")
             for quantity, value in _main_numbers(record, d).items():
                 echo(f"    {quantity:<40}{value}")
-    echo(f"\nThe book: {index}\nThe same in one file: {output / f'vaept-book-{profile}.zip'}")
+    echo(f"\nThe book: {index}\nThe same in one file: {output / f'vaept-book-{study.profile.name}.zip'}")
 
 
 def _own_data(data, profile):

@@ -2,17 +2,19 @@
 
 import functools
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from itertools import accumulate
 
 import msgspec
 
+from vaept import arguments
 from vaept.errors import InputError
 
 SOURCES = ("weights", "order", "noise")  # of randomness, as `vaept.vae.ensemble.Seed` has them
 
 
+NEEDED = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # arms, by the ledger, for each d
 OWN = ("neighbour", "shuffled")  # fields of which every member can have a realisation of its own
 
 
@@ -310,8 +312,49 @@ def profiles():
 
 
 def profile(name):
-    """The profile of this name; raises InputError, with the known names, if there is none."""
+    """The profile of this name, or that of a TOML file; raises InputError, with the known names, if there is none.
+
+    A file holds what differs from the profile that its `base` names ("quick" if none), and is called by its own name.
+    """
+    if str(name).endswith(".toml"):
+        return _of_file(arguments.path(name, "profile"))
     return _named("profile", name, profiles())
+
+
+def _of_file(path):
+    try:
+        own = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a profile: {error}.") from error
+    base = own.pop("base", "quick")
+    table = {each.name: getattr(profile(base), each.name) for each in fields(Profile)} | {"name": path.stem}
+    if path.stem in profiles():
+        raise InputError(f"{path} has the name of a profile that there is already; call it something else.")
+    if unknown := set(own) - set(table) | {"name"} & set(own):
+        raise InputError(f"{path} has {', '.join(sorted(unknown))}; a profile has base, {', '.join(list(table)[1:])}.")
+    try:
+        found = msgspec.convert(table | own, Profile)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} is no profile: {error}.") from error
+    return _usable(found, path)
+
+
+def _usable(found, path):
+    """The profile itself, once each of its ensembles has settings that can be trained."""
+    from vaept.vae.ensemble import Settings
+
+    least = {"members": 2, "couplings_members": 2, "aftermath_members": 2, "couplings_epochs": 1}
+    least |= {"likelihood_images": 1, "importance_samples": 1}
+    for name, minimum in least.items():
+        arguments.integer(getattr(found, name), f"{name} of {path}", minimum)
+    if not found.latent_dims or found.couplings_dim not in found.latent_dims or not found.couplings:
+        raise InputError(f"{path} needs latent_dims, couplings_dim among them, and couplings.")
+    if lacking := set(NEEDED) - set(found.arms):
+        raise InputError(f"The arms of {path} lack {', '.join(sorted(lacking))}, which the ledger needs.")
+    for run in found.runs():
+        how, _ = found.training(run)
+        Settings(**how | ({"coupling": run.coupling or found.coupling} if "potential" in how else {}))
+    return found
 
 
 def code_paths():

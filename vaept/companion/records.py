@@ -18,6 +18,7 @@ import torch
 from vaept import arguments
 from vaept.companion.comparisons import Price, TwoLabs
 from vaept.companion.parts import code_hashes
+from vaept.companion.profiles import NEEDED
 from vaept.companion.store import CHECKOUT
 from vaept.errors import InputError
 from vaept.files import file_checksum, read_json, read_tensors, reading, restored, write_json, write_tensors
@@ -27,7 +28,6 @@ from vaept.uses.measure import Uses, measures_of
 from vaept.vae.agreement import Estimate, compare
 
 IMAGES = 5000
-NEEDED_ARMS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # by the ledger, for each d
 MAY_BE_NAN = ("log_likelihood", "exact_log_likelihood", "minus_elbo_of_these")  # where they were not measured
 
 
@@ -380,13 +380,13 @@ def _complete(records):
     if not arms:
         raise InputError("arms is empty.")
     for d in dims:
-        if missing := [name for name in NEEDED_ARMS if (name, d) not in arms]:
+        if missing := [name for name in NEEDED if (name, d) not in arms]:
             raise InputError(f"arms lacks {', '.join(missing)} for d = {d}.")
         for name in ("cold", "corrected"):
             if arms[name, d].deviation is None:
                 raise InputError(f"the arm {name!r}, d = {d}, has no posterior deviations.")
         taken = arms["corrected", d].uses
-        for name in NEEDED_ARMS:
+        for name in NEEDED:
             lacking = [what for what in measures_of(name) if what in taken and what not in arms[name, d].uses]
             if lacking:
                 raise InputError(f"the uses of the arm {name!r}, d = {d}, lack {', '.join(lacking)}.")

@@ -69,6 +69,8 @@ class Study:
     everything : bool
         Whether the price list, two labs and lengths are made here, even if `results/` holds those of a study of the
         same code, data and profile.
+    source : str
+        The profile's name, or the file that it was read from.
     """
 
     profile: Profile
@@ -76,7 +78,11 @@ class Study:
     jobs: int | None = None
     device: str = "cpu"
     everything: bool = True
+    source: str | None = None
     _loaded: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "source", self.source or self.profile.name)
 
     @cached_property
     def dataset(self):
@@ -445,9 +451,10 @@ def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu", 
     `Study`. An InputError says which argument is of no use.
     """
     chosen = profiles.profile(name)
+    source = chosen.name if chosen.name == name else str(arguments.path(name, "profile").absolute())
     if data is not None:
         path = arguments.path(data, "data")
         chosen = replace(chosen, dataset=str(path) if str(path) in NAMED else str(path.absolute()))
     jobs = None if jobs is None else arguments.integer(jobs, "jobs", 1)
     root = arguments.path(store, "store") if store else default_store()
-    return Study(chosen, RunStore(root), jobs, str(arguments.device(device)), everything)
+    return Study(chosen, RunStore(root), jobs, str(arguments.device(device)), everything, source)
