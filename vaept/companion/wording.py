@@ -91,13 +91,13 @@ def same_model(found, symmetry):
     loss, permuted, rotation = found["loss"], found["permuted"], symmetry["rotation"]
     good = said(
         loss,
-        yes="By the number that training cares about, it nearly is{at}.",
-        no="By the number that training cares about, it is not{at}.",
+        yes="Judged by its loss, it nearly is{at}.",
+        no="Judged by its loss, it is not{at}.",
     )
     alike = said(
         permuted,
-        yes="By its coordinates, it is not{at}: even after flips and exchanges they differ.",
-        no="By its coordinates, it may well be{at}: flips and exchanges make them much alike.",
+        yes="Judged by its coordinates, it is not{at}: even after flips and exchanges they differ.",
+        no="Judged by its coordinates, it may well be{at}: flips and exchanges make them much alike.",
     )
     return {
         "same": f"{good} {alike}",
