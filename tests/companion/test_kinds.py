@@ -132,7 +132,7 @@ def read(path):
     article = BeautifulSoup(path.read_text("utf-8"), "html.parser").find("article")
     if article is None:
         return SimpleNamespace(text="", alts=[], figures=[])
-    for part in article.select("div.cell_input, script, style"):
+    for part in article.select("div.cell_input, div.highlight, script, style"):
         part.decompose()
     for row in article.find_all("tr"):
         if row.get_text().strip().startswith("digits, d ="):  # the trials on which the recipe was chosen

@@ -1,4 +1,5 @@
 import dataclasses
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -98,3 +99,24 @@ def test_a_map_is_blank_above_its_top():
 def test_the_class_of_the_lowest_and_of_the_highest_energy_are_named():
     assert "lowest energy is 3, that of the highest 1" in wording.extremes([3, 2, 1], [1, 2, 3])
     assert "one class only" in wording.extremes(["all"], [5]) and "no classes" in wording.extremes(["all"], [])
+
+
+def test_verdicts_of_chapters_follow_the_checks():
+    found = defaultdict(dict, loss={2: "yes", 4: "yes"}, permuted={2: "yes", 4: "no"})
+    told = wording.same_model(found, {"rotation": {2: "no", 4: "yes"}})
+    assert all(words in told["same"] for words in ("it nearly is.", "it is not at d = 2", "may well be at d = 4"))
+    assert "only part of the difference at d = 2" in told["rotated"] and "equal in that sense." in told["equal"]
+    assert "no source" in wording.sources(found)
+    found["same order"] = {2: "no", 4: "no"}
+    assert wording.sources(found) == "Members that share the order of batches do not count as different."
+    levels = {"levels": {2: "yes"}, "shuffled": {2: "yes"}, "Gaussian": {2: "no"}}
+    assert wording.fingerprint(levels)["told"].startswith("But")
+    assert "do not agree" in wording.predicted({2: "no"})
+
+
+def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():
+    assert "more than a direction" in wording.ramp(0.5) != wording.ramp(0.95)
+    values, labels = np.arange(60.0), np.repeat([7, 3, 5], 20)
+    assert "low end is 7" in (told := wording.mode_ends(*report.ends(values[:, None], labels)))
+    assert "high end 5" in told
+    assert wording.mode_ends(None, None) == wording.mode_ends(*report.ends(values[:, None], labels * 0)) == ""

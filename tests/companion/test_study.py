@@ -168,6 +168,7 @@ def test_a_whole_study_of_cells(tmp_path, monkeypatch):
     outside = np.concatenate([np.full((1, 765), value, dtype=np.float32) for value in (-1, 2)])
     assert len(wording.seen_in(outside, cells.member(2), cells.dataset.classes)) == 2
     assert wording.words(cells)["what"] == "blood cells, rows of 765 values"
+    assert "Gaussian" in wording.words(cells)["likelihood"]
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     static = output / "static"  # not in the source: every script there would be on every page
     (static / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
+    shutil.copy(root / "book" / "book.css", static)
     config = _config(root / "_config.yml", _substitutions(study, records, entries), static)
     (source / "_config.yml").write_text(config, "utf-8")
     command = ["build", str(source), "--path-output", str(output)]

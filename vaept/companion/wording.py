@@ -13,14 +13,15 @@ from vaept.vae.agreement import Estimate
 
 KNOWN = {"digits": "handwritten digits, ", "mnist": "handwritten digits, ", "cells": "blood cells, "}
 MAY_LACK = ("classifier", "clustering", "filters", "generation", "outliers")
+GAUSSIAN = "In this copy each value is scored by a Gaussian around the decoder's, with one learned width for all."
 
 
 def words(study):
     """Words and sentences about the data of a `Study`, as a dict by name.
 
-    "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", whether all are 0 or 1; "in_classes";
-    "classes_shown", how many of many classes are named; and for each of `MAY_LACK` why it is left out. Sentences that
-    are not needed are "".
+    "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", whether all are 0 or 1;
+    "likelihood", if it is Gaussian; "in_classes"; "classes_shown", how many of many classes are named; and for each of
+    `MAY_LACK` why it is left out. Sentences that are not needed are "".
     """
     dataset, n_classes = study.dataset, len(study.dataset.classes)
     binary = all(np.isin(part, (0, 1)).all() for part in (dataset.train, dataset.test))
@@ -28,6 +29,7 @@ def words(study):
         "data_name": dataset.name,
         "what": KNOWN.get(dataset.name, "") + _kind(dataset, "black-and-white" if binary else "grey"),
         "pixel_values": f"Here {'all are 0 or 1' if binary else 'some lie between'}.",
+        "likelihood": GAUSSIAN if study.profile.likelihood == "gaussian" else "",
         "in_classes": "without classes" if n_classes == 0 else _count(n_classes, "class", "classes"),
         "classes_shown": f"(The names of {NAMED_CLASSES} are shown.)" if n_classes > NAMED_CLASSES else "",
     }
@@ -84,6 +86,93 @@ def extremes(names, classes):
     return f"All images are in one row, as these data have {'one class only' if len(classes) else 'no classes'}."
 
 
+def same_model(found, symmetry):
+    """Whether seeds make the same model, in sentences by name, from what the checks of C1 and C2 found."""
+    loss, permuted, rotation = found["loss"], found["permuted"], symmetry["rotation"]
+    good = said(
+        loss,
+        yes="Judged by its loss, it nearly is{at}.",
+        no="Judged by its loss, it is not{at}.",
+    )
+    alike = said(
+        permuted,
+        yes="Judged by its coordinates, it is not{at}: even after flips and exchanges they differ.",
+        no="Judged by its coordinates, it may well be{at}: flips and exchanges make them much alike.",
+    )
+    return {
+        "same": f"{good} {alike}",
+        "equal": said(
+            loss,
+            yes="The members of this copy are equal in that sense{at}.",
+            no="The members of this copy are not equal in that sense{at}, so that they may differ for other reasons.",
+        ),
+        "different": said(permuted, yes="They are different{at}.", no="They do not count as different{at}."),
+        "rotated": said(
+            rotation,
+            yes="A rotation explains nearly all of the difference{at}.",
+            no="A rotation explains only part of the difference{at}: the arrangement of the images differs as well.",
+        ),
+    }
+
+
+def sources(found):
+    """Whether members that share one source of randomness differ, in words, from what the checks of C1 found."""
+    names = {"weights": "initial weights", "order": "order of batches", "noise": "noise"}
+    told = [
+        said(
+            found[f"same {source}"],
+            yes=f"Members that share the {words} still differ{{at}}.",
+            no=f"Members that share the {words} do not count as different{{at}}.",
+        )
+        for source, words in names.items()
+    ]
+    return " ".join(filter(None, told)) or "In this copy no source was held fixed by itself."
+
+
+def predicted(found):
+    """Whether turning costs what the widths predict, in words, from what the check of C2 found."""
+    return said(
+        found,
+        yes="Over members the two agree to within a quarter{at}.",
+        no="Over members the two do not agree to within a quarter{at}.",
+    )
+
+
+def fingerprint(found):
+    """Whether levels tell densities apart and seeds not, in sentences by name, from what the checks of C3 found."""
+    others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
+    return {
+        "shared": said(
+            found["levels"],
+            yes="The seeds of this copy share their levels to within a tenth{at}.",
+            no="The seeds of this copy do not share their levels to within a tenth{at}.",
+        ),
+        "told": said(
+            others,
+            yes="A Gaussian as wide and a map with shuffled coordinates have clearly other ones{at}.",
+            no="But they do not differ clearly from those of a Gaussian as wide or of shuffled coordinates{at}.",
+        ),
+    }
+
+
+def ramp(straight):
+    """What a mode is of whose variance a linear function of the latents explains this share: a sentence."""
+    if straight >= 0.9:
+        return "Mode 1 is hardly more than a direction: what takes longest is to cross the cloud where it is widest."
+    return "Mode 1 is more than a direction: it sets regions apart between which it is hard to pass."
+
+
+def mode_ends(classes, shares):
+    """Which classes lie at the ends of the first mode: a sentence, or "" where there are no two classes.
+
+    Arguments are as `vaept.companion.report.ends` returns them.
+    """
+    if classes is None or len(classes) < 2:
+        return ""
+    low, high = (f"{escaped(str(classes[end.argmax()]))} ({end.max():.0%} of the images there)" for end in shares[0])
+    return f"The most frequent class at its low end is {low}, at its high end {high}."
+
+
 def tell(ending="", /, **values):
     """Hand numbers, `Estimate`s and words to the prose of a chapter, by the name of the keyword and this ending."""
     from myst_nb import glue  # of the extra `book`
@@ -105,3 +194,42 @@ def shown(value, spec=".3g"):
 def escaped(text):
     """Text in which Markdown finds no markup."""
     return re.sub(r"([\\`*_\[\]<>$|~{}])", r"\\\1", text)
+
+
+def said(found, values=None, /, **sentences):
+    """What was found for each d, in sentences: one for each finding, which names its d unless all d have it.
+
+    Parameters
+    ----------
+    found : dict from int to str
+        For each d the name of a sentence; a d whose name has none is passed over.
+    values : dict from int to Estimate, optional
+        For each d what takes the place of "{value}", with its d.
+    sentences : str
+        "{at}" in them becomes " at d = 2 and 4", or nothing.
+
+    Returns
+    -------
+    str
+        "" if no sentence applies.
+    """
+    dims, told = {}, []
+    for d, name in found.items():
+        dims.setdefault(name, []).append(d)
+    for name, own in dims.items():
+        place = "" if len(dims) == 1 else f" at d = {' and '.join(map(str, own))}"
+        value = listed({d: values[d] for d in own}, bare=len(found) == 1) if values else ""
+        told += [sentences[name].format(at=place, value=value)] if name in sentences else []
+    return " ".join(told)
+
+
+def side(value):
+    """Where an `Estimate` lies: "above" or "below" 0 with its whole interval, "unclear" or, if it is NaN, "none"."""
+    if np.isnan(value.mean):
+        return "none"
+    return "above" if value.low > 0 else "below" if value.high < 0 else "unclear"
+
+
+def listed(values, *, bare=False):
+    """Numbers or `Estimate`s of several d, a dict from d, in words; bare: without d."""
+    return ", ".join(shown(value, ".2f") + ("" if bare else f" at d = {d}") for d, value in values.items())

@@ -29,8 +29,8 @@ def wells_and_levels(grid, potentials, energies, states, titles):
             colour = (BLUE, ORANGE)[level % 2]
             axis.plot(grid, np.where(potential < energy, energy, np.nan), color=GREY, linewidth=0.8)
             axis.plot(grid, np.where(np.abs(state) > 0.01, energy + 0.3 * state, np.nan), color=colour)
-        axis.set(title=title, xlabel="position z", ylim=(-0.1, own_energies[-1] + 0.75))
-    axes[0].set_ylabel("energy above the bottom")
+        axis.set(title=title, xlabel="position z", ylim=(potential.min() - 0.1, own_energies[-1] + 0.75))
+    axes[0].set_ylabel("energy")
     return figure
 
 
