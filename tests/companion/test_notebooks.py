@@ -27,12 +27,16 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def markdown(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
 def tags(cell):
     return set(cell.metadata.get("tags", []))
 
 
 def shown(cell):
-    return not tags(cell) & {"hide-input", "remove-cell"}
+    return not tags(cell) & {"hide-input", "remove-input", "remove-cell"}
 
 
 def described(notebook):
@@ -128,16 +132,35 @@ def test_cells_are_short_and_define_little(notebook):
 
 
 def test_prose_takes_its_numbers_from_results(notebook):
-    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    prose = "\n".join(prose + described(notebook))
+    prose = "\n".join(markdown(notebook) + described(notebook))
     used = set(re.findall(r"\{glue:text\}`(\w+)", prose))
     assert used <= glued(notebook).keys()
 
 
-def test_chapter_ends_with_exercises_with_hidden_solutions(notebook):
-    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    assert "What you will learn" in prose[0] and prose[-1].startswith("## Exercises")
-    assert prose[-1].count("{admonition} Exercise") == prose[-1].count("{dropdown} Solution") >= 3
+def test_chapter_opens_with_a_question_and_ends_with_a_verdict(notebook):
+    prose = markdown(notebook)
+    assert prose[0].rstrip("*").endswith("?")
+    assert re.search(r"^## What to take along\n\n(- .*\n){3}\n## The verdict$", "\n\n".join(prose), re.MULTILINE)
+
+
+def test_exercises_are_numbered_by_chapter_and_have_hidden_solutions(notebook, request):
+    text, chapter = markdown(notebook)[-1], int(request.node.callspec.id[:2])
+    numbers = re.findall(r"\{admonition\} Exercise (\S+)", text)
+    assert numbers == [f"{chapter}.{n}" for n in range(1, len(numbers) + 1)] and 3 <= len(numbers) <= 5
+    assert text.startswith("## Exercises") and text.count("{dropdown} Solution") == len(numbers)
+
+
+def test_code_in_solutions_runs_as_it_stands_or_after_what_is_shown(notebook, capsys):
+    known = {name for cell in filter(shown, code_cells(notebook)) for name in globals_of(cell.source)[0]}
+    blocks = re.findall(r"```python\n(.*?)```", markdown(notebook)[-1], re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        defined, used = globals_of(block)
+        needed = used - defined - {*dir(builtins)}
+        assert needed <= known and max(map(len, block.splitlines())) <= 78, block
+        if not needed:
+            exec(block, {})
+            assert capsys.readouterr().out
 
 
 def test_outputs_were_made_by_the_present_code():

@@ -1,6 +1,7 @@
 """The tables of the book that are made from a study's records and from benchmarks: one function each."""
 
 import json
+from collections import defaultdict
 
 import numpy as np
 
@@ -223,9 +224,14 @@ def topology(records):
 
 def checks(records, claim):
     """The checks of a claim, such as "C5", with their values, thresholds and answers."""
-    (entry,) = ledger(records, machines_of(records), [claim])
-    rows = [(check.words, check.value, str(check.threshold), answer(check), check.kind) for check in entry.checks]
+    own = _checks(records, claim)
+    rows = [(check.words, check.value, str(check.threshold), answer(check), check.kind) for check in own]
     return table((claim, "value", "pass if", "", "kind"), rows)
+
+
+def _checks(records, claim):
+    (entry,) = ledger(records, machines_of(records), [claim])
+    return entry.checks
 
 
 def verdicts(records, *claims):
@@ -233,6 +239,23 @@ def verdicts(records, *claims):
     entries = ledger(records, machines_of(records), claims)
     rows = [(entry.claim.id, entry.claim.statement, entry.verdict) for entry in entries]
     return table(("claim", "statement", "in this copy"), rows)
+
+
+def answers(records, claim):
+    """What the checks of a claim found: for each key a dict from d to "yes", "no" or, if not measured, "none"."""
+    found = defaultdict(dict)
+    for check in _checks(records, claim):
+        answered = "yes" if check.holds else "no"
+        found[check.key][check.d] = "none" if np.isnan(check.value.mean) else answered
+    return found
+
+
+def measured(records, claim):
+    """The `Estimate`s of the checks of a claim: for each key a dict from d."""
+    found = defaultdict(dict)
+    for check in _checks(records, claim):
+        found[check.key][check.d] = check.value
+    return found
 
 
 def likeness(records):

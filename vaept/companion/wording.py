@@ -105,3 +105,42 @@ def shown(value, spec=".3g"):
 def escaped(text):
     """Text in which Markdown finds no markup."""
     return re.sub(r"([\\`*_\[\]<>$|~{}])", r"\\\1", text)
+
+
+def said(found, values=None, /, **sentences):
+    """What was found for each d, in sentences: one for each finding, which names its d unless all d have it.
+
+    Parameters
+    ----------
+    found : dict from int to str
+        For each d the name of a sentence; a d whose name has none is passed over.
+    values : dict from int to Estimate, optional
+        For each d what takes the place of "{value}", with its d.
+    sentences : str
+        "{at}" in them becomes " at d = 2 and 4", or nothing.
+
+    Returns
+    -------
+    str
+        "" if no sentence applies.
+    """
+    dims, told = {}, []
+    for d, name in found.items():
+        dims.setdefault(name, []).append(d)
+    for name, own in dims.items():
+        place = "" if len(dims) == 1 else f" at d = {' and '.join(map(str, own))}"
+        value = listed({d: values[d] for d in own}, bare=len(found) == 1) if values else ""
+        told += [sentences[name].format(at=place, value=value)] if name in sentences else []
+    return " ".join(told)
+
+
+def side(value):
+    """Where an `Estimate` lies: "above" or "below" 0 with its whole interval, "unclear" or, if it is NaN, "none"."""
+    if np.isnan(value.mean):
+        return "none"
+    return "above" if value.low > 0 else "below" if value.high < 0 else "unclear"
+
+
+def listed(values, *, bare=False):
+    """Numbers or `Estimate`s of several d, a dict from d, in words; bare: without d."""
+    return ", ".join(shown(value, ".2f") + ("" if bare else f" at d = {d}") for d, value in values.items())
