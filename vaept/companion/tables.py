@@ -242,7 +242,7 @@ def verdicts(records, *claims):
 
 
 def answers(records, claim):
-    """What the checks of a claim found: for each key a dict from d to "yes", "no" or, if not measured, "none"."""
+    """What the checks of a claim found: for each key a dict from d to "yes", "no" or, if it has no value, "none"."""
     found = defaultdict(dict)
     for check in _checks(records, claim):
         answered = "yes" if check.holds else "no"
