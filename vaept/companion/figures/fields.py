@@ -207,6 +207,10 @@ def dose_response(couplings, agreement, costs, exponent, used):
     shown = np.append(mean[seen], (mean + error)[above])
     if len(shown):
         right.set_ylim(0.4 * shown.min(), 2.5 * (mean + error).max())
+    below = mean + error <= 0
+    if below.any():
+        bottom = np.full(below.sum(), right.get_ylim()[0])
+        right.plot(couplings[below], bottom, "X", color=RED, clip_on=False, label="below 0")
     if right.get_legend_handles_labels()[0]:
         right.legend(loc="upper left")
     return figure
