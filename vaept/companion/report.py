@@ -59,9 +59,7 @@ def energy_bounds_kl(records):
     record = records.arms["cold", d]
     mean, variance = record.mean[0].astype(float), record.deviation[0].astype(float) ** 2
     kl = 0.5 * (mean**2 + variance - 1 - np.log(variance)).sum(-1)
-    return figures.energy_bounds_kl(
-        kl, kl_bound(mean, variance), given_classes(records), made_by=_made_by(records, ["cold"], [d])
-    )
+    return figures.energy_bounds_kl(kl, kl_bound(mean, variance), made_by=_made_by(records, ["cold"], [d]))
 
 
 def ten_seeds_in_a_field(records):

@@ -2,8 +2,22 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
-from vaept.companion.figures.style import BLUE, GREY, ORANGE, RED, book_figure, draw_cloud, draw_planes
+from vaept.companion.figures.style import (
+    BLUE,
+    ENERGY,
+    GREY,
+    ORANGE,
+    RED,
+    SMALL,
+    WIDTH,
+    book_figure,
+    draw_cloud,
+    draw_intervals,
+    draw_planes,
+    label_ends,
+)
 
 
 @book_figure
@@ -18,17 +32,17 @@ def symmetry_breaking_toy(walkers, titles, field_angle):
     field_angle : float
         Direction of the field in the second panel, radians.
     """
-    figure, axes = plt.subplots(1, len(walkers), figsize=(7.2, 2.7), sharex=True, sharey=True)
+    figure, axes = plt.subplots(1, len(walkers), figsize=(WIDTH, 2.1), sharex=True, sharey=True)
     points = np.linspace(-1.7, 1.7, 161)
     radius = np.hypot(*np.meshgrid(points, points))
     for panel, (axis, ends, title) in enumerate(zip(axes, walkers, titles, strict=True)):
-        axis.contourf(points, points, np.minimum((radius**2 - 1) ** 2, 1.5), levels=12, cmap="Greys", alpha=0.6)
-        axis.plot(*ends.T, "o", color=RED, markersize=3, alpha=0.7, linewidth=0)
+        axis.contourf(points, points, np.minimum((radius**2 - 1) ** 2, 1.5), levels=12, cmap=ENERGY)
+        axis.plot(*ends.T, "o", color=RED, markersize=4, markeredgecolor="white", markeredgewidth=0.5)
         axis.set(aspect="equal", xticks=[], yticks=[], title=title)
         if panel == 1:
             direction = np.array([np.cos(field_angle), np.sin(field_angle)])
             axis.annotate(
-                "", 0.45 * direction, -0.45 * direction, arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 2}
+                "", 0.45 * direction, -0.45 * direction, arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 2}
             )
     return figure
 
@@ -43,7 +57,7 @@ def first_components(values, labels, titles):
     labels : array of int, shape (n,), or None
     titles : sequence of str
     """
-    figure, axes = plt.subplots(1, len(values), figsize=(7.2, 2.7))
+    figure, axes = plt.subplots(1, len(values), figsize=(WIDTH, 2.2))
     for axis, points, title in zip(np.atleast_1d(axes), values, titles, strict=True):
         draw_cloud(axis, points[:, :2], labels)
         low, high = np.quantile(points[:, :2], [0.002, 0.998], axis=0)
@@ -85,30 +99,31 @@ def agreement_with_controls(arms):
     """
     rows = max(len(own) for own in arms.values())
     figure, axes = plt.subplots(
-        len(arms), 2, figsize=(7.2, (0.27 * rows + 0.75) * len(arms)), sharey="row", squeeze=False
+        len(arms), 2, figsize=(WIDTH, (0.27 * rows + 1.1) * len(arms)), sharey="row", squeeze=False
     )
+    lowest = min(0.0, *(agreement.low for own in arms.values() for agreement, _ in own.values()))
     for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
         for row, (title, (agreement, losses)) in enumerate(own.items()):
             colour = RED if "neighbour" in title else GREY if "no field" in title or "shuffled" in title else BLUE
-            left.plot([agreement.low, agreement.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-            left.plot(agreement.mean, row, "o", color=colour)
+            draw_intervals(left, [agreement], [row], colour, title)
             right.plot(losses, np.full(len(losses), row), "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
             right.plot(losses.mean(), row, "|", color="black", markersize=11)
             if "warm start" in title:
-                right.axvline(losses.mean(), color=GREY, linewidth=0.8, linestyle=":")
-        left.axvline(0, color=GREY, linewidth=0.8)
-        left.axvline(1, color=GREY, linewidth=0.8)
-        left.set(yticks=range(len(own)), yticklabels=list(own), title=name, xlim=(-1.05, 1.05))
+                right.axvline(losses.mean(), color="black", linewidth=0.8, linestyle=":")
+        for line in (0, 1):
+            left.axvline(line, color=GREY, linewidth=0.8)
+        left.set(yticks=range(len(own)), yticklabels=list(own), title=name, xlim=(lowest - 0.05, 1.05))
         left.invert_yaxis()
-        right.set_title("each dot a member, bar: mean, dotted: warm start", fontsize=7.5)
-    axes[-1, 0].set_xlabel("coordinate agreement, no alignment")
-    axes[-1, 1].set_xlabel("−ELBO under the plain prior (nats)")
+        right.set_title("dots: members, bar: mean,\ndotted: warm start", fontsize=SMALL)
+        right.xaxis.set_major_locator(MaxNLocator(3))
+    axes[-1, 0].set_xlabel("agreement of\ncoordinates")
+    axes[-1, 1].set_xlabel("−ELBO, plain\nprior (nats)")
     return figure
 
 
 @book_figure
 def price_list(arms):
-    """What each way to comparable coordinates costs: agreement against −ELBO, a numbered mark for each arm.
+    """What each way to comparable coordinates costs: agreement, and −ELBO against the first arm's, a row for each arm.
 
     Parameters
     ----------
@@ -117,27 +132,38 @@ def price_list(arms):
         "field" or "none" for what it was trained in, or "collapsed". The same titles, in one order, for all.
     """
     titles = list(dict.fromkeys(title for own in arms.values() for title in own))
-    height = max(3.0, 0.19 * len(titles) + 0.4)
-    figure, axes = plt.subplots(
-        1, len(arms) + 1, figsize=(7.2, height), squeeze=False, width_ratios=[1] * len(arms) + [0.75]
-    )
-    for axis, (name, own) in zip(axes[0], arms.items(), strict=False):
-        for title, (agreement, losses, kind) in own.items():
-            x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], -0.9, 0.9995))
+    height = 0.1 * len(titles) * (len(arms) + 0.3) + 0.9
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), sharey=True)
+    costs = {}
+    for name, own in arms.items():
+        first = next(iter(own.values()))[1].mean()
+        costs[name] = {title: losses.mean() - first for title, (_, losses, _) in own.items()}
+    all_costs = np.concatenate([list(own.values()) for own in costs.values()])
+    reach = 4 * np.quantile(np.abs(all_costs), 0.8) or 1.0  # what costs more is an arrow
+    for place, (name, own) in enumerate(arms.items()):
+        filled = "none" if place == 0 < len(arms) - 1 else "full"
+        left.plot([], [], "o", color="black", fillstyle=filled, label=name)
+        for title, (agreement, _, kind) in own.items():
+            row = titles.index(title) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             colour = {"field": RED, "none": BLUE, "collapsed": GREY}[kind]
-            axis.plot(x[[0, 2]], [losses.mean()] * 2, color=colour, linewidth=1, alpha=0.5)
-            where = {"ha": "center", "va": "center", "fontsize": 6.5, "color": "white", "weight": "bold"}
-            box = {"boxstyle": "circle,pad=0.18", "facecolor": colour, "edgecolor": "white", "linewidth": 0.5}
-            axis.text(x[1], losses.mean(), str(titles.index(title) + 1), bbox=box, **where)
-        ticks = [0, 0.5, 0.9, 0.99, 0.999]
-        axis.set_xticks(np.arctanh(ticks), [f"{tick:g}" for tick in ticks])
-        means = [losses.mean() for _, losses, _ in own.values()]
-        margin = 0.06 * (np.ptp(means) or 1)
-        axis.set(xlim=(-0.6, 4), ylim=(min(means) - margin, max(means) + margin), title=name)
-        axis.set(xlabel="coordinate agreement", ylabel="−ELBO (nats)")
-    axes[0, -1].set_axis_off()
-    words = "\n".join(f"{number}  {title}" for number, title in enumerate(titles, start=1))
-    axes[0, -1].text(0, 1, words, ha="left", va="top", fontsize=7, transform=axes[0, -1].transAxes, linespacing=1.5)
+            marks = {"color": colour, "markersize": 4, "fillstyle": filled}
+            x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], -0.9, 0.9995))
+            left.plot(x[[0, 2]], [row, row], color=colour, linewidth=1.2)
+            left.plot(x[1], row, "o", **marks)
+            far = costs[name][title] > reach
+            right.plot(min(costs[name][title], reach), row, ">" if far else "o", **marks)
+            if far:
+                where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colour}
+                right.text(0.93 * reach, row, f"{costs[name][title]:+.2g}", **where)
+    ticks = [0, 0.9, 0.99, 0.999]
+    left.set_xticks(np.arctanh(ticks), ["0", "0.9", ".99", ".999"], fontsize=SMALL)
+    left.set(xlabel="agreement", xlim=(-0.6, 4), ylim=(len(titles) - 0.4, -0.6))
+    left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
+    right.set(xlabel="change of −ELBO (nats)", xlim=(all_costs.min() - 0.1 * reach, 1.08 * reach))
+    for axis in (left, right):
+        axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
+        axis.hlines(np.arange(1, len(titles)) - 0.5, *axis.get_xlim(), color=GREY, linewidth=0.3)
+    figure.legend(loc="outside upper right", ncols=len(arms))
     return figure
 
 
@@ -158,26 +184,35 @@ def dose_response(couplings, agreement, costs, exponent, used):
     used : array of bool, shape (k,)
         The couplings that it was fitted to.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.7))
     ends = np.array([(each.mean - each.low, each.high - each.mean) for each in agreement]).T
     left.errorbar(couplings, [each.mean for each in agreement], np.abs(ends), color=RED, marker="o", markersize=4)
     left.axhline(1, color=GREY, linewidth=0.8)
     left.axhline(0, color=GREY, linewidth=0.8)
-    left.set(xscale="log", xlabel="coupling λ", ylabel="coordinate agreement")
+    left.set(xscale="log", xlabel="coupling λ", title="agreement of coordinates")
     mean = costs.mean(axis=1)
     error = 2 * costs.std(axis=1, ddof=1) / np.sqrt(costs.shape[1])
-    right.errorbar(
-        couplings, mean, error, color=BLUE, marker="o", markersize=4, linestyle="none", label="cost ± 2 s.e."
+    seen = mean > error  # of the others, only the upper end can be said
+    right.errorbar(couplings[seen], mean[seen], error[seen], color=BLUE, fmt="o", markersize=4)
+    above = ~seen & (mean + error > 0)
+    right.plot(
+        couplings[above], (mean + error)[above], "v", color=BLUE, markersize=5, fillstyle="none", label="at most"
     )
     if np.isfinite(exponent):
         line = np.exp(np.log(mean[used]).mean() + exponent * (np.log(couplings) - np.log(couplings[used]).mean()))
-        right.plot(couplings, line, color="black", label=f"fit λ^{exponent:.2f}", linewidth=1)
+        right.plot(couplings, line, color="black", linewidth=1, label=f"fit λ^{exponent:.2f}")
         square = mean[used][-1] * (couplings / couplings[used][-1]) ** 2
-        right.plot(couplings, square, color=GREY, linestyle="--", label="prediction λ²", linewidth=1)
-    right.set_yscale("symlog", linthresh=0.1 if np.abs(mean).max() > 0.1 else 0.01)
-    right.set(xscale="log", xlabel="coupling λ", ylabel="cost of the field (nats)")
-    right.axhline(0, color=GREY, linewidth=0.8)
-    right.legend(loc="upper left")
+        right.plot(couplings, square, color=RED, linestyle="--", linewidth=1.2, label="prediction λ²")
+    right.set(xscale="log", yscale="log", xlabel="coupling λ", title="cost of the field (nats)")
+    shown = np.append(mean[seen], (mean + error)[above])
+    if len(shown):
+        right.set_ylim(0.4 * shown.min(), 2.5 * (mean + error).max())
+    below = mean + error <= 0
+    if below.any():
+        bottom = np.full(below.sum(), right.get_ylim()[0])
+        right.plot(couplings[below], bottom, "X", color=RED, clip_on=False, label="below 0")
+    if right.get_legend_handles_labels()[0]:
+        right.legend(loc="upper left")
     return figure
 
 
@@ -194,21 +229,23 @@ def persistence(epochs, agreement, losses):
     losses : mapping from str to array of shape (k, members)
         −ELBO, nats; drawn relative to its mean at 0.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.7))
-    lowest = 0.97
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.5))
+    lowest, ends = 0.97, []
     for (name, values), colour in zip(agreement.items(), (RED, BLUE, ORANGE), strict=False):
         low, mean, high = np.array([(each.low, each.mean, each.high) for each in values]).T
         left.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-        left.plot(epochs, mean, color=colour, marker="o", markersize=4, label=name)
+        left.plot(epochs, mean, color=colour, marker="o", markersize=4)
         change = losses[name] - losses[name][0].mean()
-        right.plot(epochs, change.mean(axis=1), color=colour, marker="o", markersize=4, label=name)
+        right.plot(epochs, change.mean(axis=1), color=colour, marker="o", markersize=4)
+        ends.append((name, change[-1].mean(), colour))
         lowest = np.nanmin([lowest, *low, *mean])
-    left.axhline(0.97, color=GREY, linewidth=0.8, linestyle=":")
-    left.set(ylim=(min(0.9, lowest - 0.02), 1.005), xlabel="epochs after the field is gone")
-    left.set_ylabel("coordinate agreement")
+    left.axhline(0.97, color="black", linewidth=0.8, linestyle=":")
+    left.set(ylim=(min(0.9, lowest - 0.02), 1.005), title="agreement of coordinates")
     right.axhline(0, color=GREY, linewidth=0.8)
-    right.set(xlabel="epochs after the field is gone", ylabel="change of −ELBO (nats)")
-    left.legend(loc="lower left")
+    right.set_title("change of −ELBO (nats)")
+    label_ends(right, ends)
+    for axis in (left, right):
+        axis.set_xlabel("epochs after the field is gone")
     return figure
 
 
@@ -223,9 +260,9 @@ def arrangements(likeness, losses):
     losses : mapping from str to array of shape (members,)
         −ELBO, nats.
     """
-    figure, axis = plt.subplots(figsize=(5.6, 3.0))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.0))
     for (title, values), colour in zip(likeness.items(), (GREY, BLUE, RED, ORANGE), strict=False):
         axis.plot(values, losses[title], "o", color=colour, markersize=5, alpha=0.8, label=title)
-    axis.set(xlabel="likeness to the corrected map (R² after the best rotation)", ylabel="−ELBO (nats)")
+    axis.set(xlabel="likeness to the corrected map (R², best rotation)", ylabel="−ELBO (nats)")
     axis.legend()
     return figure

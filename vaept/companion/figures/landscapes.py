@@ -4,7 +4,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from vaept.companion.figures.style import BLUE, GREY, NAMED_CLASSES, ORANGE, RED, book_figure, draw_image, name_classes
+from vaept.companion.figures.style import (
+    BLUE,
+    ENERGY,
+    GREY,
+    NAMED_CLASSES,
+    ORANGE,
+    RED,
+    SMALL,
+    WIDTH,
+    book_figure,
+    draw_image,
+    name_classes,
+)
 
 
 @book_figure
@@ -27,26 +39,30 @@ def landscape(axes_points, energy, minima, numbers, ways, images=None, *, unit="
     unit : str
         Of the energy.
     """
-    figure = plt.figure(figsize=(7.2, 3.7))
-    parts = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+    figure = plt.figure(figsize=(WIDTH, 3.7))
+    parts = figure.subfigures(1, 2, width_ratios=[1.7, 1])
     axis = parts[0].subplots()
     levels = np.linspace(np.nanmin(energy), np.nanmax(energy), 16)
-    filled = axis.contourf(*axes_points, energy, levels=levels, cmap="Blues_r")
-    axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.3)
+    filled = axis.contourf(*axes_points, energy, levels=levels, cmap=ENERGY)
+    axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.4)
     saddles = [saddle for way in ways for saddle in way.saddles]
-    lines = [axis.plot(*way.images.T, color=ORANGE, linewidth=1.6)[0] for way in ways]
+    lines = [axis.plot(*way.images.T, color="black", linewidth=1.4)[0] for way in ways]
+    for way in ways:  # also the minima that have no number
+        inner = way.energies[1:-1]
+        low = np.flatnonzero((inner < way.energies[:-2]) & (inner < way.energies[2:])) + 1
+        axis.plot(*way.images[low].T, "o", color="white", markeredgecolor="black", markersize=5)
     crosses = np.reshape(saddles, (-1, 2)).T
-    passes = axis.plot(*crosses, "X", color=RED, markeredgecolor="white", markersize=7, linestyle="none")
+    passes = axis.plot(*crosses, "X", color=RED, markeredgecolor="white", markersize=8, linestyle="none")
     bottoms = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
-    shown = {"minima": bottoms, "saddles": passes[: len(saddles)], "lowest paths": lines[:1]}
+    shown = {"minima": bottoms, "saddles": passes[: len(saddles)], "paths": lines[:1]}
     handles = {name: own[0] for name, own in shown.items() if own}
-    axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1)
     for number, point in zip(numbers, minima, strict=True):
-        axis.text(*point, str(number), ha="center", va="center_baseline", fontsize=7.5, weight="bold")
+        axis.text(*point, str(number), ha="center", va="center_baseline", fontsize=SMALL, weight="bold")
     axis.set(xlabel="z₁", ylabel="z₂")
     for coordinate, line in zip("xy", axes_points, strict=True):
         axis.set(**{f"{coordinate}lim": (line[0], line[-1])})
-    parts[0].colorbar(filled, ax=axis, label=f"energy F ({unit})", ticks=MaxNLocator(5))
+    parts[0].colorbar(filled, ax=axis, location="bottom", aspect=30, label=f"energy F ({unit})", ticks=MaxNLocator(5))
     if images is not None:
         count = min(12, len(images))
         columns = 1 if count < 3 else 2 if count < 9 else 3
@@ -60,8 +76,8 @@ def landscape(axes_points, energy, minima, numbers, ways, images=None, *, unit="
     else:
         panel = parts[1].subplots()
         lengths = np.linalg.norm(np.diff(ways[0].images, axis=0), axis=1).cumsum()
-        panel.plot(np.append(0, lengths), ways[0].energies, color=ORANGE, linewidth=2)
-        panel.set(xlabel="length along a lowest path", ylabel=f"energy F ({unit})", title="seen from the side")
+        panel.plot(np.append(0, lengths), ways[0].energies, color="black", linewidth=1.4)
+        panel.set(xlabel="length along a path", ylabel=f"energy F ({unit})", title="seen from the side")
     return figure
 
 
@@ -81,22 +97,28 @@ def path_between_images(energies, frames, names=None):
     k = len(frames[0])
     figure, axes = plt.subplot_mosaic(
         [[f"a{i}" for i in range(k)], ["profile"] * k, [f"b{i}" for i in range(k)]],
-        figsize=(7.2, 4.0),
-        height_ratios=[1, 2.2, 1],
+        figsize=(WIDTH, 3.9),
+        height_ratios=[1, 3, 1],
     )
-    for row, colour, images, words in zip("ab", (ORANGE, GREY), frames, names or ([""] * k,) * 2, strict=True):
+    longest = max((len(word) for words in names or () for word in words), default=0)
+    for row, colour, images, words in zip("ab", (RED, BLUE), frames, names or ([""] * k,) * 2, strict=True):
         for i, (image, word) in enumerate(zip(images, words, strict=True)):
             axis = axes[f"{row}{i}"]
             draw_image(axis, image)
             axis.set_axis_on()
-            axis.set(xticks=[], yticks=[], title=word)
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(word, fontsize=SMALL, rotation=90 if longest > 4 else 0)
             for spine in axis.spines.values():
-                spine.set(visible=True, color=colour, linewidth=2)
+                spine.set(visible=True, color=colour, linewidth=1.5)
     profile = axes["profile"]
     # Frames stand over their places: the first and last in the middle of the outer columns.
     along = np.linspace(0, 1, len(energies[0]))
-    profile.plot(along, energies[1], color=GREY, linewidth=2, label="straight line (frames below)")
-    profile.plot(along, energies[0], color=ORANGE, linewidth=2, label="lowest path (frames above)")
+    for values, colour, words in zip(
+        energies, (RED, BLUE), ("lowest path, above", "straight line, below"), strict=True
+    ):
+        top = values.argmax()
+        profile.plot(along, values, color=colour, linewidth=2, label=f"{words}: at most {values[top]:.2f}")
+        profile.plot(along[top], values[top], "o", color=colour)
     margin = 0.5 / max(k - 1, 1)
     profile.set(xlim=(-margin, 1 + margin), xlabel="part of the way", ylabel="free energy F (kT)")
     profile.legend(loc="best")
@@ -112,24 +134,24 @@ def relaxation_against_gap(panels):
     panels : mapping from str to vaept.uses.relaxation.Relaxation
         For each landscape.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.0), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.9), sharey=True, squeeze=False)
     for axis, (title, found) in zip(axes[0], panels.items(), strict=True):
         for k, (time, colour) in enumerate(zip(found.predicted, (RED, BLUE, ORANGE), strict=False)):
             decay = np.exp(-found.lags / time)
-            axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: 1/level = {time:.3g}")
+            axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: {time:.3g}")
             rows, dots = decay > 0.05, {"fmt": "o", "markersize": 3.5, "color": colour, "linewidth": 0.8}
             axis.errorbar(found.lags[rows], found.correlation[rows, k], 1.96 * found.error[rows, k], **dots)
-        axis.set(title=title, xlabel="lag (time of the dynamics)", yscale="log", ylim=(0.03, 4))
+        axis.set(title=title, xlabel="lag (time of the dynamics)", yscale="log", ylim=(0.03, 8))
         axis.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
         axis.minorticks_off()
-        axis.legend(loc="upper right")
-    axes[0, 0].set_ylabel("autocorrelation\n(dots: walkers, lines: predicted)")
+        axis.legend(loc="upper right", title="1/level", labelspacing=0.2)
+    axes[0, 0].set_ylabel("autocorrelation\n(lines: predicted)")
     return figure
 
 
 @book_figure
 def slow_modes_decoded(frames, times, ends=None, classes=None):
-    """Decoded walks from one end of each slow mode to the other, with the classes of the images at both ends.
+    """Decoded walks from one end of each slow mode to the other, with the most frequent classes at both ends.
 
     Parameters
     ----------
@@ -143,24 +165,24 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
         Names of the classes.
     """
     modes, k = frames.shape[:2]
-    figure = plt.figure(figsize=(7.2, 1.0 * modes + 0.35))
-    beside = 0 if ends is None else 2.6
-    widths = [beside, *[1] * k, beside] if beside else [1] * k
-    grid = figure.add_gridspec(modes, len(widths), width_ratios=widths)
+    figure = plt.figure(figsize=(WIDTH, 1.0 * modes + 0.2))
+    beside = 0 if ends is None else 2.2
+    grid = figure.add_gridspec(modes, k + 2, width_ratios=[beside or 0.1, *[1] * k, beside or 0.1])
     for row in range(modes):
-        for column in range(k):
-            axis = figure.add_subplot(grid[row, column + bool(beside)])
-            draw_image(axis, frames[row, column])
-            if column == k // 2:
-                axis.set_title(f"mode {row + 1}, relaxation time {times[row]:.3g}")
-        for side in range(2 if beside else 0):
+        strip = [figure.add_subplot(grid[row, column + 1]) for column in range(k)]
+        for axis, image in zip(strip, frames[row], strict=True):
+            draw_image(axis, image)
+        strip[k // 2].set_title(f"mode {row + 1}, relaxation time {times[row]:.3g}")
+        across = {"xycoords": strip[-1].transAxes, "textcoords": strip[0].transAxes, "annotation_clip": False}
+        strip[0].annotate("", (1, -0.15), (0, -0.15), arrowprops={"arrowstyle": "->", "linewidth": 1.2}, **across)
+        for side in range(0 if ends is None else 2):
             axis = figure.add_subplot(grid[row, -side])
-            axis.bar(range(len(classes)), ends[row][side], color=(BLUE, RED)[side])
-            axis.set(ylim=(0, 1), yticks=[0, 1], yticklabels=["0", "1"])
-            name_classes(axis.xaxis, classes, 6)
-            axis.tick_params(axis="y", labelsize=6)
-            if row == 0:
-                axis.set_title(("at the left end", "at the right end")[side], fontsize=7.5)
+            axis.set_axis_off()
+            shares = ends[row][side]
+            most = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] >= 0.05]
+            words = "\n".join(f"{classes[i]}: {shares[i]:.0%}" for i in most)
+            where = {"ha": ("right", "left")[side], "va": "center", "transform": axis.transAxes}
+            axis.text(1 - side, 0.5, words, color=(BLUE, RED)[side], fontsize=SMALL, **where)
     return figure
 
 
@@ -177,9 +199,11 @@ def states_against_classes(table, classes, scores):
     scores : mapping from str to dict from str to mapping from str to array of shape (members,)
         For each score, such as the adjusted Rand index, the title of each arm and each method: the members' values.
     """
-    figure = plt.figure(figsize=(7.2, 3.4))
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.45])
-    axis = left.subplots()
+    rows = max(map(len, scores.values()))
+    heights = [3.1, 0.5 * rows + 1.0]
+    figure = plt.figure(figsize=(WIDTH, sum(heights)))
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    axis = above.subplots()
     share = table / np.maximum(table.sum(axis=0), 1)
     # States in the order of the class that is their largest part, so that agreement is a diagonal.
     order = np.argsort(share.argmax(axis=1), kind="stable")
@@ -188,23 +212,23 @@ def states_against_classes(table, classes, scores):
         for column, value in enumerate(values):
             if value >= 0.1 and len(classes) <= NAMED_CLASSES:
                 colour = "white" if value > 0.6 else "black"
-                axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=colour)
+                axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=SMALL, color=colour)
     letters = [chr(ord("A") + row) if len(order) <= 26 else row + 1 for row in range(len(order))]
     axis.set(xlabel="class", ylabel="state")
     name_classes(axis.xaxis, classes)
     name_classes(axis.yaxis, letters)
-    axis.set_title("% of a class in each state", fontsize=8.5)
-    panels = right.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    axis.set_title("% of a class (column) in each state (row)")
+    panels = below.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for panel, (score, arms) in zip(panels, scores.items(), strict=True):
         for place, methods in enumerate(arms.values()):
             for i, ((method, values), colour) in enumerate(zip(methods.items(), (RED, BLUE, GREY), strict=False)):
                 y = np.full(len(values), place + 0.22 * (i - (len(methods) - 1) / 2))
-                panel.plot(values, y, "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
+                panel.plot(values, y, "o", color=colour, markersize=3, alpha=0.5, linewidth=0)
                 panel.plot(np.mean(values), y[0], "|", color=colour, markersize=12, markeredgewidth=2, label=method)
         panel.set(title=score, yticks=range(len(arms)), yticklabels=list(arms), xlim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(3))
         panel.set_ylim(len(arms) - 0.5, -0.5)
     handles, names = panels[0].get_legend_handles_labels()
     known = dict(zip(names, handles, strict=True))  # a method has one entry, whatever the number of arms
-    right.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
+    below.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
     return figure

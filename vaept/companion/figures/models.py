@@ -3,17 +3,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Ellipse
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from vaept.companion.figures.style import (
-    BLUE,
-    GREY,
-    MAX_DOTS,
-    RED,
-    add_class_legend,
-    book_figure,
-    class_colours,
-    draw_image,
-)
+from vaept.companion.figures.style import BLUE, GREY, MAX_DOTS, RED, SMALL, WIDTH, book_figure, draw_image
 
 
 @book_figure
@@ -29,50 +21,56 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         Each with as many levels as are to be shown.
     energies : array, shape (k,)
     """
-    figure, axes = plt.subplots(len(images), 3, figsize=(7.2, 1.9 * len(images)), width_ratios=[1, 1.3, 2])
-    reach = max(3.2, float(np.abs(means).max() + 3 * np.sqrt(variances.max())))
-    for row, image, mean, variance, population, energy in zip(
-        axes, images, means, variances, populations, energies, strict=True
+    figure, axes = plt.subplots(
+        len(images), 3, figsize=(WIDTH, 1.55 * len(images) + 0.3), width_ratios=[0.7, 1.1, 1.8], sharex="col"
+    )
+    deviations = np.sqrt(variances)
+    reach = max(1.5, float((np.abs(means) + 2 * deviations).max()))
+    for row, image, mean, deviation, population, energy in zip(
+        axes, images, means, deviations, populations, energies, strict=True
     ):
         draw_image(row[0], image)
         for radius in np.sqrt(8 * np.array([0.5, 1, 1.5, 2])):
             row[1].add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
         row[1].add_patch(Ellipse((0, 0), 2, 2, color=BLUE, alpha=0.3, linewidth=0))
-        row[1].add_patch(Ellipse(mean, *(2 * np.sqrt(variance)), color=RED, linewidth=0))
-        row[1].plot(*mean, "o", color=RED, markersize=7, fillstyle="none", markeredgewidth=0.8)  # finds a tiny one
-        row[1].set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
+        row[1].add_patch(Ellipse(mean, *(2 * deviation), color=RED, linewidth=0))
+        if deviation.max() < reach / 20:
+            row[1].plot(*mean, "o", color="black", markersize=10, fillstyle="none", markeredgewidth=1)  # finds it
+        row[1].set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
+        row[1].set_title(f"widths {deviation[0]:.2g} and {deviation[1]:.2g}", fontsize=SMALL)
         row[2].fill_between(np.arange(len(population)), population, step="mid", color=RED, linewidth=0)
         row[2].axvline(2 * energy, color="black", linewidth=1, linestyle="--")
-        text = f"energy {energy:.3g}, mean level {2 * energy:.3g}"
-        row[2].text(0.98, 0.9, text, ha="right", va="top", fontsize=8, transform=row[2].transAxes)
-        row[2].set(ylabel="population", xlim=(-0.5, len(population)), ylim=(0, None))
-    axes[0, 1].set_title("blue: prior, red: posterior")
-    axes[0, 2].set_title("levels N of the well, energy N/2")
-    axes[-1, 2].set_xlabel("level N")
+        row[2].set_title(f"energy {energy:.3g}, mean level {2 * energy:.3g}", fontsize=SMALL)
+        row[2].set(xlim=(-0.5, max(map(len, populations))), ylim=(0, None))
+        row[2].yaxis.set_major_locator(MaxNLocator(2))
+    axes[-1, 1].set_xlabel("blue: prior, widths 1\nred: posterior", fontsize=SMALL)
+    axes[-1, 2].set_xlabel("level N of the well, energy N/2")
+    axes[len(images) // 2, 2].set_ylabel("population")
     return figure
 
 
 @book_figure
-def energy_bounds_kl(kl, bound, labels):
+def energy_bounds_kl(kl, bound):
     """Every image as a dot, KL against its bound 4⟨H₀⟩.
 
     Parameters
     ----------
     kl, bound : arrays, shape (n,)
         Nats.
-    labels : array of int, shape (n,), or None
     """
-    figure, axis = plt.subplots(figsize=(5.0, 3.8))
-    rows = slice(MAX_DOTS)
-    axis.scatter(bound[rows], kl[rows], s=7, c=class_colours(labels, len(kl))[rows], linewidths=0)
-    low, top = 0.9 * kl.min(), 1.5 * kl.max()
-    axis.set(xscale="log", yscale="log", xlim=(min(0.9 * bound.min(), low), 1.1 * bound.max()), ylim=(low, top))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.4))
+    axis.scatter(bound[:MAX_DOTS], kl[:MAX_DOTS], s=7, color=BLUE, linewidths=0)
+    low, top = 0.8 * kl.min(), 1.5 * kl.max()
+    left = min(0.9 * bound.min(), low)
+    axis.set(xscale="log", yscale="log", xlim=(left, 1.2 * bound.max()), ylim=(low, top))
     axis.plot([low, top], [low, top], color="black", linewidth=1)
-    axis.text(top, top, " KL = 4⟨H₀⟩", ha="left", va="top", fontsize=8)
-    axis.xaxis.set_minor_formatter("")
-    axis.yaxis.set_minor_formatter("")
-    axis.set(xlabel="4⟨H₀⟩ (nats)", ylabel="KL to the prior (nats)")
-    add_class_legend(figure, labels)
+    axis.fill_between([left, low, top], [low, low, top], top, color=GREY, alpha=0.25, linewidth=0)
+    axis.text(0.03, 0.95, "KL > 4⟨H₀⟩:\nimpossible", va="top", transform=axis.transAxes)
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        line.set_major_formatter(StrMethodFormatter("{x:g}"))
+        line.set_minor_formatter(NullFormatter())
+    axis.set(xlabel="four times the energy, 4⟨H₀⟩ (nats)", ylabel="KL to the prior (nats)")
     return figure
 
 
@@ -85,7 +83,7 @@ def training_history(reconstruction, kl):
     reconstruction, kl : arrays, shape (members, epochs)
         Nats; the panels show −reconstruction, kl, and kl − reconstruction.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.6))
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.3))
     epochs = np.arange(1, kl.shape[1] + 1)
     for axis, values, title in zip(
         axes, (-reconstruction, kl, kl - reconstruction), ("−reconstruction", "KL", "−ELBO"), strict=True
@@ -93,6 +91,8 @@ def training_history(reconstruction, kl):
         axis.plot(epochs, values.T, color=BLUE, alpha=0.5, linewidth=1)
         late = values[:, len(epochs) // 10 :]  # the first steps would fix the scale otherwise
         margin = 0.1 * np.ptp(late) + 1e-9
+        axis.xaxis.set_major_locator(MaxNLocator(3))
+        axis.yaxis.set_major_locator(MaxNLocator(5))
         axis.set(title=title, xlabel="epoch", ylim=(late.min() - margin, late.max() + margin))
     axes[0].set_ylabel("nats per image")
     return figure

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from vaept.companion.figures.style import BLUE, GREY, ORANGE, book_figure, draw_plane
+from vaept.companion.figures.style import BLUE, GREY, ORANGE, WIDTH, book_figure, draw_plane
 
 
 @book_figure
@@ -47,8 +47,10 @@ def oscillator_states_2d(axis_points, states, numbers):
     numbers : array of int, shape (k, 2)
         Quantum numbers along both axes.
     """
-    figure, axes = plt.subplots(1, len(states), figsize=(7.2, 1.6), sharey=True)
-    for axis, state, (first, second) in zip(axes, states, numbers, strict=True):
+    figure, axes = plt.subplots(-(-len(states) // 3), 3, figsize=(WIDTH, 3.9), squeeze=False)
+    for axis in axes.flat[len(states) :]:
+        axis.set_axis_off()
+    for axis, state, (first, second) in zip(axes.flat, states, numbers, strict=False):
         draw_plane(axis, axis_points, state)
         axis.set_title(f"N = {first + second}, n = ({first}, {second})")
     return figure
@@ -68,15 +70,17 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
     splittings : array, shape (k,)
         Energy between the two.
     """
-    figure, axes = plt.subplots(2, len(angles), figsize=(7.2, 2.95), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, len(angles), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
     half, before = 0.85 * axis_points[-1], [np.add.outer(axis_points, axis_points)] * 2
-    for column, angle, pair, splitting in zip(axes.T, angles, states, splittings, strict=True):
+    for column, angle, pair in zip(axes.T, angles, states, strict=True):
         before = [state * np.copysign(1, np.vdot(state, other)) for state, other in zip(pair, before, strict=True)]
         for axis, state in zip(column, before, strict=True):
             draw_plane(axis, axis_points, state)
             ends = np.array([-half, half])
             axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")
-        column[0].set_title(f"{np.degrees(angle):.0f}°, gap {splitting:.0e}")
+        column[0].set_title(f"{np.degrees(angle):.0f}°")
+    gaps = dict.fromkeys(f"{gap:.0e}" for gap in (min(splittings), max(splittings)))
+    figure.suptitle(f"direction of the perturbation; energy between the states: {' to '.join(gaps)}", fontsize="medium")
     axes[0, 0].set_ylabel("lower state")
     axes[1, 0].set_ylabel("upper state")
     return figure

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from vaept.companion.figures.style import BLUE, GREY, ORANGE, book_figure, draw_planes
+from vaept.companion.figures.style import BLUE, GREY, ORANGE, SMALL, WIDTH, book_figure, draw_planes
 
 
 @book_figure
@@ -19,7 +19,7 @@ def explained_by_group(r2, group, noise):
     noise : float or None
         Share of noise in draws from the posteriors, for comparison.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 2.6))
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.5))
     places = -np.arange(len(r2), dtype=float)
     for place, (name, values) in zip(places, r2.items(), strict=True):
         colour = ORANGE if name == group else BLUE
@@ -28,9 +28,9 @@ def explained_by_group(r2, group, noise):
         axis.vlines(np.clip(np.mean(values), -0.2, 1), place - 0.35, place + 0.35, color=colour)
     if noise is not None:
         axis.axvspan(1 - noise, 1, color=GREY, alpha=0.35, linewidth=0)
-        axis.set_title("grey band: the posteriors' own noise", loc="right", fontsize=8)
+        axis.set_title("grey band: the posteriors' own noise", loc="right", fontsize=SMALL)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(xlim=(-0.22, 1.02), xlabel="explained variance of held-out examples, R² (left end: −0.2 or less)")
+    axis.set(xlim=(-0.22, 1.02), xlabel="explained variance of held-out examples, R²\n(left end: −0.2 or less)")
     axis.set_yticks(places, r2)
     return figure
 
@@ -46,7 +46,7 @@ def coordinates_of_runs(equal, best):
     best : array of shape (d,)
         Size of the correlation with the best of the coordinates, each of which is taken once.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 2.6))
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.5))
     axis.bar(np.arange(len(best)), best, color=BLUE, label="best coordinate, sign left out")
     if equal is not None:
         axis.plot(np.arange(len(equal)), equal, "o", color=ORANGE, markersize=4, label="equal-numbered coordinate")

@@ -2,9 +2,23 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
-from vaept.companion.figures.style import BLUE, DIVERGING, GREY, ORANGE, RED, as_picture, book_figure, name_classes
+from vaept.companion.figures.style import (
+    BLUE,
+    DIVERGING,
+    GREY,
+    ORANGE,
+    RED,
+    SMALL,
+    VIOLET,
+    WIDTH,
+    as_picture,
+    book_figure,
+    label_ends,
+    name_classes,
+)
 
 
 @book_figure
@@ -18,14 +32,27 @@ def series_against_exact(couplings, exact, curves):
     curves : mapping from str to array of shape (k,)
         Approximations, such as partial sums and a Padé approximant.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 3.2))
-    axis.plot(couplings, exact, color="black", linewidth=3, label="exact")
-    for (name, values), colour in zip(curves.items(), (GREY, BLUE, RED, ORANGE, "#832db6"), strict=False):
-        axis.plot(couplings, values, color=colour, label=name, linestyle="--" if "Padé" in name else "-")
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.0))
     margin = 0.6 * np.ptp(exact)
-    axis.set(ylim=(exact.min() - margin, exact.max() + margin), xlim=(0, couplings[-1]))
-    axis.set(xlabel="coupling λ", ylabel="ground energy")
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    low, high = exact.min() - margin, exact.max() + margin
+    axis.set(ylim=(low, high), xlim=(0, couplings[-1]), xlabel="coupling λ", ylabel="ground energy")
+    axis.plot(couplings, exact, color="black", linewidth=2)
+    ends = [("exact", exact[-1], "black")]
+    for (name, values), colour in zip(curves.items(), (GREY, BLUE, RED, ORANGE, VIOLET), strict=False):
+        if "Padé" in name:  # lies on the exact curve
+            few = slice(None, None, max(1, len(couplings) // 12))
+            axis.plot(couplings[few], values[few], "o", color=colour, markersize=5, fillstyle="none", clip_on=False)
+        else:
+            axis.plot(couplings, values, color=colour)
+        outside = np.flatnonzero((values < low) | (values > high))
+        if not len(outside):
+            ends.append((name, values[-1], colour))
+        else:  # the curve leaves through the top or the bottom
+            top = values[outside[0]] > high
+            name = f"{name} " if top else f" {name}"
+            where = {"ha": "right" if top else "left", "va": "top" if top else "bottom", "fontsize": SMALL}
+            axis.text(couplings[outside[0]], high if top else low, name, color=colour, **where)
+    label_ends(axis, ends)
     return figure
 
 
@@ -41,12 +68,13 @@ def error_slopes(couplings, errors, slopes):
     slopes : array, shape (orders,)
         Fitted slopes, written beside the lines.
     """
-    figure, axis = plt.subplots(figsize=(5.6, 3.4))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
+    ends = []
     for order, (row, slope) in enumerate(zip(errors, slopes, strict=True)):
         (line,) = axis.loglog(couplings, row, marker="o", markersize=3)
-        text = f" order {order}: slope {slope:.2f}"
-        axis.text(couplings[-1], row[-1], text, color=line.get_color(), va="center", fontsize=8)
-    axis.set(xlabel="coupling λ", ylabel="error of the energy")
+        ends.append((f"order {order}: slope {slope:.2f}", row[-1], line.get_color()))
+    axis.set(xlabel="coupling λ", ylabel="error of the energy", xlim=(None, 1.2 * couplings[-1]))
+    label_ends(axis, ends)
     return figure
 
 
@@ -67,22 +95,24 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
     final : array, shape (m,)
         Levels at coupling 1 by another method, drawn as dots.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=[1, 1.6])
-    palette = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
+    palette = (GREY, ORANGE, BLUE, RED, VIOLET)
     shells = np.repeat(np.arange(len(multiplicities)), multiplicities)
     near = couplings <= 0.1 * couplings[-1]
     for state, shell in enumerate(shells):
-        axes[0].plot(couplings[near], levels[near, state] - levels[0, state], color=palette[shell])
-        axes[0].plot(
-            couplings[near], first_order[state] * couplings[near], color=palette[shell], linewidth=0.8, linestyle=":"
-        )
-        axes[1].plot(couplings, levels[:, state], color=palette[shell])
-    axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=3, clip_on=False, zorder=5)
+        colour = palette[shell % len(palette)]
+        axes[0].plot(couplings[near], levels[near, state] - levels[0, state], color=colour, linewidth=2)
+        axes[0].plot(couplings[near], first_order[state] * couplings[near], color="black", linewidth=1, linestyle=":")
+        axes[1].plot(couplings, levels[:, state], color=colour, linewidth=2)
+    axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=4, clip_on=False, zorder=5)
     for shell, multiplicity in enumerate(multiplicities):
-        axes[1].text(-0.02, levels[0, shells == shell][0], f"{multiplicity}×", ha="right", va="center", fontsize=8)
-    axes[0].set(xlabel="coupling λ", ylabel="shift from the oscillator", title="near the start (dotted: first order)")
-    axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level", xlim=(-0.12, couplings[-1]))
-    axes[1].set_title("from the oscillator to the latent space")
+        where = {"ha": "right", "va": "center", "weight": "bold", "color": palette[shell % len(palette)]}
+        axes[1].text(-0.03 * couplings[-1], levels[0, shells == shell][0], f"{multiplicity}×", **where)
+    axes[0].set(xlabel="coupling λ", ylabel="shift from the oscillator", title="near the start\n(dotted: first order)")
+    axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level")
+    axes[1].set(xlim=(-0.15 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
+    for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(3))
     return figure
 
 
@@ -97,18 +127,25 @@ def fingerprints(spectra, reference):
     reference : mapping from str to array of shape (n,)
         The oscillator's levels for comparison.
     """
-    figure, axes = plt.subplots(1, len(spectra), figsize=(7.2, 3.4), sharey=True, squeeze=False)
-    for axis, (name, (levels, intervals)) in zip(axes[0], spectra.items(), strict=True):
-        for member, (own, ends) in enumerate(zip(levels, intervals, strict=True)):
-            axis.hlines(own, member - 0.35, member + 0.35, color=BLUE, linewidth=1.5)
-            axis.vlines(np.full(len(own), member), ends[:, 0], ends[:, 1], color="black", linewidth=0.8)
-        axis.hlines(reference[name], len(levels) + 0.65, len(levels) + 1.35, color=GREY, linewidth=1.5)
-        for level, count in zip(*np.unique(reference[name], return_counts=True), strict=True):
-            axis.text(len(levels) + 1.45, level, f"{count}×", ha="left", va="center", fontsize=7, color="#666666")
-        axis.set_xlim(-0.8, len(levels) + 2.2)
-        ticks = [*range(len(levels)), len(levels) + 1]
-        axis.set(title=name, xlabel="seed", xticks=ticks, xticklabels=[*map(str, ticks[:-1]), "prior"])
-    axes[0, 0].set_ylabel("level (energy, or relaxation rate)")
+    rows = [len(levels) + 2.5 for levels, _ in spectra.values()]
+    figure, axes = plt.subplots(
+        len(spectra), 1, figsize=(WIDTH, 0.16 * sum(rows) + 0.75 * len(rows)), squeeze=False, height_ratios=rows
+    )
+    for axis, (name, (levels, intervals)) in zip(axes[:, 0], spectra.items(), strict=True):
+        levels, intervals, members = np.array(levels), np.array(intervals), np.arange(len(levels))
+        for level in range(1, levels.shape[1]):  # the lowest is 0 for all
+            colour = (BLUE, ORANGE, RED, VIOLET)[level % 4]
+            places = members + 0.2 * (level % 3 - 1)
+            axis.hlines(places, *intervals[:, level].T, color=colour, linewidth=2)
+            axis.plot(levels[:, level], places, "o", color=colour, markersize=3.5)
+        prior = len(levels) + 0.7
+        for level, count in zip(*np.unique(reference[name][1:], return_counts=True), strict=True):
+            axis.plot(level, prior, "D", color="black", markersize=4)
+            axis.annotate(f"{count}×", (level, prior), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+        axis.axhline(len(levels) - 0.2, color=GREY, linewidth=0.8)
+        axis.set(yticks=[*members, prior], yticklabels=[*map(str, members), "prior"], ylim=(prior + 0.7, -0.7))
+        axis.set(title=name, ylabel="seed")
+    axes[-1, 0].set_xlabel("level (energy, or relaxation rate)")
     return figure
 
 
@@ -126,27 +163,36 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
     grid_images : array, shape (rows, columns, height, width)
         Decoded images on a grid over the same plane, the first row at the bottom.
     """
-    ratios = [*[1] * len(functions), 1.6]
-    figure, axes = plt.subplots(1, len(ratios), figsize=(7.2, 11 / sum(ratios) + 0.3), width_ratios=ratios)
-    for number, (axis, values, level) in enumerate(zip(axes, functions, levels, strict=False), start=1):
-        limit = np.nanquantile(np.abs(values), 0.98)
-        axis.pcolormesh(*axes_points, values, cmap=DIVERGING, vmin=-limit, vmax=limit, shading="nearest")
-        axis.set(aspect="equal", xticks=[], yticks=[], title=f"mode {number}, level {level:.2f}")
-    rows = [[as_picture(image) for image in row] for row in grid_images[::-1]]
-    if rows[0][0] is None:  # values in a row instead of a picture
-        rows = [[np.reshape(image, (1, -1)) for image in row] for row in grid_images[::-1]]
-    framed = [[np.pad(image, [(1, 1), (1, 1), (0, 0)][: image.ndim]) for image in row] for row in rows]
-    mosaic = np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
+    columns = 3
+    rows = -(-(len(functions) + 1) // columns)
     across, up = (np.ptp(points) for points in axes_points)
-    axes[-1].imshow(mosaic, aspect=up / across * mosaic.shape[1] / mosaic.shape[0])
-    axes[-1].set_axis_off()
-    axes[-1].set_title("the plane, decoded")
+    height = rows * (WIDTH / columns * up / across + 0.35) + 0.8
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
+    shape = {"extent": [end for points in axes_points for end in (points[0], points[-1])], "origin": "lower"}
+    for number, (axis, values, level) in enumerate(zip(axes.flat, functions, levels, strict=False), start=1):
+        shades = axis.imshow(values / np.nanquantile(np.abs(values), 0.98), cmap=DIVERGING, vmin=-1, vmax=1, **shape)
+        axis.set_title(f"mode {number}, level {level:.2f}")
+    images = [[as_picture(image) for image in row] for row in grid_images[::-1]]
+    if images[0][0] is None:  # values in a row instead of a picture
+        images = [[np.reshape(image, (1, -1)) for image in row] for row in grid_images[::-1]]
+    framed = [[np.pad(image, [(1, 1), (1, 1), (0, 0)][: image.ndim]) for image in row] for row in images]
+    mosaic = np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
+    last = axes.flat[len(functions)]
+    last.imshow(mosaic[::-1], **shape)
+    last.set_title("the plane, decoded")
+    for axis in axes.flat[len(functions) + 1 :]:
+        axis.set_axis_off()
+    for axis in axes.flat[: len(functions) + 1]:
+        axis.set(aspect="equal", xlabel="z₁", ylabel="z₂")
+        axis.label_outer()
+    scale = figure.colorbar(shades, ax=axes, location="bottom", aspect=40, shrink=0.6, ticks=[-1, 0, 1])
+    scale.set_label("mode, in units of its largest values")
     return figure
 
 
 @book_figure
 def populations_by_class(populations, classes, energies, n_levels):
-    """Mean populations of the oscillator's levels for each class, darker for more.
+    """Mean populations of the oscillator's levels for each class, darker for more, with the mean level.
 
     Parameters
     ----------
@@ -159,14 +205,16 @@ def populations_by_class(populations, classes, energies, n_levels):
     n_levels : int
         How many levels all bins cover.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 2.8))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.1))
     extent = (-0.5, n_levels - 0.5, len(classes) - 0.5, -0.5)
-    picture = axis.imshow(populations, aspect="auto", cmap="Blues", extent=extent)
-    axis.set(xlabel="level N", ylabel="class")
+    shades = PowerNorm(0.5, 0, populations.max())  # the tails would be white otherwise
+    picture = axis.imshow(populations, aspect="auto", cmap="Blues", norm=shades, extent=extent)
+    axis.plot(2 * np.asarray(energies), np.arange(len(classes)), "D", color=ORANGE, markersize=4)
+    axis.set(xlabel="level N", ylabel="class", xlim=extent[:2], title="orange: mean level, twice the mean energy")
     named = name_classes(axis.yaxis, classes)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in named:
-        axis.text(n_levels - 0.5, row, f" {energies[row]:.3g}", va="center", fontsize=7)
-    axis.set_title("mean energy", loc="right", fontsize=7)
-    figure.colorbar(picture, ax=axis, label="mean population", pad=0.08)
+        axis.text(n_levels - 0.5, row, f" {energies[row]:.3g}", va="center", fontsize=SMALL)
+    axis.text(n_levels - 0.5, -0.7, " energy", va="bottom", fontsize=SMALL)
+    figure.colorbar(picture, ax=axis, label="mean population", pad=0.13, ticks=MaxNLocator(4))
     return figure

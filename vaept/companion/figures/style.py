@@ -1,15 +1,20 @@
 """What all figures of the book share: style, colours, panels of latent planes and of images."""
 
 import functools
+import textwrap
 from importlib import resources
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.colors import LinearSegmentedColormap
 
 STYLE = str(resources.files("vaept.companion.figures").joinpath("vaept.mplstyle"))
-BLUE, ORANGE, RED, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2"
+WIDTH = 5.2  # of every figure, inches
+SMALL = 8  # points: the smallest text beside that in the corner
+BLUE, ORANGE, RED, GREY, VIOLET = "#3f90da", "#dd7800", "#b51a00", "#868d96", "#730bd9"
 DIVERGING = "PuOr"
+ENERGY = LinearSegmentedColormap.from_list("energy", ["#2a6db5", "#7fb0dc", "#c9dff2", "white"])  # dark: low
 MAX_DOTS = 2500
 NAMED_CLASSES = 20  # of more, not all are named
 
@@ -21,13 +26,29 @@ def book_figure(draw):
     def styled(*args, made_by, **kwargs):
         with plt.style.context(STYLE):
             figure = draw(*args, **kwargs)
-            figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
-            where = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "#666666"}
-            figure.text(0.995, 0.004, made_by, parse_math=False, **where)
+            lines = textwrap.wrap(made_by, 100)
+            foot = (0.02 + 0.12 * len(lines)) / figure.get_figheight()
+            figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
+            where = {"ha": "right", "va": "bottom", "fontsize": 6.5, "color": "#666666"}
+            figure.text(0.995, 0.004, "\n".join(lines), parse_math=False, **where)
             plt.close(figure)  # the caller has it; pyplot need not show it a second time
         return figure
 
     return styled
+
+
+def label_ends(axis, ends, gap=0.09):
+    """Names at the right ends of lines, (text, y, colour) each, at least this share of the axis apart."""
+    to_share = axis.transScale + axis.transLimits
+    shares = np.array([to_share.transform((axis.get_xlim()[1], y))[1] for _, y, _ in ends])
+    order = np.argsort(shares, kind="stable")
+    places = shares[order].clip(0, 1)
+    for _ in range(100):  # neighbours push each other away
+        overlap = np.maximum(gap - np.diff(places), 0) / 2
+        places[:-1] -= overlap
+        places[1:] += overlap
+    for place, (text, _, colour) in zip(places, (ends[i] for i in order), strict=True):
+        axis.text(1.02, place, text, color=colour, va="center", fontsize=SMALL, transform=axis.transAxes)
 
 
 def draw_plane(axis, points, values):
@@ -64,13 +85,13 @@ def draw_image(axis, image):
 def draw_cloud(axis, points, labels):
     """Points (n, 2) as dots, coloured by class, with the names of the classes amid them."""
     colours = class_colours(labels, len(points))[:MAX_DOTS]
-    axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0, alpha=0.7)
+    axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0)
     if labels is None:
         return
     outline = [patheffects.withStroke(linewidth=2, foreground="white")]
     for label in np.unique(labels)[:NAMED_CLASSES]:
         x, y = np.median(points[labels == label], axis=0)
-        axis.text(x, y, str(label), ha="center", va="center", fontsize=8, weight="bold", path_effects=outline)
+        axis.text(x, y, str(label), ha="center", va="center", fontsize=SMALL, weight="bold", path_effects=outline)
 
 
 def draw_planes(groups, labels, columns):
@@ -78,10 +99,10 @@ def draw_planes(groups, labels, columns):
     members = min(len(latents) for latents in groups.values())
     columns = min(columns, members)
     rows = -(-members // columns)
-    side = 7.2 / columns
-    figure = plt.figure(figsize=(7.2, len(groups) * (rows * side + 0.3)))
+    side = WIDTH / columns
+    figure = plt.figure(figsize=(WIDTH, len(groups) * (rows * side + 0.3)))
     for part, (title, latents) in zip(figure.subfigures(len(groups), 1), groups.items(), strict=True):
-        part.suptitle(title, fontsize=10)
+        part.suptitle(title)
         axes = part.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         reach = 1.05 * np.quantile(np.abs(latents), 0.998)
         for axis in axes.flat[members:]:
@@ -103,9 +124,9 @@ def draw_intervals(axis, values, places, colour, label):
 def draw_gallery(rows, names=None):
     """Rows of images, with what they are at the left and a number at the right."""
     n = max(len(images) for images, _ in rows.values())
-    height = 0.47 + (0.16 if names else 0)
+    height = 0.47 + (0.34 if names else 0)
     figure, axes = plt.subplots(
-        len(rows), n + 2, figsize=(7.2, height * len(rows) + 0.2), squeeze=False, width_ratios=[3.2, *[1] * n, 3.6]
+        len(rows), n + 2, figsize=(WIDTH, height * len(rows) + 0.2), squeeze=False, width_ratios=[2.4, *[1] * n, 2.7]
     )
     for row, (own, (title, (images, number))) in enumerate(zip(axes, rows.items(), strict=True)):
         for axis in own:
@@ -113,9 +134,10 @@ def draw_gallery(rows, names=None):
         for axis, image in zip(own[1:-1], images, strict=False):
             draw_image(axis, image)
         for axis, name in zip(own[1:-1], names[row] if names else (), strict=False):
-            axis.set_title(name, fontsize=7)
-        own[0].text(1, 0.5, title, ha="right", va="center", fontsize=8, transform=own[0].transAxes)
-        own[-1].text(0, 0.5, number, ha="left", va="center", fontsize=8, transform=own[-1].transAxes)
+            axis.set_title(name.replace(": ", "\n"), fontsize=SMALL)
+        title, number = textwrap.fill(title, 16), number.replace(" [", "\n[")
+        own[0].text(1, 0.5, title, ha="right", va="center", fontsize=SMALL, transform=own[0].transAxes)
+        own[-1].text(0, 0.5, number, ha="left", va="center", fontsize=SMALL, transform=own[-1].transAxes)
     return figure
 
 
@@ -125,18 +147,6 @@ def class_colours(labels, n):
         return np.full(n, BLUE)
     palette = np.array(plt.rcParams["axes.prop_cycle"].by_key()["color"])
     return palette[np.unique(labels, return_inverse=True)[1] % len(palette)]
-
-
-def add_class_legend(figure, labels):
-    """Name the classes, at most `NAMED_CLASSES`, beside a figure; nothing without labels."""
-    if labels is None:
-        return
-    classes = np.unique(labels)[:NAMED_CLASSES]
-    handles = [
-        plt.Line2D([], [], marker="o", linestyle="none", color=colour, markersize=4)
-        for colour in class_colours(classes, len(classes))
-    ]
-    figure.legend(handles, [str(label) for label in classes], loc="outside right center", title="class")
 
 
 def name_classes(axis, classes, size=None):

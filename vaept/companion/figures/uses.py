@@ -9,6 +9,9 @@ from vaept.companion.figures.style import (
     GREY,
     ORANGE,
     RED,
+    SMALL,
+    VIOLET,
+    WIDTH,
     as_picture,
     book_figure,
     draw_gallery,
@@ -18,8 +21,8 @@ from vaept.companion.figures.style import (
 
 
 @book_figure
-def outliers_by_energy(images, energies, precisions, chance):
-    """The images of the highest energy, beside how many planted outliers each score finds.
+def outliers_by_energy(images, energies, precisions, chance, usual=None):
+    """The images of the highest energy, and of the lowest, over how many planted outliers each score finds.
 
     Parameters
     ----------
@@ -31,25 +34,29 @@ def outliers_by_energy(images, energies, precisions, chance):
         no outliers were planted.
     chance : float
         The share of outliers.
+    usual : pair of arrays, shapes (n, height, width) and (n,), optional
+        As many images of the lowest energy, and their energies.
     """
-    figure = plt.figure(figsize=(7.2, 2.7))
-    widths = [1.25, 1] if precisions else [1]
-    left, *right = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0]
-    columns = -(-len(images) // 2)
-    for axis, image, energy in zip(left.subplots(2, columns).flat, images, energies, strict=False):
-        draw_image(axis, image)
-        axis.set_title(f"{energy:.3g}")
-    left.supxlabel("test images of the highest energy", fontsize=8.5)
-    if not right:
+    rows = {"highest energy": (images, energies)} | ({"lowest energy": usual} if usual else {})
+    heights = [0.85 * len(rows), 2.5] if precisions else [0.85 * len(rows)]
+    figure = plt.figure(figsize=(WIDTH, sum(heights) + 0.1))
+    above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    strips = above.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for strip, (title, (shown, own)) in zip(strips, rows.items(), strict=True):
+        strip.suptitle(title, fontsize="medium")
+        for axis, image, energy in zip(strip.subplots(1, len(shown), squeeze=False)[0], shown, own, strict=True):
+            draw_image(axis, image)
+            axis.set_title(f"{energy:.3g}", fontsize=SMALL)
+    if not below:
         return figure
-    axis = right[0].subplots()
+    axis = below[0].subplots()
     for place, ((title, scores), colour) in enumerate(zip(precisions.items(), (GREY, RED), strict=False)):
         y = np.arange(len(scores)) + 0.3 * (place - (len(precisions) - 1) / 2)
         values = list(scores.values())
         draw_intervals(axis, values, y, colour, title)
         axis.set_yticks(range(len(scores)), list(scores))
     axis.axvline(chance, color="black", linewidth=0.8, linestyle=":")
-    axis.text(chance, -0.75, " chance", fontsize=7, va="center")
+    axis.text(chance, -0.75, " chance", fontsize=SMALL, va="center")
     axis.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -1), xlabel="precision at k of planted outliers")
     axis.legend(loc="lower right")
     return figure
@@ -76,19 +83,38 @@ def scores_against_noise(noises, panels):
     noises : sequence of float
         Standard deviations.
     panels : mapping from str to mapping from str to sequence of Estimate
-        For each score and each method its value at every noise; nothing where a method has none.
+        For each score and each method its value at every noise; nothing where a method has none. Below each panel is
+        what the last method has more than the last but one.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 2.6), squeeze=False)
-    colours = (GREY, "#832db6", "#a96b59", ORANGE, BLUE, RED)
-    for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        2 * rows, columns, figsize=(WIDTH, 3.3 * rows + 0.5), squeeze=False, sharex=True, height_ratios=[2, 1] * rows
+    )
+    pairs = [
+        (upper, lower) for row in range(rows) for upper, lower in zip(axes[2 * row], axes[2 * row + 1], strict=True)
+    ]
+    colours = (GREY, VIOLET, "#b9894e", ORANGE, BLUE, RED)
+    for (upper, lower), (title, lines) in zip(pairs, panels.items(), strict=False):
         for (name, values), colour in zip(lines.items(), colours, strict=False):
             if values:
                 means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
-                axis.plot(noises, means, "o-", color=colour, markersize=3.5, linewidth=1.5, label=name)
-                axis.vlines(noises, low, high, color=colour, linewidth=1)
-        axis.set(title=title, xlabel="noise s", xticks=noises, xticklabels=[f"{noise:g}" for noise in noises])
+                upper.plot(noises, means, "o-", color=colour, markersize=3.5, linewidth=1.5, label=name)
+                upper.vlines(noises, low, high, color=colour, linewidth=1)
+        upper.set(title=title, xticks=noises, xticklabels=[f"{noise:g}" for noise in noises])
+        lower.set_xlabel("noise s")
+        (before, first), (after, second) = list(lines.items())[-2:]
+        lower.set_visible(bool(first and second))
+        for noise, a, b in zip(noises, first, second, strict=False):  # intervals of independent members, combined
+            ends = np.hypot([b.mean - b.low, b.high - b.mean], [a.high - a.mean, a.mean - a.low])
+            lower.errorbar(noise, b.mean - a.mean, ends[:, None], fmt="o", color=RED, markersize=3.5, linewidth=1)
+        lower.axhline(0, color="black", linewidth=0.8, linestyle=":")
+        lower.set_title(f"{after} − {before}", fontsize=SMALL)
+    for upper, lower in pairs[len(panels) :]:
+        upper.set_axis_off()
+        lower.set_axis_off()
     names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*names, loc="outside upper center", ncols=len(colours))
+    figure.legend(*names, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -122,7 +148,7 @@ def encoders_against_decoders(panels):
         For each title, such as without and with a field, nats above those of the decoder with its own encoder, encoders
         in rows, and the decoded images; what is no picture is not drawn.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 8.8 / len(panels)), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 6.4 / len(panels)), squeeze=False, sharey=True)
     colours = LinearSegmentedColormap.from_list("cost", ("white", ORANGE))
     most = Normalize(0, max(1e-9, *(nats.max() for nats, _ in panels.values())))
     for axis, (title, (nats, images)) in zip(axes[0], panels.items(), strict=True):
