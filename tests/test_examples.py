@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import vaept
+from vaept.companion.reference import escape
 
 ROOMS = ("datasets", "spectrum", "perturbation", "landscape", "vae", "uses")
 FACES = {room: importlib.import_module(f"vaept.{room}") for room in ROOMS}
@@ -27,3 +28,9 @@ def test_the_example_gives_what_it_shows(room, name):
     assert test.examples, "no example"
     said = []
     assert not doctest.DocTestRunner().run(test, out=said.append).failed, "".join(said)
+
+
+def test_pages_show_bars_and_stars_as_they_stand():
+    lines = ["|z|² of (n, *sides), see `a | b`", "and `c", "* d`.", "Examples", "---", ">>> f(*x) | g"]
+    escape(None, "function", "f", None, None, lines)
+    assert lines == ["\\|z\\|² of (n, \\*sides), see `a | b`", "and `c", "* d`.", "Examples", "---", ">>> f(*x) | g"]
