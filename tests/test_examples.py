@@ -19,6 +19,7 @@ def test_every_name_of_the_package_is_in_a_room():
     assert set(vaept.__all__) <= {name for _, name in NAMES}
 
 
+@pytest.mark.filterwarnings("ignore:The signs of components")  # of fields of few images
 @pytest.mark.parametrize(("room", "name"), NAMES, ids=[".".join(pair) for pair in NAMES])
 def test_the_example_gives_what_it_shows(room, name):
     face = FACES[room]
