@@ -23,6 +23,8 @@ from vaept import arguments
 from vaept.archives import read_idx, read_npz
 from vaept.errors import DownloadError, InputError
 
+__all__ = ["Dataset", "from_arrays", "load"]
+
 NAMED = ("digits", "mnist", "cells")
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -74,6 +76,12 @@ class Dataset:
     ------
     InputError
         If an array cannot be used.
+
+    Examples
+    --------
+    >>> images = np.random.default_rng(0).random((10, 4, 4))
+    >>> Dataset("mine", images[:8], images[8:]).pixels
+    16
     """
 
     name: str
@@ -140,6 +148,12 @@ def load(source):
         If the source is unknown, its content cannot be used, or the package that has it is missing.
     DownloadError
         If MNIST is in no cache and no mirror answers.
+
+    Examples
+    --------
+    >>> data = load("digits")
+    >>> data.train.shape, data.image_shape
+    ((1438, 64), (8, 8))
     """
     if not isinstance(source, str | os.PathLike):
         raise InputError(
@@ -178,6 +192,12 @@ def from_arrays(x, y=None, *, name="data"):
     ------
     InputError
         If the arrays cannot be used.
+
+    Examples
+    --------
+    >>> data = from_arrays(np.random.default_rng(0).random((100, 8, 8)))
+    >>> data.train.shape, data.test.shape, data.image_shape
+    ((80, 64), (20, 64), (8, 8))
     """
     return _split(x, y, name, "")
 

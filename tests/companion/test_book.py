@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+from test_examples import NAMES
 from test_notebooks import NOTEBOOKS, glued
 from test_project import run
 
@@ -123,6 +124,16 @@ def test_every_page_of_the_contents_is_there(built):
     expected = {f"notebooks/{path.stem}.html" for path in NOTEBOOKS}
     expected |= {f"book/{name}.html" for name in ("intro", "fidelity", "status", "cluster", "glossary", "bibliography")}
     assert expected <= names and "index.html" in names
+
+
+def test_reference_has_every_public_name_with_its_example_and_the_search_finds_it(built, pages):
+    found = (built / "searchindex.js").read_text("utf-8")
+    for room, name in NAMES:
+        page = pages[built / "book" / "reference" / f"{room}.html"]
+        assert f"vaept.{room}.{name}" in page.ids and f'"{name}"]' in found
+    for room in {room for room, _ in NAMES}:
+        text = "".join(pages[built / "book" / "reference" / f"{room}.html"].text)
+        assert text.count("Examples\n") == sum(own == room for own, _ in NAMES) and "\\" not in text
 
 
 def test_local_links_and_images_lead_somewhere(pages):

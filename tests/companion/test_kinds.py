@@ -113,7 +113,8 @@ def make(tmp_path_factory, kind):
         entries = ledger(records)
         executed = book.execute(own, jobs=1)
         index = book.build(own, records, entries, executed, folder / "book")
-    pages = {path.stem: read(path) for path in index.parent.rglob("*.html") if "_static" not in path.parts}
+    about_no_data = {"_static", "reference"}
+    pages = {path.stem: read(path) for path in index.parent.rglob("*.html") if not about_no_data & {*path.parts}}
     return SimpleNamespace(study=own, executed=executed, html=index.parent, pages=pages, shown=shown)
 
 

@@ -33,6 +33,12 @@ class AggregatePosterior:
     InputError
         If the shapes differ, a mean is not finite, a variance is not from 10⁻³⁰ to 10³⁰, or a component is too narrow
         for its distance from the origin: its density would be lost to rounding.
+
+    Examples
+    --------
+    >>> prior = AggregatePosterior(np.zeros((1, 2)), np.ones((1, 2)))
+    >>> prior.potential([[0.0, 0.0], [2.0, 2.0]])
+    array([-0.5,  0.5])
     """
 
     mean: np.ndarray

@@ -100,6 +100,13 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     InputError
         If an argument is out of range, the frames would need more than 2 GiB, or the step is so large that walkers run
         away.
+
+    Examples
+    --------
+    >>> energy = FreeEnergy(double_well(), dim=2)
+    >>> walk = simulate(energy, [[1.0, 0.0]], step=0.01, n_steps=100, progress=False)
+    >>> walk.positions.shape
+    (101, 1, 2)
     """
     n_steps = arguments.integer(n_steps, "n_steps", 1, MAX_STEPS)
     every = -(-n_steps // MAX_FRAMES) if keep_every is None else keep_every
@@ -122,15 +129,12 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     ----------
     energy : FreeEnergy
     starts : array, shape (walkers, d)
-        In the first region, such as many copies of a minimum.
     target : callable
-        The second region: maps points (n, d) to bool (n,). It is looked at after every step; its border is best laid
-        beyond the saddle, where walkers do not turn back at once.
-    step : float
+        The region: maps points (n, d) to bool (n,). Its border is best laid well beyond the saddle.
     max_steps : int
         Within which every walker must arrive, at most 10⁸: the longest of n waits is some log n times their mean.
-    seed : int or numpy.random.SeedSequence
-    progress : bool
+    step, seed, progress
+        As for `simulate`.
 
     Returns
     -------
@@ -140,6 +144,12 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     ------
     InputError
         As for `simulate`, or if a start lies in the target, the target has the wrong shape, or not all walkers arrive.
+
+    Examples
+    --------
+    >>> energy, how = FreeEnergy(double_well(1.0), dim=2), {"step": 0.05, "max_steps": 10_000, "progress": False}
+    >>> first_passage_times(energy, np.tile([-1.0, 0.0], (10, 1)), lambda z: z[:, 0] > 0, **how).times.shape
+    (10,)
     """
     max_steps = arguments.integer(max_steps, "max_steps", 1, MAX_STEPS)
     arguments.function(target, "target", "points (n, d)")
@@ -195,6 +205,11 @@ def kramers_time(energy, minimum, saddle):
     ------
     InputError
         If the curvatures at the points are not those of a minimum and a first-order saddle.
+
+    Examples
+    --------
+    >>> round(kramers_time(FreeEnergy(double_well(), dim=2), [-1.0, 0.0], [0.0, 0.0]), 2)
+    14.87
     """
     dim = checked(energy).dim
     named = (("minimum", minimum), ("saddle", saddle))
@@ -237,6 +252,14 @@ def relaxation_times(trajectories, observables, *, lags=None, seed=0):
     InputError
         If there are fewer than 10 walkers, the observables have the wrong shape, are not finite or constant, or the
         trajectories are too short or their frames too far apart.
+
+    Examples
+    --------
+    >>> energy = FreeEnergy(lambda z: (z**2).sum(dim=1) / 2, dim=1)  # whose level is 1/2
+    >>> starts = np.random.default_rng(0).standard_normal((200, 1))
+    >>> walk = simulate(energy, starts, step=0.1, n_steps=500, progress=False)
+    >>> relaxation_times(walk, lambda z: z[:, 0]).times.round()
+    array([2.])
     """
     seed = arguments.seed(seed)
     if not isinstance(trajectories, Trajectories):
@@ -287,6 +310,12 @@ def metastable_states(functions, n_states, *, seed=0):
     ------
     InputError
         If the functions are no finite (n, m) array with m ≥ n_states and n ≥ n_states, or the first is not constant.
+
+    Examples
+    --------
+    >>> slow = np.repeat([1.0, -2.0], [4, 2])
+    >>> metastable_states(np.stack([np.ones(6), slow], axis=1), 2)
+    array([0, 0, 0, 0, 1, 1])
     """
     n_states, seed = arguments.integer(n_states, "n_states", 1), arguments.seed(seed)
     f = arguments.points(functions, "functions", rows=n_states)

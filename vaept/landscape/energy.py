@@ -43,6 +43,12 @@ class FreeEnergy:
     InputError
         If an argument is of the wrong kind. The methods raise it if points are no finite (m, d) array, or if the
         energy has the wrong shape, is not finite or cannot be differentiated.
+
+    Examples
+    --------
+    >>> energy = FreeEnergy(double_well(barrier=3.0), dim=2)
+    >>> energy([[0.0, 0.0], [1.0, 0.0]])
+    array([3., 0.])
     """
 
     def __init__(self, source, dim=None, *, bounds=None):

@@ -132,6 +132,13 @@ def lowest_paths(energy, stationary, *, n_images=32):
     ------
     InputError
         If there is no minimum, or as the energy raises it.
+
+    Examples
+    --------
+    >>> energy = FreeEnergy(double_well(barrier=3.0), dim=2)
+    >>> found = find_stationary_points(energy, [[-0.9, 0.1], [0.9, -0.1]])
+    >>> round(lowest_paths(energy, found).path(0, 1).barrier, 6)
+    3.0
     """
     n_images = arguments.integer(n_images, "n_images", 5, MAX_IMAGES)
     if not isinstance(stationary, StationaryPoints) or stationary.points.shape[1] != checked(energy).dim:

@@ -73,9 +73,8 @@ def slowest_level(mixture, *, n_starts=800, n_branches=12, seed=0):
     ----------
     mixture : AggregatePosterior
         With at least two components; a single Gaussian relaxes with half the inverse of its largest variance.
-    n_starts, n_branches : int
+    n_starts, n_branches, seed : int
         Draws from which walkers start, at least 100, and walkers from each, at least 2.
-    seed : int
 
     Returns
     -------
@@ -85,6 +84,12 @@ def slowest_level(mixture, *, n_starts=800, n_branches=12, seed=0):
     ------
     InputError
         If an argument is out of range, or there is a single component.
+
+    Examples
+    --------
+    >>> found = slowest_level(AggregatePosterior([[-2.0], [2.0]], [[1.0], [1.0]]), n_starts=200)
+    >>> 0 <= found.lower < found.upper
+    True
     """
     mixture = arguments.instance(mixture, "mixture", AggregatePosterior)
     if len(mixture.mean) < 2:

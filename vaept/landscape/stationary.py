@@ -81,6 +81,12 @@ def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
     ------
     InputError
         If the starts are no finite (n, d) array or lie outside the bounds, or as the energy raises it.
+
+    Examples
+    --------
+    >>> energy = FreeEnergy(double_well(), dim=2)
+    >>> find_stationary_points(energy, [[-0.9, 0.1], [0.9, -0.1]]).kind.tolist()
+    ['minimum', 'minimum', 'saddle']
     """
     z = arguments.points(starts, "starts", checked(energy).dim)
     max_index = arguments.integer(max_index, "max_index", 0, energy.dim)
@@ -142,7 +148,13 @@ def merged(energy, points, region):
 
 
 def mueller_brown(z):
-    """The surface of Müller & Brown 1979, Theor. Chim. Acta 53, 75: torch tensor (n, 2) to (n,)."""
+    """The surface of Müller & Brown 1979, Theor. Chim. Acta 53, 75: torch tensor (n, 2) to (n,).
+
+    Examples
+    --------
+    >>> mueller_brown(torch.tensor([[-0.558, 1.442], [0.623, 0.028]])).round()
+    tensor([-147., -108.])
+    """
     height = z.new_tensor([-200.0, -100.0, -170.0, 15.0])
     a, b, c = z.new_tensor([[-1, -1, -6.5, 0.7], [0, 0, 11, 0.6], [-10, -10, -6.5, 0.7]])
     x, y = z[:, :1] - z.new_tensor([1.0, 0, -0.5, -1]), z[:, 1:] - z.new_tensor([0, 0.5, 1.5, 1])
@@ -153,6 +165,11 @@ def double_well(barrier=3.0, stiffness=4.0):
     """F = barrier·(z₁² − 1)² + ½ stiffness·(z₂² + … + z_d²), a function in torch for any d.
 
     Minima at z₁ = ±1 and energy 0, a saddle at the origin whose energy is the barrier (textbooks; Risken 1989, ch. 5).
+
+    Examples
+    --------
+    >>> double_well(barrier=3.0)(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+    tensor([3., 0.])
     """
 
     barrier, stiffness = arguments.number(barrier, "barrier"), arguments.number(stiffness, "stiffness")

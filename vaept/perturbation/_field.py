@@ -45,6 +45,13 @@ class Field:
         References that a new point is interpolated from.
     centre, spread : ndarrays of float64, shape (k,)
         The standardisation, sign included: values are (coordinates − centre) / spread.
+
+    Examples
+    --------
+    >>> x = vaept.load("digits").train
+    >>> field = pca_field(x, 2)
+    >>> np.allclose(field.transform(x), field.values, atol=1e-4)
+    True
     """
 
     name: str

@@ -61,6 +61,13 @@ def graph_modes(points, n_modes, *, operator="generator", n_neighbors=NEIGHBOURS
     -----
     UserWarning
         If the graph is in pieces, which the modes will tell apart.
+
+    Examples
+    --------
+    >>> angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    >>> levels, modes = graph_modes(np.stack([np.cos(angles), np.sin(angles)], axis=1), 3)
+    >>> np.allclose(levels[1], levels[2]), modes.shape
+    (True, (60, 3))
     """
     n_modes = arguments.integer(n_modes, "n_modes", 1, MOST)
     k, operator = arguments.integer(n_neighbors, "n_neighbors", 1), arguments.choice(operator, "operator", OPERATORS)

@@ -63,6 +63,11 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
     -----
     UserWarning
         If the graph is in pieces, a sign is not determined, or components form near multiplets.
+
+    Examples
+    --------
+    >>> diffusion_field(vaept.load("digits").train, 2).values.shape
+    (1438, 2)
     """
     k, seed = arguments.integer(n_neighbors, "n_neighbors", 1, MANY), arguments.seed(seed)
     x, n_components = _checked(x, n_components)
@@ -88,9 +93,8 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
 def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0):
     """A neighbour embedding (t-SNE) of landmarks in the plane, completed by the leading principal components.
 
-    The first two components are the plane of the embedding, turned to its principal axes: the arrangement of the
-    images. The others are the first principal components, of which the plane tells nothing definite. Images get the
-    mean of their 10 nearest landmarks, weighted by the kernel of `diffusion_field`.
+    The first two components are the plane, on its principal axes; the others are principal components, of which it
+    tells nothing definite. Images get the mean of their 10 nearest landmarks, weighted as in `diffusion_field`.
 
     Parameters
     ----------
@@ -101,7 +105,6 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
     perplexity : float, optional
         Effective number of neighbours of the t-SNE, at least 1. By default a sixtieth of the landmarks, at least 5.
     seed : int
-        Of the choice of landmarks and of the t-SNE.
 
     Returns
     -------
@@ -116,6 +119,11 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
     -----
     UserWarning
         If a sign is not determined or components form near multiplets.
+
+    Examples
+    --------
+    >>> neighbour_field(vaept.load("digits").train, 2, landmarks=200).values.shape
+    (1438, 2)
     """
     x, n_components = _checked(x, n_components)
     seed = arguments.seed(seed)
@@ -162,6 +170,12 @@ def pca_field(x, n_components):
     ------
     InputError
         If the images are unusable or vary in fewer directions.
+
+    Examples
+    --------
+    >>> field = pca_field(vaept.load("digits").train, 3)
+    >>> field.values.std(axis=0).round(3)
+    array([1., 1., 1.], dtype=float32)
     """
     x, n_components = _checked(x, n_components)
     base, shares, doubtful = _signs.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
@@ -201,6 +215,13 @@ def subspace_field(x, n_components, *, iterations=1):
     ------
     InputError
         If the images are unusable or vary in fewer directions.
+
+    Examples
+    --------
+    >>> x = vaept.load("digits").train
+    >>> halves = [subspace_field(half, 2).transform(x) for half in (x[::2], x[1::2])]
+    >>> vaept.compare(halves).coordinates.mean > 0.9
+    True
     """
     x, n_components = _checked(x, n_components)
     iterations = arguments.integer(iterations, "iterations", 0, 100)
@@ -248,6 +269,12 @@ def random_network_field(x, n_components, *, seed=0):
     ------
     InputError
         If the images are unusable, or the outputs do not vary independently.
+
+    Examples
+    --------
+    >>> field = random_network_field(vaept.load("digits").train, 3)
+    >>> field.values.std(axis=0).round(3)
+    array([1., 1., 1.], dtype=float32)
     """
     x, n_components = _checked(x, n_components)
     generator = np.random.default_rng(arguments.seed(seed))
@@ -278,6 +305,12 @@ def shuffled(field, seed=0):
     Returns
     -------
     Field
+
+    Examples
+    --------
+    >>> field = pca_field(vaept.load("digits").train, 2)
+    >>> np.array_equal(np.sort(shuffled(field).values, axis=0), np.sort(field.values, axis=0))
+    True
     """
     field = arguments.instance(field, "field", Field)
     order = np.random.default_rng(arguments.seed(seed)).permutation(len(field.values))
@@ -285,7 +318,16 @@ def shuffled(field, seed=0):
 
 
 def load_field(path):
-    """Read a `Field`, of its own class, that `Field.save` wrote; errors are those of `vaept.files.read_tensors`."""
+    """Read a `Field`, of its own class, that `Field.save` wrote; errors are those of `vaept.files.read_tensors`.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     pca_field(vaept.load("digits").train, 2).save(f"{folder}/field.safetensors")
+    ...     load_field(f"{folder}/field.safetensors").name
+    'principal components'
+    """
     _, tensors = read_tensors(path, "field")
     return (RandomNetwork if "weights" in tensors else Field).load(path)
 
@@ -340,6 +382,13 @@ def held_out_agreement(field, x_new, *, n_neighbors=10):
     ------
     InputError
         As `Field.transform`, and if there are too few images.
+
+    Examples
+    --------
+    >>> data = vaept.load("digits")
+    >>> found = held_out_agreement(pca_field(data.train, 2), data.test)
+    >>> bool(found.correlation.min() > 0.9)
+    True
     """
     field = arguments.instance(field, "field", Field)
     k = arguments.integer(n_neighbors, "n_neighbors", 1, len(field.points))

@@ -19,6 +19,11 @@ def perturbed_kl(mu, logvar, field_values, coupling):
     Returns
     -------
     tensor, shape (n,)
+
+    Examples
+    --------
+    >>> perturbed_kl(torch.zeros(3, 2), torch.zeros(3, 2), torch.ones(3, 2), 2.0)
+    tensor([4., 4., 4.])
     """
     return 0.5 * ((mu - coupling * field_values) ** 2 + logvar.exp() - logvar - 1).sum(-1)
 
@@ -40,6 +45,11 @@ def switched_off(progress, *, warm_start=0.1, fade=0.1, switch_off=0.5):
     -------
     weight, strength : float
         From 0 to 1.
+
+    Examples
+    --------
+    >>> [switched_off(progress) for progress in (0.05, 0.3, 0.9)]
+    [(0.5, 1.0), (1.0, 0.5), (1.0, 0.0)]
     """
     weight = min(1.0, progress / warm_start) if warm_start else 1.0
     return weight, min(1.0, max(0.0, (switch_off - progress) / (switch_off - fade)))

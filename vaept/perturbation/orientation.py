@@ -25,6 +25,13 @@ class Orientation:
         4⟨V⟩/λ = −⟨Σ_k ε_k u_k z_k⟩ after and before; the map makes it as low as the group allows.
     rigidity : ndarray, shape (members,)
         How firmly the field holds the least firm direction, relative to the firmest, 0 to 1: near 0 it is left free.
+
+    Examples
+    --------
+    >>> field = np.random.default_rng(0).standard_normal((100, 2))
+    >>> orient(-field, field, group="signed permutation").matrix[0]
+    array([[-1.,  0.],
+           [ 0., -1.]])
     """
 
     matrix: np.ndarray
@@ -61,6 +68,13 @@ def orient(latents, field, *, coupling=1.0, group="orthogonal"):
     ------
     InputError
         If the shapes do not fit, a value is not finite, or the group is unknown.
+
+    Examples
+    --------
+    >>> field = np.random.default_rng(0).standard_normal((100, 2))
+    >>> turned = field @ [[0.8, -0.6], [0.6, 0.8]]
+    >>> np.allclose(orient(turned, field, coupling=[1.0, 1.0]).latents[0], field)
+    True
     """
     z = arguments.array(latents, "latents", shape=[("members", "n", "d"), ("n", "d")])
     z = z[None] if z.ndim == 2 else z

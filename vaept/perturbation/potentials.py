@@ -116,6 +116,12 @@ class Schedule:
     ------
     InputError
         If 0 ≤ warm_start < 1 and 0 ≤ fade ≤ switch_off < 1 do not hold: the schedule would not come to its end.
+
+    Examples
+    --------
+    >>> schedule = Schedule(warm_start=0.2, fade=0.25, switch_off=0.75)
+    >>> schedule.reconstruction_weight(0.1), schedule.strength(0.5)
+    (0.5, 0.5)
     """
 
     warm_start: float = 0.0

@@ -49,6 +49,12 @@ class Resummation:
         Magnitude of that term: a bound where the truth lies between successive partial sums, else an estimate.
     truncation_order : int or ndarray of int
         Order of that term.
+
+    Examples
+    --------
+    >>> result = resum([1, -1, 1, -1], 2.0)  # 1/(1 + λ), which diverges there
+    >>> result.pade_degrees, round(float(result.pade), 6)
+    ((2, 1), 0.333333)
     """
 
     pade: float | np.ndarray
@@ -86,6 +92,12 @@ def series(h0_levels, v, level, order, *, tol=1e-10):
     InputError
         If the levels are no finite vector, V has another size or is not finite, real and symmetric, another argument is
         out of range, there is no such level, or a coefficient exceeds the range of float64.
+
+    Examples
+    --------
+    >>> series([1.0, 1.0, 3.0], [[0, 1, 0], [1, 0, 0], [0, 0, 0]], level=0, order=2)
+    array([[ 1., -1.,  0.],
+           [ 1.,  1.,  0.]])
     """
     energies = arguments.array(h0_levels, "h0_levels", shape=("n",))
     v = _symmetric(v, energies.size)
@@ -129,6 +141,11 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     InputError
         If exponents are not `dim` integers from 0, a coefficient is not finite, another argument is out of range, or a
         coefficient of the result exceeds the range of float64.
+
+    Examples
+    --------
+    >>> oscillator_series({(4,): 1.0}, dim=1, level=0, order=3).round(6)
+    array([[ 0.5   ,  0.75  , -2.625 , 20.8125]])
     """
     dim, level = arguments.integer(dim, "dim", 1), arguments.integer(level, "level", 0)
     order, omega = arguments.integer(order, "order", 0, MAX_ORDER), arguments.number(omega, "omega", above=0)
@@ -166,6 +183,12 @@ def resum(coefficients, coupling):
     InputError
         If there are no coefficients, they or the couplings are not finite, the approximant has a pole at a coupling, or
         a value exceeds the range of float64.
+
+    Examples
+    --------
+    >>> coefficients = oscillator_series({(4,): 1.0}, dim=1, level=0, order=10)[0]
+    >>> resum(coefficients, [0.0, 0.1]).pade.round(3)
+    array([0.5  , 0.559])
     """
     c = arguments.array(coefficients, "coefficients", shape=("order + 1",), largest=np.finfo(float).max)
     coupling = arguments.array(coupling, "coupling", shape=[(), ("n", "…")])

@@ -38,6 +38,14 @@ class Spectrum:
         rule no farther than its square. From samples, within the chosen functions: the solver's rounding alone.
     intervals : ndarray of shape (n_levels, 2), or None
         95 % intervals of sampled levels; NaN where the level is.
+
+    Examples
+    --------
+    >>> spectrum = from_potential(lambda z: (z**2).sum(axis=1) / 2, 2, 6)
+    >>> spectrum.levels.round(6)
+    array([1., 2., 2., 3., 3., 3.])
+    >>> spectrum.multiplicities
+    array([1, 2, 3])
     """
 
     levels: np.ndarray
@@ -103,6 +111,11 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
         does not rise above the wanted levels (a continuum).
     ConvergenceError
         If the levels do not agree to `tol` in the largest basis: a singular, very wide or high-dimensional potential.
+
+    Examples
+    --------
+    >>> from_potential(lambda z: z[:, 0] ** 4, 1, 3).levels.round(4)
+    array([0.668 , 2.3936, 4.6968])
     """
     dim, n_levels, tol = _arguments(dim, n_levels, tol)
     energy = _survey.checked(potential, dim, "potential")
@@ -132,16 +145,12 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
     ----------
     log_density : callable
         log ρ + constant: maps an array (n, d) of points to (n,). Points reach 10⁴ from the origin; −inf may be far out.
-    dim : int
-        d, as for `from_potential`.
-    n_levels : int
-        How many levels, the ground state's zero and every member of a multiplet counted; as for `from_potential`.
+    dim, n_levels : int
+        As for `from_potential`; the ground state's zero counts.
     tol : float
-        Relative: two sizes of the basis agree to a tenth of tol · level, for small gaps too. Below a level of about
-        10⁻¹² rounding takes over.
+        Relative: two sizes of the basis agree to a tenth of tol · level, down to levels of about 10⁻¹².
     gradient : callable, optional
-        ∇log ρ: maps (n, d) to (n, d). It is compared with differences of log ρ, of the eighth order, at some points
-        where ρ is large; without it they take its place.
+        ∇log ρ: maps (n, d) to (n, d). It is compared with differences of log ρ; without it they take its place.
 
     Returns
     -------
@@ -156,10 +165,14 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
     Raises
     ------
     InputError
-        If an argument is out of range, if the density has the wrong shape, is not finite or is not normalisable, or if
-        `gradient` is not its gradient.
+        If an argument is out of range, or the density is not finite, not normalisable or not that of `gradient`.
     ConvergenceError
         If the levels do not agree to `tol` in the largest basis.
+
+    Examples
+    --------
+    >>> from_log_density(lambda z: -(z**2).sum(axis=1) / 2, 1, 4).levels.round(6)
+    array([0. , 0.5, 1. , 1.5])
     """
     dim, n_levels, tol = _arguments(dim, n_levels, tol)
     log_density = _survey.checked(log_density, dim, "log_density")
@@ -199,20 +212,17 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     n_levels : int
         How many levels, the ground state's zero and every member of a multiplet counted; at most 500.
     degree : int, optional
-        Of polynomials as the only functions; at most 100. Without it, what one half of the samples finds is judged on
-        the other: the degree, or low polynomials and soft cells around clusters; and bounded functions of the slowest
-        three modes besides.
+        Of polynomials as the only functions; at most 100. Without it, what half of the samples finds is judged on the
+        others: the degree, or low polynomials, soft cells around clusters and bounded functions of three slow modes.
     bootstrap : int
         Resamples for the intervals, at most 10 000; 0 for none.
     seed : int
-        Of the halves and the resamples.
 
     Returns
     -------
     Spectrum
-        Half an interval's width is the 95 % quantile of the norm by which resampling perturbs the multiplet to which
-        the level may belong, a bound on any level's shift. What the choice of the space does to levels is not in it.
-        Of samples whose tails fall off as a power of the distance, all levels above 0 are NaN.
+        Half an interval's width is the 95 % quantile of the norm by which resampling perturbs the level's multiplet;
+        the choice of the space is not in it. If tails fall off as a power of the distance, levels above 0 are NaN.
 
     Warns
     -----
@@ -222,8 +232,12 @@ def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
     Raises
     ------
     InputError
-        If the samples are no finite (n, d) array, are too few, lie on a coarse grid, or have constant or dependent
-        coordinates.
+        If the samples are not finite, too few, on a coarse grid, or have constant or dependent coordinates.
+
+    Examples
+    --------
+    >>> from_samples(np.random.default_rng(0).standard_normal((2000, 2)), 3, degree=1).levels.round(1)
+    array([0. , 0.5, 0.5])
     """
     x, n_levels = arguments.points(samples, "samples"), arguments.integer(n_levels, "n_levels", 1, MAX_LEVELS)
     bootstrap = arguments.integer(bootstrap, "bootstrap", 0, MAX_BOOTSTRAP)

@@ -45,6 +45,13 @@ class Classifier:
     ------
     InputError
         By the methods, if the images have another shape or are not finite numbers in [0, 1].
+
+    Examples
+    --------
+    >>> data = vaept.load("digits")
+    >>> judge = fit_classifier(data.train, data.train_labels, data.image_shape, epochs=1, progress=False)
+    >>> judge.probabilities(data.test).shape
+    (359, 10)
     """
 
     network: nn.Sequential
@@ -145,6 +152,14 @@ def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress
     ------
     InputError
         If there are no labels or only one class, if shapes do not fit, or if a value is out of range.
+
+    Examples
+    --------
+    >>> images = np.repeat([[0.0] * 16, [1.0] * 16], 50, axis=0)
+    >>> labels = np.repeat([3, 8], 50)
+    >>> judge = fit_classifier(images, labels, (4, 4), epochs=20, progress=False)
+    >>> judge.accuracy(images, labels)
+    1.0
     """
     if labels is None:
         raise InputError("A classifier needs the classes of the images; the data has none. Give labels.")

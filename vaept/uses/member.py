@@ -44,6 +44,13 @@ class Member:
         Trained on images and classes, without this model; None where there are no classes.
     seed : int
         Of everything random that the member is used for.
+
+    Examples
+    --------
+    >>> data = vaept.load("digits")
+    >>> ensemble = vaept.fit(data, seeds=[0], latent_dim=2, epochs=1, hidden=8, jobs=1, progress=False)
+    >>> Member.of(ensemble, 0, data).decode([[0.0, 0.0]]).shape
+    (1, 8, 8)
     """
 
     model: object

@@ -42,6 +42,12 @@ class Difference:
         The smallest of `GROUPS` that explains the difference.
     r2, error : dict from str to float
         Held-out R² of the best map of each group that could be tried, mean of both ways, and its standard error.
+
+    Examples
+    --------
+    >>> latents = np.random.default_rng(0).standard_normal((100, 2))
+    >>> difference(latents, -latents[:, ::-1]).group
+    'signed permutation'
     """
 
     group: str
@@ -63,6 +69,13 @@ class Alignment:
         The mean of the turned runs.
     residual : ndarray, shape (members,)
         The share of a run's variance that is not in the consensus.
+
+    Examples
+    --------
+    >>> runs = np.random.default_rng(0).standard_normal((3, 100, 2))
+    >>> alignment = align(runs)
+    >>> np.allclose(alignment.latents.mean(axis=0), alignment.consensus)
+    True
     """
 
     latents: np.ndarray
@@ -94,6 +107,13 @@ def align(runs, *, max_rounds=100, tol=1e-12):
     ------
     InputError
         If the runs have another shape, are not finite, or are fewer than two.
+
+    Examples
+    --------
+    >>> run = np.random.default_rng(0).standard_normal((100, 2))
+    >>> first, second = align([run, run @ [[0.8, -0.6], [0.6, 0.8]]]).latents
+    >>> np.allclose(first, second)
+    True
     """
     z = arguments.array(runs, "runs", shape=("members", "n", "d"))
     max_rounds, tol = arguments.integer(max_rounds, "max_rounds", 1), arguments.number(tol, "tol", 0)
@@ -137,6 +157,12 @@ def difference(first, second, *, seed=0):
     InputError
         If there are fewer than 20 examples, or fewer than 2 for each coordinate and no signed permutation explains the
         difference; or if all examples are at one place.
+
+    Examples
+    --------
+    >>> latents = np.random.default_rng(0).standard_normal((100, 2))
+    >>> difference(latents, latents @ [[0.8, -0.6], [0.6, 0.8]]).group
+    'rotation'
     """
     x, y = arguments.points(first, "first"), arguments.points(second, "second")
     n, d = len(x), max(x.shape[1], y.shape[1])

@@ -27,6 +27,11 @@ class Latents:
         Posterior means.
     logvar : ndarray of float64, shape (n, d), or None
         Logarithms of the posterior variances, where the encoder gives them.
+
+    Examples
+    --------
+    >>> Latents(np.zeros((5, 2))).logvar is None
+    True
     """
 
     mu: np.ndarray
@@ -77,6 +82,12 @@ def from_encoder(encode, data, *, second="logvar", batch_size=1000):
     InputError
         If `encode` returns something else, another number of rows, what is not finite, variances that are not
         positive, or for the same batch something else each time (a sample instead of the mean).
+
+    Examples
+    --------
+    >>> found = from_encoder(lambda x: (x[:, :2], np.full((len(x), 2), 0.25)), np.eye(5), second="variance")
+    >>> found.mu.shape, np.exp(found.logvar[0])
+    ((5, 2), array([0.25, 0.25]))
     """
     if not callable(encode):
         raise InputError(f"encode must be a function or a torch module; it is {arguments.brief(encode)}.")

@@ -28,6 +28,11 @@ class Seed:
     ----------
     weights, order, noise : int
         Seeds of the initial weights, of the order of the batches, and of the latent noise; from 0 to 2³² − 1.
+
+    Examples
+    --------
+    >>> Seed.of(3)
+    Seed(weights=3, order=3, noise=3)
     """
 
     weights: int
@@ -192,6 +197,14 @@ class Ensemble:
     image_shape : tuple of int
     data_checksum : str
         The checksum of the data set that they were trained on.
+
+    Examples
+    --------
+    >>> data = vaept.load("digits")
+    >>> ensemble = fit(data, seeds=[0, 1], latent_dim=2, epochs=1, hidden=8, jobs=1, progress=False)
+    >>> mean, variance = ensemble.posterior(data.test)
+    >>> mean.shape
+    (2, 359, 2)
     """
 
     settings: Settings

@@ -77,8 +77,13 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     Raises
     ------
     InputError
-        If the images do not fit the model, the field does not fit the images or is missing, or a number is out of
-        range.
+        If the images do not fit the model, the field does not fit them or is missing, or a number is out of range.
+
+    Examples
+    --------
+    >>> bound = elbo(VAE(pixels=64, latent_dim=2), vaept.load("digits").test)
+    >>> bound.elbo.shape
+    (359,)
     """
     model, n_samples = (
         arguments.instance(model, "model", VAE),
@@ -130,6 +135,12 @@ def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0
     ------
     InputError
         If the images do not fit the model, the posterior not the images, or the matrix is no rotation.
+
+    Examples
+    --------
+    >>> rotation, mean, variance = turned_posterior(np.zeros((359, 2)), np.ones((359, 2)), np.pi / 4)
+    >>> turned_elbo(VAE(pixels=64, latent_dim=2), vaept.load("digits").test, mean, variance, rotation) < 0
+    True
     """
     model, n_samples = (
         arguments.instance(model, "model", VAE),
@@ -163,7 +174,6 @@ def log_likelihood(model, images, *, n_samples=1000, seed=0):
     n_samples : int
         K, the samples of z of each image, at most a million; memory does not grow with it.
     seed : int
-        Seed of the samples.
 
     Returns
     -------
@@ -207,9 +217,8 @@ class ExactLikelihood:
     values : ndarray of float64, shape (n,)
         log p(x) in nats.
     error : float
-        Estimated error of the worst value, nats. The rule is that of an equally spaced grid, whose error for a
-        Gaussian is 2 exp(−2π²σ²/step²): if leaving out every second point changes a value by c, the value's
-        own error is about 2 (c/2)⁴.
+        Estimated error of the worst value, nats. A Gaussian on a grid has 2 exp(−2π²σ²/step²): if leaving out every
+        second point changes a value by c, the value's own error is about 2 (c/2)⁴.
     """
 
     values: np.ndarray
@@ -337,6 +346,11 @@ class Evaluation:
         Estimate of log p(x) for the first m images, nats.
     exact : ndarray of float64, shape (members, m), or (members, 0) where d > 2 or it was not asked for
         log p(x) by quadrature for the same images, nats.
+
+    Examples
+    --------
+    >>> Evaluation(*np.zeros((8, 3, 100))).elbo.shape  # of three members on a hundred images
+    (3,)
     """
 
     mean: np.ndarray
@@ -399,8 +413,14 @@ def evaluate(
     Raises
     ------
     InputError
-        If the images do not fit the ensemble, the field does not fit the images or is missing, or a number is out of
-        range.
+        If the images do not fit the ensemble, the field is missing or does not fit, or a number is out of range.
+
+    Examples
+    --------
+    >>> data = vaept.load("digits")
+    >>> ensemble = fit(data, seeds=[0, 1], latent_dim=2, epochs=1, hidden=8, jobs=1, progress=False)
+    >>> evaluate(ensemble, data.test, n_likelihood_images=3, n_importance_samples=10, jobs=1).exact.shape
+    (2, 3)
     """
     ensemble = arguments.instance(ensemble, "ensemble", Ensemble)
     images = arguments.images(images, "images", ensemble.members[0].pixels)

@@ -65,7 +65,6 @@ def fit(
     checkpoint : path, optional
         A folder. Members that are finished or under way are kept there, and the same call continues them.
     progress : bool
-        Show a progress bar over the epochs of all members.
     settings
         latent_dim, epochs and whatever else `vaept.vae.ensemble.Settings` has, with its defaults.
 
@@ -78,8 +77,13 @@ def fit(
     InputError
         If an argument cannot be used, or the models do not fit into the memory.
     TrainingError
-        If the loss of a member is no longer finite; the message names seed, epoch and step. The other
-        members are trained to the end and kept in `checkpoint`.
+        If the loss of a member is no longer finite; others are trained to the end and kept in `checkpoint`.
+
+    Examples
+    --------
+    >>> data = vaept.load("digits")
+    >>> fit(data, seeds=[0, 1], latent_dim=2, epochs=1, hidden=8, jobs=1, progress=False).history.elbo.shape
+    (2, 1)
     """
     dataset, settings, seeds = _dataset(dataset), _settings(field is not None, **settings), _distinct(seeds)
     field = _checked_field(field, settings, len(dataset.train))

@@ -132,6 +132,12 @@ class VAE(nn.Module):
     ------
     InputError
         If a size is not a positive integer, the likelihood or the potential is unknown, or the coupling is negative.
+
+    Examples
+    --------
+    >>> model = VAE(pixels=64, latent_dim=2)
+    >>> model.decode(torch.zeros(3, 2)).shape
+    torch.Size([3, 64])
     """
 
     def __init__(

@@ -93,6 +93,13 @@ class Recipe:
         Sentences, with numbers from the pilots.
     trials : tuple of Trial
         All candidates, the best first.
+
+    Examples
+    --------
+    >>> data = vaept.datasets.from_arrays(vaept.load("digits").train[:100])  # far too few
+    >>> recipe = recommend(data, 2, epochs=1, hidden=8, jobs=1, progress=False)
+    >>> recipe.coupling == recipe.trials[0].coupling
+    True
     """
 
     field: Field | None
@@ -134,6 +141,14 @@ def recommend(dataset, latent_dim, *, epochs=None, seed=0, jobs=None, progress=T
         If an argument cannot be used, images are too few, or no field has so many components.
     TrainingError
         If a pilot diverges.
+
+    Examples
+    --------
+    >>> data = vaept.datasets.from_arrays(vaept.load("digits").train[:100])  # far too few
+    >>> recipe = recommend(data, 2, epochs=1, hidden=8, jobs=1, progress=False)
+    >>> how = {"field": recipe.field, "coupling": recipe.coupling, "schedule": recipe.schedule}
+    >>> len(fit(data, seeds=[0, 1], latent_dim=2, epochs=1, jobs=1, progress=False, **how).members)
+    2
     """
     dataset, seed = arguments.instance(dataset, "dataset", Dataset), arguments.seed(seed)
     jobs = cores() if jobs is None else arguments.integer(jobs, "jobs", 1)
