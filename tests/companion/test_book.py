@@ -19,7 +19,7 @@ import pytest
 from test_notebooks import NOTEBOOKS, glued
 from test_project import run
 
-from vaept.companion import book, citation
+from vaept.companion import book, citation, pdf
 from vaept.companion import crate as crate_of
 from vaept.companion.book import BookError
 from vaept.companion.ledger import ledger
@@ -66,6 +66,11 @@ def test_make_book_from_a_copy_of_the_tracked_files(made):
     assert first.returncode == 0, first.stdout + first.stderr
     index = made.copy / "_build" / "quick" / "html" / "index.html"
     assert index.exists() and f"The book: {index}" in first.stdout
+    whole, start = index.with_name(pdf.FILE), Page(index.parent / "book" / "intro.html")
+    if f"To be printed: {whole}" in first.stdout:
+        assert whole.read_bytes().startswith(b"%PDF") and f"../{pdf.FILE}" in start.links
+    else:
+        assert "no Chromium" in first.stdout and not whole.exists() and f"../{pdf.FILE}" not in start.links
     for part in ("cold, d = 2", "chapters", "in all", "C4  ", "coordinate agreement, no alignment"):
         assert part in first.stdout
     again = made.make_book()
@@ -175,10 +180,10 @@ def test_chapters_are_notebooks_to_download(built, pages):
 def test_every_page_says_what_it_was_made_from_and_how_to_cite_it(built, pages):
     made = citation.made_from(ROOT, "quick")
     for path, page in pages.items():
-        text = re.sub(r"\s+", " ", "".join(page.text))
+        text, cite = re.sub(r"\s+", " ", "".join(page.text)), (built / "book" / "cite.html").resolve()
         if path != built / "index.html":  # which leads to the first page
             assert f"vaept {made['version']}" in text and made["commit"] in text and "profile quick." in text
-            assert sum((path.parent / link).resolve() == built / "book" / "cite.html" for link in page.links) >= 2
+            assert path == cite or sum((path.parent / link).resolve() == cite for link in page.links) >= 2
     assert "@misc{andresterre2019perturbation," in "".join(pages[built / "book" / "cite.html"].text)
 
 

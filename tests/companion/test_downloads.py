@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import vaept
-from vaept.companion import citation, downloads
+from vaept.companion import citation, downloads, pdf
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -147,3 +147,27 @@ def test_the_archive_is_told_what_the_citation_file_says():
     assert zenodo["creators"] == cited["authors"]
     papers = [own["value"] for paper in cited["references"] for own in paper["identifiers"]]
     assert [related["identifier"] for related in zenodo["related_identifiers"]] == papers
+
+
+def test_the_whole_is_one_page_whose_links_stay_in_it(tmp_path):
+    head = '<html><head><link rel="stylesheet" href="../_static/a.css"><script>other()</script></head>'
+    first = '<a href="../notebooks/two.html">x</a> <a href="../notebooks/two.html#part">y</a> <a href="#own">z</a>'
+    second = '<a href="../_downloads/two.ipynb">v</a> <a href="https://example.org">w</a><script>run()</script>'
+    for name, article in (("book/one", first), ("notebooks/two", second)):
+        (tmp_path / name).parent.mkdir()
+        page = f'{head}<nav></nav><article class="bd-article">{article}</article></html>'
+        (tmp_path / f"{name}.html").write_text(page, "utf-8")
+    whole = pdf.joined(tmp_path, ["book/one", "notebooks/two"])
+    for part in ('<a href="#page-notebooks-two">x', '<a href="#part">y', '<a href="#own">z', "<a >v", "example.org"):
+        assert part in whole
+    assert whole.count("../_static/a.css") == 1 and "<nav>" not in whole and "script" not in whole
+    assert 'id="page-book-one"' in whole and 'id="page-notebooks-two"' in whole
+
+
+def test_without_a_browser_nothing_is_printed(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert pdf.browser() is None
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    assert pdf.browser() is None

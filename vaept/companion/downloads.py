@@ -41,8 +41,8 @@ if importlib.util.find_spec("vaept") is None:
     raise ImportError("vaept is missing: `make book` in its repository installs it.")
 """
 LINKS = """\
-Work in this chapter yourself: download it {{download}}`as it was executed <../downloads/{name}.ipynb>`, or
-{{download}}`without outputs and solutions <../downloads/{name}_exercises.ipynb>`.
+Work in this chapter yourself: download it [as it was executed](path:../downloads/{name}.ipynb), or
+[without outputs and solutions](path:../downloads/{name}_exercises.ipynb).
 """
 
 
