@@ -51,7 +51,8 @@ def filled(text, values, escape=escaped):
 
     def value(role):
         name, spec = role.groups()
-        text, after = f"{values[name]:{spec or ''}}", role.string[role.end() : role.end() + 1]
+        text = format(float(values[name]), spec) if spec else str(values[name])
+        after = role.string[role.end() : role.end() + 1]
         listed = escape is escaped and text.isdigit() and after in (".", ")")  # at the start of a line
         return escape(text) + ("\\" if listed else "")
 
