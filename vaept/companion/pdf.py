@@ -15,6 +15,7 @@ html { font-size: 11px; }
 .headerlink { display: none; }
 .highlight pre { white-space: pre-wrap; }
 .bd-article div.math { overflow: visible; }
+mjx-container g { stroke: none; } /* outlines of width 0 are drawn as lines in a PDF */
 .bd-article { padding: 0; break-before: page; }
 .bd-article:first-of-type { break-before: auto; }
 figure, .math { break-inside: avoid; }
