@@ -20,6 +20,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import vaept
+from vaept.companion import downloads
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.files
@@ -183,7 +184,9 @@ def test_workflow_and_gate_call_the_commands_of_the_readme():
     steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     gate = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     readme = (ROOT / "README.md").read_text("utf-8")
+    *steps, push = steps
     assert steps == ["make test", "make test-paths", "make book", "make book PROFILE=mnist"]
+    assert "_build/mnist/launch/" in push and push.endswith(f"HEAD:{downloads.BRANCH}\n")
     assert {"make test", "make test-paths", "make book PROFILE=quick"} <= set(gate)
     assert all(command in readme for command in steps)
 

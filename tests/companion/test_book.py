@@ -2,6 +2,7 @@
 
 import ast
 import html.parser
+import json
 import math
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import sys
 import urllib.parse
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +20,8 @@ from test_examples import NAMES
 from test_notebooks import NOTEBOOKS, glued
 from test_project import run
 
-from vaept.companion import book
+from vaept.companion import book, citation, pdf
+from vaept.companion import crate as crate_of
 from vaept.companion.book import BookError
 from vaept.companion.ledger import ledger
 from vaept.companion.profiles import profile
@@ -64,6 +67,11 @@ def test_make_book_from_a_copy_of_the_tracked_files(made):
     assert first.returncode == 0, first.stdout + first.stderr
     index = made.copy / "_build" / "quick" / "html" / "index.html"
     assert index.exists() and f"The book: {index}" in first.stdout
+    whole, start = index.with_name(pdf.FILE), Page(index.parent / "book" / "intro.html")
+    if f"To be printed: {whole}" in first.stdout:
+        assert whole.read_bytes().startswith(b"%PDF") and f"../{pdf.FILE}" in start.links
+    else:
+        assert "no Chromium" in first.stdout and not whole.exists() and f"../{pdf.FILE}" not in start.links
     for part in ("cold, d = 2", "chapters", "in all", "C4  ", "coordinate agreement, no alignment"):
         assert part in first.stdout
     again = made.make_book()
@@ -122,7 +130,8 @@ def pages(built):
 def test_every_page_of_the_contents_is_there(built):
     names = {str(path.relative_to(built)) for path in built.rglob("*.html")}
     expected = {f"notebooks/{path.stem}.html" for path in NOTEBOOKS}
-    expected |= {f"book/{name}.html" for name in ("intro", "fidelity", "status", "cluster", "glossary", "bibliography")}
+    written = ("intro", "ledger", "fidelity", "status", "cluster", "glossary", "bibliography", "cite")
+    expected |= {f"book/{name}.html" for name in written}
     assert expected <= names and "index.html" in names
 
 
@@ -169,6 +178,54 @@ def test_the_whole_book_is_one_file_too(built, pages):
     assert {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()} <= inside
 
 
+def test_chapters_are_notebooks_to_download(built, pages):
+    for path in NOTEBOOKS:
+        page = pages[built / "notebooks" / f"{path.stem}.html"]
+        found = {link.rpartition("/")[2]: link for link in page.links if "_downloads/" in link}
+        assert found.keys() == {path.name, f"{path.stem}_exercises.ipynb"}
+        whole, rest = (nbformat.read(page.path.parent / found[name], 4) for name in sorted(found, key=len))
+        assert sum(bool(cell.get("outputs")) for cell in whole.cells) >= 5
+        assert "{glue:text}" not in nbformat.writes(whole) and len(rest.cells) == len(whole.cells)
+
+
+def test_every_page_says_what_it_was_made_from_and_how_to_cite_it(built, pages):
+    made = citation.made_from(ROOT, "quick")
+    for path, page in pages.items():
+        text, cite = re.sub(r"\s+", " ", "".join(page.text)), (built / "book" / "cite.html").resolve()
+        if path != built / "index.html":  # which leads to the first page
+            assert f"vaept {made['version']}" in text and made["commit"] in text and "profile quick." in text
+            assert path == cite or sum((path.parent / link).resolve() == cite for link in page.links) >= 2
+    assert "@misc{andresterre2019perturbation," in "".join(pages[built / "book" / "cite.html"].text)
+
+
+def test_the_folder_is_a_process_run_crate(built, study):
+    crate = json.loads((built / "ro-crate-metadata.json").read_text("utf-8"))
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert len(entities) == len(crate["@graph"]) and "https://w3id.org/ro/crate/1.1/context" in crate["@context"]
+    root, descriptor = entities["./"], entities["ro-crate-metadata.json"]
+    assert descriptor["about"] == {"@id": "./"} and descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    assert root["conformsTo"]["@id"].startswith("https://w3id.org/ro/wfrun/process/")
+    assert all(root[name] for name in ("name", "description", "datePublished", "license", "hasPart"))
+    for entity in entities.values():
+        values = [each for value in entity.values() for each in (value if isinstance(value, list) else [value])]
+        referred = {value["@id"] for value in values if isinstance(value, dict)}
+        assert referred - {"https://w3id.org/ro/crate/1.1"} <= entities.keys(), entity["@id"]
+    files = {name for name, entity in entities.items() if entity["@type"] == "File"}
+    assert files == {part["@id"] for part in root["hasPart"]}
+    for name in files:
+        assert (built / urllib.parse.unquote(name)).stat().st_size == int(entities[name]["contentSize"])
+    actions = [entity for entity in entities.values() if entity["@type"] == "CreateAction"]
+    assert {action["@id"] for action in actions} == {one["@id"] for one in root["mentions"]}
+    assert len(actions) == len({folder for _, folder in crate_of.results_of(study)}) + len(NOTEBOOKS) + 1
+    for action in actions:
+        assert action["instrument"] == {"@id": "#vaept"} and action["result"] and action["object"] and action["agent"]
+        assert datetime.fromisoformat(action["endTime"]) >= datetime.fromisoformat(
+            action.get("startTime", action["endTime"])
+        )
+    pages = {f"notebooks/{path.stem}.html" for path in NOTEBOOKS}
+    assert pages <= {result["@id"] for action in actions for result in action["result"]}
+
+
 def test_images_have_alternative_text(pages):
     images = [image for page in pages.values() for image in page.images if "_images" in image["src"]]
     assert len(images) >= 9
@@ -212,7 +269,8 @@ def test_executing_again_finds_everything_and_no_halves(study, executed, monkeyp
 def copy(tmp_path, monkeypatch):
     """A checkout of its own, whose book can be spoilt."""
     shutil.copytree(ROOT / "book", tmp_path / "book")
-    shutil.copy(ROOT / "_config.yml", tmp_path)
+    for name in ("_config.yml", "CITATION.cff"):
+        shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr(book, "CHECKOUT", tmp_path)
     return tmp_path

@@ -17,7 +17,7 @@ from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
-from vaept.companion import figures
+from vaept.companion import citation, crate, downloads, figures, pdf
 from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.profiles import profile
@@ -33,9 +33,9 @@ NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "
 NEEDED |= {"mathjax": "django-static-mathjax"}
 TYPESETTER = "static/mathjax/es5/tex-svg-full.js"  # draws formulas without fonts, and so without asking any host
 
+PRINTED = f'The whole is <a href="../{pdf.FILE}">one PDF</a> too.'
 GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
 PARAMETERS = "profile, data"  # as a chapter hands them on
-ROLE = re.compile(r"\{glue:text\}`(\w+)`")
 
 
 class BookError(VaeptError, RuntimeError):
@@ -138,7 +138,7 @@ def _cause(notebook, stderr):
     return (stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def build(study: Study, records: Records, entries: list, executed: list, output: Path):
+def build(study: Study, records: Records, entries: list, executed: list, output: Path, printer: list | None = None):
     """Build the book from executed chapters; returns the path of its first page.
 
     Parameters
@@ -152,28 +152,33 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
         As `execute` returns them.
     output : Path
         The folder that receives `html`; an older book there is replaced once the new one is complete.
+    printer : list of str, optional
+        From `vaept.companion.pdf.browser`; prints the whole book as a PDF.
 
     Raises
     ------
     BookError
-        If Jupyter Book reports an error or a warning; the message holds the last of its lines.
+        If Jupyter Book reports an error or a warning (the message holds the last of its lines), or nothing was printed.
     """
     root, source, html = checkout(), output / "source", output / "html"
+    made, cited = citation.made_from(root, study.profile.name), citation.citation(root)
     for old in (output / "_build", source):  # stale pages and doctrees would hide errors
         shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
     (source / "notebooks").mkdir()
     for path in executed:
-        (source / "notebooks" / path.name).write_text(_described(path, study.profile), "utf-8")
+        downloads.write(source, path.stem, _described(path, study.profile), made)
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
+    (source / "book" / "cite.md").write_text(citation.page(cited, made), "utf-8")
     _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
-    static = output / "static"  # not in the source: every script there would be on every page
+    static = source / "book" / "_static"  # were it _static alone, every script there would be on every page
     (static / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
-    shutil.copy(root / "book" / "book.css", static)
-    config = _config(root / "_config.yml", _substitutions(study, records, entries), static)
+    filled = _substitutions(study, records, entries) | {"pdf": PRINTED if printer else ""}
+    config = _config(root / "_config.yml", filled, made)
     (source / "_config.yml").write_text(config, "utf-8")
+    downloads.write_content(source, root, output / "launch")
     command = ["build", str(source), "--path-output", str(output)]
     command += ["--toc", str(source / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "--quiet"]
     run = run_python("from jupyter_book.cli.main import main; main()", command, env=os.environ | {"NO_COLOR": "1"})
@@ -186,25 +191,32 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     shutil.rmtree(html, ignore_errors=True)
     built.rename(html)
     shutil.rmtree(output / "_build", ignore_errors=True)
+    if printer and not pdf.write(html, root / "book" / "_toc.yml", printer):
+        raise BookError(f"The book is in {html}, but {printer[0]} could not print it.")
+    crate.write(html, study, executed, cited, made)
     shutil.make_archive(str(output / f"vaept-book-{records.profile}"), "zip", html)
     return html / "index.html"
 
 
-def _config(path, substitutions, static):
+def _config(path, substitutions, made):
     """The book's configuration with what this copy fills in."""
     import yaml
 
     config = yaml.safe_load(path.read_text("utf-8"))
     config["parse"]["myst_substitutions"] = substitutions
-    config["sphinx"]["config"]["html_static_path"] = [str(static.resolve())]
-    if os.environ.get("GITHUB_REPOSITORY"):  # set where the book is published; the buttons need to know
+    config["sphinx"]["config"]["html_context"] = {"made": made}
+    if made["repository"]:  # where the book is published; the buttons need to know
         config["sphinx"]["config"]["html_theme_options"] |= {
-            "repository_url": f"https://github.com/{os.environ['GITHUB_REPOSITORY']}",
-            "repository_branch": "main",
-            "path_to_docs": "",
+            "repository_url": made["repository"],
+            "repository_branch": downloads.BRANCH,
+            "path_to_docs": "content",
             "use_repository_button": True,
             "use_issues_button": True,
-            "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
+            "launch_buttons": {
+                "notebook_interface": "jupyterlab",
+                "binderhub_url": "https://mybinder.org",
+                "colab_url": "https://colab.research.google.com",
+            },
         }
     return yaml.safe_dump(config, allow_unicode=True)
 
@@ -219,7 +231,10 @@ def _described(path, chosen):
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]
     glued = {o["metadata"]["scrapbook"]["name"]: o["data"][GLUE] for o in outputs if GLUE in o.get("data", {})}
-    values = {name: str(ast.literal_eval("".join(text))) for name, text in glued.items()}
+    values = {name: ast.literal_eval("".join(text)) for name, text in glued.items()}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = downloads.filled("".join(cell["source"]), values)
     for cell in cells:
         if "injected-parameters" in cell["metadata"].get("tags", []):  # the notebooks hide their own
             cell["metadata"]["tags"].append("remove-cell")
@@ -229,8 +244,9 @@ def _described(path, chosen):
             options.pop("figure", None)
         for part, key in (("figure", "caption"), ("image", "alt")):
             if key in options.get(part, {}):
-                options[part][key] = ROLE.sub(lambda found: values[found[1]], options[part][key])
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+                escape = escaped if key == "caption" else str
+                options[part][key] = downloads.filled(options[part][key], values, escape)
+    return notebook
 
 
 def _ledger_page(records, entries):
@@ -286,11 +302,7 @@ def _substitutions(study, records, entries):
 
 def _status_page(study, executed):
     """A page on how this copy of the book was made, in MyST Markdown."""
-    profile, dataset, results, rows = study.profile, study.dataset, [], []
-    for run in study.runs:
-        results.append((f"training: {run.title}", study.ensemble_folder(run)))
-        results.append((f"evaluation: {run.title}", study.evaluation_folder(run)))
-        results += [(f"{what}: {run.title}", folder) for what, folder in study.measure_folders(run).items()]
+    profile, dataset, results, rows = study.profile, study.dataset, crate.results_of(study), []
     results += [(path.stem.replace("_", " "), path.parent) for path in executed]
     for name, folder in results:
         record = provenance(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from click import echo
 
 from vaept import arguments, datasets
-from vaept.companion import book, codepaths, machines, runs_report
+from vaept.companion import book, codepaths, machines, pdf, runs_report
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
 from vaept.companion.parts import code_hashes
@@ -60,7 +60,8 @@ def reproduce(profile, data, jobs, device, store, output, everything):
         executed = book.execute(study, jobs or cores(), report=echo)
     echo("Building the book")
     with timed("building"), lock(output / ".lock", wait=True):
-        index = book.build(study, records, entries, executed, output)
+        printer = pdf.browser()
+        index = book.build(study, records, entries, executed, output, printer)
 
     echo("\nTime")
     for part, seconds in [*times.items(), ("in all", sum(times.values()))]:
@@ -75,6 +76,7 @@ def reproduce(profile, data, jobs, device, store, output, everything):
             for quantity, value in _main_numbers(record, d).items():
                 echo(f"    {quantity:<40}{value}")
     echo(f"\nThe book: {index}\nThe same in one file: {output / f'vaept-book-{study.profile.name}.zip'}")
+    echo(f"To be printed: {index.with_name(pdf.FILE) if printer else 'nothing, as no Chromium was found'}")
 
 
 def _own_data(data, profile):
