@@ -13,13 +13,15 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
-from vaept.companion import figures
+from vaept.companion import figures, gallery
 from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
+from vaept.companion.passports import Catalogue, Passports, commit
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
 from vaept.companion.store import CHECKOUT, provenance
@@ -33,6 +35,7 @@ NEEDED = {"papermill": "papermill", "jupyter_book": "jupyter-book", "myst_nb": "
 NEEDED |= {"mathjax": "django-static-mathjax"}
 TYPESETTER = "static/mathjax/es5/tex-svg-full.js"  # draws formulas without fonts, and so without asking any host
 
+TEASER_BY = "vaept/companion/book.py"  # draws the figure of the first page
 GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
 PARAMETERS = "profile, data"  # as a chapter hands them on
 ROLE = re.compile(r"\{glue:text\}`(\w+)`")
@@ -151,26 +154,27 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     executed : list of Path
         As `execute` returns them.
     output : Path
-        The folder that receives `html`; an older book there is replaced once the new one is complete.
+        The folder that receives `html` and the passports of the figures; an older book there is replaced once the new
+        one is complete.
 
     Raises
     ------
     BookError
         If Jupyter Book reports an error or a warning; the message holds the last of its lines.
+    InputError
+        If a figure is empty.
     """
     root, source, html = checkout(), output / "source", output / "html"
     for old in (output / "_build", source):  # stale pages and doctrees would hide errors
         shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
-    (source / "notebooks").mkdir()
-    for path in executed:
-        (source / "notebooks" / path.name).write_text(_described(path, study.profile), "utf-8")
+    passports = _write_figures(study, records, executed, source)
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
-    _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
     static = output / "static"  # not in the source: every script there would be on every page
     (static / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
+    shutil.copy(root / "book" / "_static" / "book.css", static)
     config = _config(root / "_config.yml", _substitutions(study, records, entries), static)
     (source / "_config.yml").write_text(config, "utf-8")
     command = ["build", str(source), "--path-output", str(output)]
@@ -184,9 +188,33 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
         raise BookError(f"Jupyter Book failed: {' '.join(causes[:3]) or 'no message'} (the whole log: {log})")
     shutil.rmtree(html, ignore_errors=True)
     built.rename(html)
+    passports.save(output)
     shutil.rmtree(output / "_build", ignore_errors=True)
     shutil.make_archive(str(output / f"vaept-book-{records.profile}"), "zip", html)
     return html / "index.html"
+
+
+def _write_figures(study, records, executed, source):
+    """Write the chapters, the figure of the first page and the gallery; returns the `Passports` of all figures."""
+    book, catalogue = source / "book", Catalogue(study)
+    made = Passports(study.profile.name, study.dataset.name, study.dataset.checksum, commit(CHECKOUT))
+    how = {"made": made, "catalogue": catalogue, "folder": book / gallery.FOLDER}
+    made_by = _draw_teaser(study, records, book / "images" / "teaser.png")
+    found = gallery.stamp_page(book / "intro.md", made_by, TEASER_BY, source_hash(_draw_teaser), **how)
+    (source / "notebooks").mkdir()
+    for path in executed:
+        notebook = _described(path, study.profile)
+        found += gallery.stamp(notebook, path, **how)
+        text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        (source / "notebooks" / path.name).write_text(text, "utf-8")
+    (book / "gallery.md").write_text(gallery.page(found, how["folder"]), "utf-8")
+    return replace(made, figures=tuple(found))
+
+
+def code_of_figures(root):
+    """What `vaept.companion.passports.Figure.code` would be now, as a dict from the file that draws."""
+    code = {f"notebooks/{path.name}": code_hash(path, versions=True) for path in chapters(root)}
+    return code | {TEASER_BY: source_hash(_draw_teaser)}
 
 
 def _config(path, substitutions, static):
@@ -224,12 +252,12 @@ def _described(path, chosen):
             cell["metadata"]["tags"].append("remove-cell")
         cell["source"] = "".join(cell["source"]).replace(PARAMETERS, ", ".join(map(json.dumps, own)))
         options = cell["metadata"].get("mystnb", {})
-        if not any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+        if not any(gallery.SUFFIXES.keys() & output.get("data", {}).keys() for output in cell["outputs"]):
             options.pop("figure", None)
         for part, key in (("figure", "caption"), ("image", "alt")):
             if key in options.get(part, {}):
                 options[part][key] = ROLE.sub(lambda found: values[found[1]], options[part][key])
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    return notebook
 
 
 def _ledger_page(records, entries):
@@ -260,12 +288,14 @@ def _borrowed(records):
 
 
 def _draw_teaser(study, records, path):
+    """Draw the figure of the first page; returns its label."""
     d = records.latent_dims[0]
     arms = [records.arms[name, d] for name in ("cold", "corrected")]
     made_by = study.label(d, "cold", "corrected")
     planes = [record.mean[:, :, :2] for record in arms]
     path.parent.mkdir(exist_ok=True)
     figures.teaser(*planes, given_classes(records), made_by=made_by).savefig(path)
+    return made_by
 
 
 def _substitutions(study, records, entries):
