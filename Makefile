@@ -32,7 +32,7 @@ notebooks: $(VENV)/.installed ## store the outputs of the quick profile in the n
 
 links: $(VENV)/.installed ## ask other hosts whether the links to them from a built book lead somewhere (PROFILE=…)
 	@$(VENV)/bin/jupyter-book build _build/$(PROFILE)/source --path-output _build/links \
-		--toc _build/$(PROFILE)/source/book/_toc.yml --builder linkcheck
+		--toc "$(CURDIR)/_build/$(PROFILE)/source/book/_toc.yml" --builder linkcheck
 
 clean: ## remove results and books; data in the cache and .venv stay
 	rm -rf _build
