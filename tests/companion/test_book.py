@@ -175,9 +175,9 @@ def test_the_gallery_leads_to_every_figure(built, passports):
 
 def test_results_in_passports_are_in_the_store(study, passports):
     results = {each for figure in passports.figures for each in figure.results}
-    assert len(results) > 40 and all((study.store.root / each).is_dir() for each in results)
-    drawn_from_runs = [figure for figure in passports.figures if re.search(r"\bruns? ", figure.made_by)]
-    assert len(drawn_from_runs) > 20 and all(figure.results for figure in drawn_from_runs)
+    assert len(results) > 30 and all((study.store.root / each).is_dir() for each in results)
+    drawn_from_runs = [figure for figure in passports.figures if re.search(r"\b[0-9a-f]{8}\b", figure.made_by)]
+    assert len(drawn_from_runs) > 15 and all(figure.results for figure in drawn_from_runs)
 
 
 def test_the_command_lists_figures_and_finds_those_whose_inputs_have_changed(
