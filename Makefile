@@ -9,7 +9,7 @@ export OMP_NUM_THREADS = 1
 # The tests of a file stay in one process, which makes what they share once.
 PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: book test test-paths notebooks lint clean help
+.PHONY: book test test-paths notebooks lint links clean help
 
 book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits, mnist or cells)
 	@$(VENV)/bin/vaept reproduce --profile $(PROFILE) $(if $(EVERYTHING),--everything)
@@ -29,6 +29,10 @@ lint: $(VENV)/.installed ## style, and which room may import which
 
 notebooks: $(VENV)/.installed ## store the outputs of the quick profile in the notebooks, before committing them
 	@$(VENV)/bin/python tools/store_outputs.py
+
+links: $(VENV)/.installed ## ask other hosts whether the links to them from a built book lead somewhere (PROFILE=…)
+	@$(VENV)/bin/jupyter-book build _build/$(PROFILE)/source --path-output _build/links \
+		--toc "$(CURDIR)/_build/$(PROFILE)/source/book/_toc.yml" --builder linkcheck
 
 clean: ## remove results and books; data in the cache and .venv stay
 	rm -rf _build

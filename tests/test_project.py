@@ -181,7 +181,8 @@ def test_citation_has_what_its_format_requires():
 
 def test_workflow_and_gate_call_the_commands_of_the_readme():
     workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
-    steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    jobs = [workflow["jobs"][name] for name in ("test", "publish")]
+    steps = [step.get("run") for job in jobs for step in job["steps"] if "run" in step]
     gate = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     readme = (ROOT / "README.md").read_text("utf-8")
     *steps, push = steps
@@ -206,6 +207,20 @@ def test_workflow_tests_every_environment_of_the_lock_and_keeps_one_book():
     assert everywhere == ["actions/checkout", "actions/setup-python", "make test"]
     assert {step["if"] for step in job["steps"] if "if" in step} == {"env.ONCE == 'true'"}
     assert job["env"]["ONCE"] == "${{ matrix.os == 'ubuntu-latest' && matrix.python == '3.11' }}"
+
+
+def test_only_the_check_of_links_runs_on_a_schedule_and_nothing_waits_for_it():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
+    assert workflow[True]["schedule"]  # YAML 1.1 reads the key "on" as true
+    jobs = workflow["jobs"]
+    assert jobs["test"]["if"] == "github.event_name != 'schedule'" and jobs["publish"]["needs"] == "test"
+    assert "schedule" in jobs["links"]["if"] and not [job for job in jobs.values() if "links" in job.get("needs", ())]
+    steps = [step["run"] for step in jobs["links"]["steps"] if "run" in step]
+    assert steps[:2] == ["make book PROFILE=quick", "make links PROFILE=quick"]
+    shown = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "links", "PROFILE=quick").stdout
+    assert "--builder linkcheck" in shown and "_build/quick/source" in shown
+    where = re.search(r"cat (\S+)/_build/html/output\.txt", steps[2])[1]
+    assert f"--path-output {where} " in shown
 
 
 def test_make_help_lists_the_targets():

@@ -1,6 +1,7 @@
 """The built book: executed from the quick profile, then read as a browser would."""
 
 import ast
+import html
 import html.parser
 import json
 import math
@@ -14,8 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.image
 import nbformat
 import pytest
+import yaml
+from bs4 import BeautifulSoup
+from click.testing import CliRunner
 from test_examples import NAMES
 from test_notebooks import NOTEBOOKS, glued
 from test_project import run
@@ -23,7 +28,9 @@ from test_project import run
 from vaept.companion import book, citation, pdf
 from vaept.companion import crate as crate_of
 from vaept.companion.book import BookError
+from vaept.companion.cli import main
 from vaept.companion.ledger import ledger
+from vaept.companion.passports import Passports
 from vaept.companion.profiles import profile
 from vaept.companion.store import RunStore
 from vaept.companion.study import Study
@@ -127,12 +134,83 @@ def pages(built):
     return {path: Page(path) for path in built.rglob("*.html") if "_static" not in path.parts}
 
 
-def test_every_page_of_the_contents_is_there(built):
-    names = {str(path.relative_to(built)) for path in built.rglob("*.html")}
-    expected = {f"notebooks/{path.stem}.html" for path in NOTEBOOKS}
-    written = ("intro", "ledger", "fidelity", "status", "cluster", "glossary", "bibliography", "cite")
-    expected |= {f"book/{name}.html" for name in written}
-    assert expected <= names and "index.html" in names
+def test_every_page_of_the_contents_is_there_and_says_something(built):
+    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
+    files = [contents["root"], *(each["file"] for part in contents["parts"] for each in part["chapters"])]
+    assert {f"notebooks/{path.stem}" for path in NOTEBOOKS} <= set(files) and (built / "index.html").exists()
+    for file in files:
+        page = BeautifulSoup((built / f"{file}.html").read_text("utf-8"), "html.parser")
+        assert len(page.find("article").get_text()) > 500, file
+
+
+@pytest.fixture(scope="session")
+def passports(built):
+    return Passports.load(built.parent)
+
+
+def test_every_figure_is_there_in_more_than_one_colour_with_its_passport(built, passports, executed):
+    cells = [
+        cell
+        for path in executed
+        for cell in nbformat.read(path, 4).cells
+        if "figure" in cell.metadata.get("mystnb", {})
+    ]
+    shown = {
+        cell.metadata.mystnb.figure.name
+        for cell in cells
+        if any("image/png" in o.get("data", {}) for o in cell.outputs)
+    }
+    assert {figure.name for figure in passports.figures} == shown | {"fig-teaser"}
+    for figure in passports.figures:
+        path = built / f"{figure.page}.html"
+        page = BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        (found,) = page.find_all("figure", id=figure.name)
+        pixels = matplotlib.image.imread(path.parent / found.find("img")["src"])
+        assert (pixels != pixels[0, 0]).any(), figure.name
+        passport = found.find_next(["details", "figure"])
+        assert "passport" in passport.get("class", ()) and html.escape(figure.made_by) in str(passport), figure.name
+
+
+def test_the_gallery_leads_to_every_figure(built, passports):
+    page = BeautifulSoup((built / "book" / "gallery.html").read_text("utf-8"), "html.parser")
+    cards = page.select("div.sd-card")
+    for card, figure in zip(cards, passports.figures, strict=True):
+        assert card.select_one("a.sd-stretched-link")["href"].endswith(f"{Path(figure.page).name}.html#{figure.name}")
+        assert (built / "book" / card.find("img")["src"]).stat().st_size < 60_000
+    assert {figure.title for figure in passports.figures} <= {
+        each.get_text().rstrip("#") for each in page.find_all("h2")
+    }
+
+
+def test_results_in_passports_are_in_the_store(study, passports):
+    results = {each for figure in passports.figures for each in figure.results}
+    assert len(results) > 30 and all((study.store.root / each).is_dir() for each in results)
+    drawn_from_runs = [figure for figure in passports.figures if re.search(r"\b[0-9a-f]{8}\b", figure.made_by)]
+    assert len(drawn_from_runs) > 15 and all(figure.results for figure in drawn_from_runs)
+
+
+def test_the_command_lists_figures_and_finds_those_whose_inputs_have_changed(
+    built, made, passports, tmp_path, monkeypatch
+):
+    def figures(*options):
+        where = ["--profile", "quick", "--store", str(made.store), "--output", str(built.parent)]
+        return CliRunner().invoke(main, ["figures", *where, *options])
+
+    listed = figures()
+    assert listed.exit_code == 0 and all(f"{figure.name}: " in listed.output for figure in passports.figures)
+    same = figures("--check")
+    assert (
+        same.exit_code == 0
+        and same.output == f"0 of {len(passports.figures)} figures would be made from something else now.\n"
+    )
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    changed = nbformat.read(tmp_path / "notebooks" / NOTEBOOKS[0].name, 4)
+    changed.cells.append(nbformat.v4.new_code_cell("1 + 1"))
+    nbformat.write(changed, tmp_path / "notebooks" / NOTEBOOKS[0].name)
+    monkeypatch.setattr(book, "CHECKOUT", tmp_path)
+    found = figures("--check")
+    theirs = {figure.name for figure in passports.figures if figure.source == f"notebooks/{NOTEBOOKS[0].name}"}
+    assert found.exit_code == 1 and {line.partition(":")[0] for line in found.output.splitlines()[:-1]} == theirs
 
 
 def test_reference_has_every_public_name_with_its_example_and_the_search_finds_it(built, pages):

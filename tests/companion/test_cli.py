@@ -30,7 +30,7 @@ def call(*arguments):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["check"], ["reproduce"], ["report"], ["train"], ["verify"], ["publish"], ["spread"]]
+    "command", [[], ["check"], ["reproduce"], ["report"], ["train"], ["verify"], ["publish"], ["spread"], ["figures"]]
 )
 def test_help_explains_every_option(command):
     shown = call(*command, "--help")

@@ -13,13 +13,15 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
-from vaept.companion import citation, crate, downloads, figures, pdf
+from vaept.companion import citation, crate, downloads, figures, gallery, pdf
 from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
+from vaept.companion.passports import Catalogue, Passports
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
 from vaept.companion.store import CHECKOUT, provenance
@@ -34,6 +36,7 @@ NEEDED |= {"mathjax": "django-static-mathjax"}
 TYPESETTER = "static/mathjax/es5/tex-svg-full.js"  # draws formulas without fonts, and so without asking any host
 
 PRINTED = f'The whole is <a href="../{pdf.FILE}">one PDF</a> too.'
+TEASER_BY = "vaept/companion/book.py"  # draws the figure of the first page
 GLUE = "application/papermill.record/text/plain"  # the type of an output that hands a value to the prose
 PARAMETERS = "profile, data"  # as a chapter hands them on
 
@@ -151,7 +154,8 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     executed : list of Path
         As `execute` returns them.
     output : Path
-        The folder that receives `html`; an older book there is replaced once the new one is complete.
+        The folder that receives `html` and the passports of the figures; an older book there is replaced once the new
+        one is complete.
     printer : list of str, optional
         From `vaept.companion.pdf.browser`; prints the whole book as a PDF.
 
@@ -159,19 +163,18 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     ------
     BookError
         If Jupyter Book reports an error or a warning (the message holds the last of its lines), or nothing was printed.
+    InputError
+        If a figure is empty.
     """
     root, source, html = checkout(), output / "source", output / "html"
     made, cited = citation.made_from(root, study.profile.name), citation.citation(root)
     for old in (output / "_build", source):  # stale pages and doctrees would hide errors
         shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
-    (source / "notebooks").mkdir()
-    for path in executed:
-        downloads.write(source, path.stem, _described(path, study.profile), made)
+    passports = _write_figures(study, records, executed, source, made)
     (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
     (source / "book" / "cite.md").write_text(citation.page(cited, made), "utf-8")
-    _draw_teaser(study, records, source / "book" / "images" / "teaser.png")
     static = source / "book" / "_static"  # were it _static alone, every script there would be on every page
     (static / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
@@ -190,12 +193,36 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
         raise BookError(f"Jupyter Book failed: {' '.join(causes[:3]) or 'no message'} (the whole log: {log})")
     shutil.rmtree(html, ignore_errors=True)
     built.rename(html)
+    passports.save(output)
     shutil.rmtree(output / "_build", ignore_errors=True)
     if printer and not pdf.write(html, root / "book" / "_toc.yml", printer):
         raise BookError(f"The book is in {html}, but {printer[0]} could not print it.")
     crate.write(html, study, executed, cited, made)
     shutil.make_archive(str(output / f"vaept-book-{records.profile}"), "zip", html)
     return html / "index.html"
+
+
+def _write_figures(study, records, executed, source, made):
+    """Write the chapters, the figure of the first page and the gallery; returns the `Passports` of all figures."""
+    book, catalogue = source / "book", Catalogue(study)
+    commit = made["commit"] or f"version {made['version']}"
+    passports = Passports(study.profile.name, study.dataset.name, study.dataset.checksum, commit)
+    how = {"made": passports, "catalogue": catalogue, "folder": book / gallery.FOLDER}
+    made_by = _draw_teaser(study, records, book / "images" / "teaser.png")
+    found = gallery.stamp_page(book / "intro.md", made_by, TEASER_BY, source_hash(_draw_teaser), **how)
+    (source / "notebooks").mkdir()
+    for path in executed:
+        notebook = _described(path, study)
+        found += gallery.stamp(notebook, path, **how)
+        downloads.write(source, path.stem, notebook, made)
+    (book / "gallery.md").write_text(gallery.page(found, how["folder"]), "utf-8")
+    return replace(passports, figures=tuple(found))
+
+
+def code_of_figures(root):
+    """What `vaept.companion.passports.Figure.code` would be now, as a dict from the file that draws."""
+    code = {f"notebooks/{path.name}": code_hash(path, versions=True) for path in chapters(root)}
+    return code | {TEASER_BY: source_hash(_draw_teaser)}
 
 
 def _config(path, substitutions, made):
@@ -221,12 +248,13 @@ def _config(path, substitutions, made):
     return yaml.safe_dump(config, allow_unicode=True)
 
 
-def _described(path, chosen):
+def _described(path, study):
     """An executed notebook as it is read: a caption wherever there is a figure, with what was glued, and its profile.
 
     What a reader copies opens the same study: the parameters, which are not shown, are written where they are used.
     """
-    own = [chosen.name, *([Path(chosen.dataset).name] if chosen.dataset != profile(chosen.name).dataset else [])]
+    own, data = [Path(study.source).name], study.profile.dataset
+    own += [Path(data).name] if data != profile(study.source).dataset else []
     notebook = json.loads(path.read_text("utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]
@@ -240,7 +268,7 @@ def _described(path, chosen):
             cell["metadata"]["tags"].append("remove-cell")
         cell["source"] = "".join(cell["source"]).replace(PARAMETERS, ", ".join(map(json.dumps, own)))
         options = cell["metadata"].get("mystnb", {})
-        if not any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+        if not any(gallery.SUFFIXES.keys() & output.get("data", {}).keys() for output in cell["outputs"]):
             options.pop("figure", None)
         for part, key in (("figure", "caption"), ("image", "alt")):
             if key in options.get(part, {}):
@@ -277,12 +305,14 @@ def _borrowed(records):
 
 
 def _draw_teaser(study, records, path):
+    """Draw the figure of the first page; returns its label."""
     d = records.latent_dims[0]
     arms = [records.arms[name, d] for name in ("cold", "corrected")]
     made_by = study.label(d, "cold", "corrected")
     planes = [record.mean[:, :, :2] for record in arms]
     path.parent.mkdir(exist_ok=True)
     figures.teaser(*planes, given_classes(records), made_by=made_by).savefig(path)
+    return made_by
 
 
 def _substitutions(study, records, entries):

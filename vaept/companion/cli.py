@@ -98,6 +98,21 @@ def reproduce():
 
 
 @main.command(cls=_Command)
+@profile_option("digits")
+@option("--data", "As for `vaept reproduce`, if it was given there.", "PATH")
+@store_option
+@folder("--output", "The book. [default: _build/PROFILE]")
+@option("--check", "List only figures whose inputs have changed since the book was built.", is_flag=True)
+def figures():
+    """List the figures of a built book, with the claim each serves and what made it.
+
+    With --check, only those are listed that would be made from something else now, and what that is: the code that
+    their notebook comes through, the results they drew on (under the names that the present code and profile give
+    them), or the data. Nothing is made. The exit status is 1 if there is such a figure.
+    """
+
+
+@main.command(cls=_Command)
 @profile_option()
 @option("--published", "Compare a run, made now where it is missing, with what is published.", is_flag=True)
 @results_option

@@ -15,6 +15,7 @@ from vaept.companion import book, codepaths, machines, pdf, runs_report
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
 from vaept.companion.parts import code_hashes
+from vaept.companion.passports import Catalogue, Passports
 from vaept.companion.profiles import arm
 from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
@@ -48,8 +49,7 @@ def reproduce(profile, data, jobs, device, store, output, everything):
     study = open_study(profile, own, store=store, jobs=jobs, device=device, everything=everything)
     with timed("data"):
         echo("\n".join(description(study.dataset, study.profile)[:-1]))
-    name = f"-{study.dataset.name}" if study.profile.dataset != find_profile(profile).dataset else ""
-    output = output or root / "_build" / f"{study.profile.name}{name}"
+    output = output or _book_folder(root, study)
     _check_output(output, root, study)
     study.carry_out(echo, timed)
     with timed("records and ledger"):
@@ -92,6 +92,12 @@ def _own_data(data, profile):
     return None
 
 
+def _book_folder(root, study):
+    """Where the book of a study is if no folder is given."""
+    own = study.profile.dataset != find_profile(study.source).dataset
+    return root / "_build" / (study.profile.name + (f"-{study.dataset.name}" if own else ""))
+
+
 def _check_output(output, root, study):
     """Refuse a folder that cannot be written, or whose old book, which is deleted, would hold something else."""
     for kept in (root, study.store.root.resolve()):
@@ -113,6 +119,21 @@ def _main_numbers(record, d):
         "R² after the best rotation": shown(agreement.orthogonal, ".2f"),
         "R² after the best linear map": shown(agreement.linear, ".2f"),
     }
+
+
+def figures(profile, data, store, output, check):
+    """List the figures of a book with their passports, or those that have changed; then the status is 1."""
+    root, study = book.checkout(), open_study(profile, _own_data(data, profile), store=store)
+    kept = Passports.load(output or _book_folder(root, study))
+    if not check:
+        echo(kept.as_text())
+        return
+    changed = Catalogue(study).changes(kept, book.code_of_figures(root))
+    for name, what in changed.items():
+        echo(f"{name}: {what}")
+    echo(f"{len(changed)} of {len(kept.figures)} figures would be made from something else now.")
+    if changed:
+        sys.exit(1)
 
 
 def verify(profile, published, results, jobs, device, store, figures):

@@ -84,8 +84,10 @@ def write(source, name, notebook, made):
     """
     notebook["cells"].insert(0, install_cell(made))
     (source / "downloads").mkdir(exist_ok=True)
-    _save(source / "downloads" / f"{name}.ipynb", notebook)
-    _save(source / "downloads" / f"{name}_exercises.ipynb", without_solutions(notebook))
+    own = [cell for cell in notebook["cells"] if not cell["id"].startswith("passport-")]  # whose links stay in the book
+    alone = notebook | {"cells": own}
+    _save(source / "downloads" / f"{name}.ipynb", alone)
+    _save(source / "downloads" / f"{name}_exercises.ipynb", without_solutions(alone))
     notebook["cells"].append(_cell("markdown", "downloads", LINKS.format(name=name)))
     _save(source / "notebooks" / f"{name}.ipynb", notebook)
 

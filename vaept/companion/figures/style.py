@@ -20,7 +20,10 @@ NAMED_CLASSES = 20  # of more, not all are named
 
 
 def book_figure(draw):
-    """A function that draws a figure, in the book's style, with the keyword `made_by` printed in its corner."""
+    """A function that draws a figure, in the book's style, with the keyword `made_by` printed in its corner.
+
+    What a notebook keeps of it as plain text is `made_by` too.
+    """
 
     @functools.wraps(draw)
     def styled(*args, made_by, **kwargs):
@@ -31,6 +34,7 @@ def book_figure(draw):
             figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
             where = {"ha": "right", "va": "bottom", "fontsize": 6.5, "color": "#666666"}
             figure.text(0.995, 0.004, "\n".join(lines), parse_math=False, **where)
+            figure._repr_mimebundle_ = lambda **how: {"text/plain": made_by}
             plt.close(figure)  # the caller has it; pyplot need not show it a second time
         return figure
 
