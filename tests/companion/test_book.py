@@ -121,7 +121,10 @@ def pages(built):
 def test_every_page_of_the_contents_is_there(built):
     names = {str(path.relative_to(built)) for path in built.rglob("*.html")}
     expected = {f"notebooks/{path.stem}.html" for path in NOTEBOOKS}
-    expected |= {f"book/{name}.html" for name in ("intro", "fidelity", "status", "cluster", "glossary", "bibliography")}
+    expected |= {
+        f"book/{name}.html"
+        for name in ("intro", "explore", "fidelity", "status", "cluster", "glossary", "bibliography")
+    }
     assert expected <= names and "index.html" in names
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
-from vaept.companion import figures
+from vaept.companion import explorer, figures
 from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.profiles import profile
@@ -171,6 +171,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     static = output / "static"  # not in the source: every script there would be on every page
     (static / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
+    explorer.write(study, source / "book" / "explore.md", static / "explorer")
     config = _config(root / "_config.yml", _substitutions(study, records, entries), static)
     (source / "_config.yml").write_text(config, "utf-8")
     command = ["build", str(source), "--path-output", str(output)]

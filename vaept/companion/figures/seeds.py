@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from vaept.companion.figures.style import BLUE, GREY, ORANGE, RED, book_figure, draw_cloud
+from vaept.companion.figures.style import BLUE, GREY, ORANGE, RED, book_figure, draw_cloud, draw_gallery
 
 
 @book_figure
@@ -93,3 +93,15 @@ def elbo_against_rotation(degrees, losses, spread):
     axis.set(xlabel="angle by which the latent plane is turned (degrees)", xticks=np.arange(0, 361, 45))
     axis.set_ylabel("−ELBO minus its\nvalue at 0° (nats)")
     return figure
+
+
+@book_figure
+def one_place(rows):
+    """What every seed decodes at one and the same place of its latent space.
+
+    Parameters
+    ----------
+    rows : mapping from str to tuple of (array of shape (members, height, width), str)
+        For each way of training the decoded images and how far they differ, in words.
+    """
+    return draw_gallery(rows)
