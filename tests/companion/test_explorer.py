@@ -49,11 +49,11 @@ def test_rounded_decoders_decode_as_the_model_does(hidden, likelihood):
     with torch.no_grad():
         images = model.decode(torch.tensor(z, dtype=torch.float32)).numpy()
     for bits, tolerance in ((16, 0.5 * PIXEL), (8, 0.1)):
-        layers, error = explorer.packed_decoder(model, 3.0, bits)
-        found = unpacked(layers, z)
+        decoder = explorer.packed_decoder(model, 3.0, bits)
+        found = unpacked(decoder["layers"], z)
         found = 1 / (1 + np.exp(-found)) if likelihood == "bernoulli" else found
-        assert np.abs(found - images).max() <= max(1.5 * error, 1e-5) <= tolerance
-        assert len(array(layers[-1]["bias"], "<f4")) == 20
+        assert np.abs(found - images).max() <= max(1.5 * decoder["error"], 1e-5) <= tolerance
+        assert len(array(decoder["layers"][-1]["bias"], "<f4")) == 20
 
 
 def test_rounding_makes_up_for_itself():
@@ -101,6 +101,9 @@ def test_all_seeds_are_there_or_it_is_said_which(study, packed, monkeypatch, tmp
         assert (found["bits"], len(found["seeds"])) == (bits, seeds)
         assert all(len(arm["members"]) == seeds for arm in found["arms"])
     assert "Only the first 2 of 3 seeds" in explorer._page(study, found, 1)
+    monkeypatch.setattr(explorer, "LARGEST", explorer.ROOM)
+    explorer.write(study, tmp_path / "explore.md", tmp_path / "static")
+    assert "too large" in (tmp_path / "explore.md").read_text() and not (tmp_path / "static").exists()
 
 
 def test_without_a_plane_there_is_a_page_that_says_so(study, tmp_path):

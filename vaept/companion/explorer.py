@@ -44,11 +44,13 @@ FILES = ("explorer.js", "explorer.css")
 
 def write(study: Study, page: Path, folder: Path):
     """Write the page of the explorer, in MyST Markdown, and the folder of static files that it alone loads."""
-    if 2 not in study.profile.latent_dims:
-        page.write_text(_NOTHING.format(dims=", ".join(map(str, study.profile.latent_dims))), "utf-8")
+    dims = study.profile.latent_dims
+    found = packed(study) if 2 in dims else None
+    if found is None:
+        reason = _TOO_LARGE if 2 in dims else _NO_PLANE.format(dims=", ".join(map(str, dims)))
+        page.write_text(_NOTHING.format(reason=reason), "utf-8")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    found = packed(study)
     text = f"window.vaeptExplorer = {json.dumps(found, separators=(',', ':'))};\n"
     (folder / "data.js").write_text(text, "utf-8")
     for name in FILES:
@@ -66,7 +68,7 @@ def packed(study):
 
     Weights have 16 bits if all members fit into `LARGEST` characters, else 8; then members are left out if need be, the
     last ones first, and `seeds` holds those that are there. `error` is the largest difference of a pixel from the
-    model's own, over the grid of the landscape.
+    model's own, over the grid of the landscape. None if there is no room for two seeds.
     """
     ensembles = {arm: study.ensemble(2, arm) for arm in ARMS}
     evaluations = {arm: study.evaluation(2, arm) for arm in ARMS}
@@ -74,12 +76,17 @@ def packed(study):
     places = {arm: _places(study, arm, evaluations[arm], reach) for arm in ARMS}
     n = min(len(ensemble.members) for ensemble in ensembles.values())
     for bits in (16, 8):
-        decoders = {arm: [packed_decoder(m, reach, bits) for m in own.members[:n]] for arm, own in ensembles.items()}
-        members = {arm: [{"layers": decoders[arm][i][0]} | places[arm][i] for i in range(n)] for arm in ARMS}
-        sizes = np.cumsum([sum(len(json.dumps(own[i])) for own in members.values()) for i in range(n)])
-        if sizes[-1] <= LARGEST - ROOM:
+        seeds, left = [], LARGEST - ROOM
+        for i in range(n):
+            own = [packed_decoder(ensembles[arm].members[i], reach, bits) | places[arm][i] for arm in ARMS]
+            left -= len(json.dumps(own))
+            if left < 0:
+                break
+            seeds.append(own)
+        if len(seeds) == n:
             break
-    shown = max(1, int((sizes <= LARGEST - ROOM).sum()))
+    if len(seeds) < 2:
+        return None
     energy = oscillator.energy(evaluations["corrected"].mean[0], evaluations["corrected"].variance[0])
     picture, names = as_picture(np.zeros(study.dataset.image_shape)), given_classes(study.dataset)
     names = None if names is None else names[:DOTS]
@@ -96,12 +103,12 @@ def packed(study):
         "levels": max(1, int(0.3 * energy.mean())),
         "bars": BARS,
         "bits": bits,
-        "error": max(decoders[arm][i][1] for arm in ARMS for i in range(shown)),
-        "seeds": [str(seed) for seed in ensembles["cold"].seeds[:shown]],
+        "error": max(own["error"] for seed in seeds for own in seed),
+        "seeds": [str(seed) for seed in ensembles["cold"].seeds[: len(seeds)]],
         "members": n,
         "names": None if names is None else [str(name) for name in names],
         "colours": colours,
-        "arms": [{"title": title, "members": members[arm][:shown]} for arm, title in ARMS.items()],
+        "arms": [{"title": title, "members": [seed[k] for seed in seeds]} for k, title in enumerate(ARMS.values())],
     }
 
 
@@ -167,9 +174,10 @@ def landscape_of(ensemble, number, dataset, reach):
 
 
 def packed_decoder(model, reach, bits):
-    """A decoder as integers of 8 or 16 bits, as JSON values, and its largest error on the landscape's grid.
+    """A decoder as integers of 8 or 16 bits, as JSON values: "layers", and "error" on the landscape's grid.
 
-    The first layer has 16 bits always. Units that are zero all over the square [−reach, reach]² are left out.
+    The error is the largest difference of a pixel from the model's own. The first layer has 16 bits always. Units that
+    are zero all over the square [−reach, reach]² are left out.
     """
     x, _ = _grid(reach, FEWER)
     own = [
@@ -195,7 +203,7 @@ def packed_decoder(model, reach, bits):
     with torch.no_grad():
         images = model.decode(z).numpy()
     found = 1 / (1 + np.exp(-x)) if model.likelihood == "bernoulli" else x
-    return layers, float(np.abs(found - images).max())
+    return {"layers": layers, "error": float(np.abs(found - images).max())}
 
 
 def _grid(reach, n):
@@ -245,10 +253,13 @@ def _page(study, found, size):
 
 _FEWER = "Only the first {n} of {members} seeds of either kind are here: more do not fit."
 
+_NO_PLANE = "This page needs models with two latent coordinates, whose plane can be drawn; those here have d = {dims}."
+
+_TOO_LARGE = "The decoders of this copy are too large for a page: no two seeds fit into it."
+
 _NOTHING = """# Explore
 
-This page needs models with two latent coordinates, whose plane can be drawn. Those of this copy have d = {dims}, so
-there is nothing to explore here.
+{reason} So there is nothing to explore.
 """
 
 _PAGE = """# Explore
