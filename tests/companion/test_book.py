@@ -136,7 +136,14 @@ def pages(built):
 
 def test_every_page_of_the_contents_is_there_and_says_something(built):
     contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
-    files = [contents["root"], *(each["file"] for part in contents["parts"] for each in part["chapters"])]
+    chapters = [each for part in contents["parts"] for each in part["chapters"]]
+    files = [contents["root"], *(each["file"] for each in chapters if "file" in each)]
+    files += [
+        str(path.relative_to(ROOT).with_suffix(""))
+        for each in chapters
+        if "glob" in each
+        for path in ROOT.glob(each["glob"])
+    ]
     assert {f"notebooks/{path.stem}" for path in NOTEBOOKS} <= set(files) and (built / "index.html").exists()
     for file in files:
         page = BeautifulSoup((built / f"{file}.html").read_text("utf-8"), "html.parser")

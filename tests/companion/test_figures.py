@@ -34,6 +34,7 @@ def draw(name, rng, labels):
         "energy_bounds_kl": (rng.random(40) + 0.1, rng.random(40) + 2),
         "training_history": (-rng.random((3, 20)), rng.random((3, 20))),
         "ten_seeds": (latents, -rng.random(3), labels),
+        "one_place": ({"without": (rng.random((3, 8, 8)), "a"), "with": (rng.random((3, 8, 8)), "b")},),
         "agreement_by_group": ({"d = 2": agreement, "d = 8": agreement}, [agreement, agreement]),
         "elbo_against_rotation": (np.arange(0, 361, 90), rng.random((3, 5)), 0.1),
         "series_against_exact": (np.linspace(0, 1, 5), np.arange(5.0), {"order 1": np.ones(5), "Padé": np.ones(5)}),

@@ -18,7 +18,7 @@ from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
-from vaept.companion import citation, crate, downloads, figures, gallery, pdf
+from vaept.companion import citation, crate, downloads, explorer, figures, gallery, pdf
 from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.passports import Catalogue, Passports
@@ -178,6 +178,7 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
     static = source / "book" / "_static"  # were it _static alone, every script there would be on every page
     (static / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
+    explorer.write(study, source / "book" / "explore.md", static / "explorer")
     filled = _substitutions(study, records, entries) | {"pdf": PRINTED if printer else ""}
     config = _config(root / "_config.yml", filled, made)
     (source / "_config.yml").write_text(config, "utf-8")

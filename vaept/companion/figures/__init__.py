@@ -25,7 +25,7 @@ from vaept.companion.figures.landscapes import (
 from vaept.companion.figures.models import energy_bounds_kl, posterior_as_wave_packet, training_history
 from vaept.companion.figures.quantum import oscillator_states_2d, tilt_chooses_axes, wells_and_levels
 from vaept.companion.figures.runs import coordinates_of_runs, explained_by_group, planes_of_runs
-from vaept.companion.figures.seeds import MEASURES, agreement_by_group, elbo_against_rotation, ten_seeds
+from vaept.companion.figures.seeds import MEASURES, agreement_by_group, elbo_against_rotation, one_place, ten_seeds
 from vaept.companion.figures.spectra import (
     eigenfunctions_decoded,
     error_slopes,
@@ -63,6 +63,7 @@ __all__ = [
     "generate",
     "landscape",
     "levels_of_a_latent_space",
+    "one_place",
     "oscillator_states_2d",
     "outliers_by_energy",
     "path_between_images",

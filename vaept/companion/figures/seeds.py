@@ -3,7 +3,18 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from vaept.companion.figures.style import BLUE, GREY, ORANGE, RED, SMALL, WIDTH, book_figure, draw_cloud, draw_intervals
+from vaept.companion.figures.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    SMALL,
+    WIDTH,
+    book_figure,
+    draw_cloud,
+    draw_gallery,
+    draw_intervals,
+)
 
 
 @book_figure
@@ -111,3 +122,15 @@ def elbo_against_rotation(degrees, losses, spread):
     axis.set(xlim=(degrees[0], beyond), ylim=(None, 1.05 * max(spread, losses.max())))
     axis.set_ylabel("−ELBO minus its\nvalue at 0° (nats)")
     return figure
+
+
+@book_figure
+def one_place(rows):
+    """What every seed decodes at one and the same place of its latent space.
+
+    Parameters
+    ----------
+    rows : mapping from str to tuple of (array of shape (members, height, width), str)
+        For each way of training the decoded images and how far they differ, in words.
+    """
+    return draw_gallery(rows)
