@@ -12,7 +12,7 @@ PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: book test test-paths notebooks lint links clean help
 
 book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits, mnist or cells)
-	@$(VENV)/bin/vaept reproduce --profile $(PROFILE) $(if $(EVERYTHING),--everything)
+	@$(VENV)/bin/vaept reproduce --profile $(PROFILE) $(if $(EVERYTHING),--everything) $(if $(PDF),--pdf)
 
 test: lint ## style, unit tests, and the stored notebooks
 	@$(VENV)/bin/python -m pytest $(PARALLEL)

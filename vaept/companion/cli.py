@@ -89,6 +89,7 @@ device_option = option("--device", "A torch device, as cuda.", "D", default="cpu
 @store_option
 @folder("--output", "The book. [default: _build/PROFILE]")
 @option("--everything", "Make the price list, two labs and lengths too, even if they are published.", is_flag=True)
+@option("--pdf", "Print the book to one PDF too, by Chromium.", is_flag=True)
 def reproduce():
     """Train, measure, execute the chapters and build the book.
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from click import echo
 
 from vaept import arguments, datasets
-from vaept.companion import book, codepaths, machines, pdf, runs_report
+from vaept.companion import book, codepaths, machines, runs_report
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
 from vaept.companion.parts import code_hashes
 from vaept.companion.passports import Catalogue, Passports
+from vaept.companion.pdf import FILE, browser
 from vaept.companion.profiles import arm
 from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
@@ -35,7 +36,7 @@ from vaept.vae.fitting import fit
 MAIN_ARMS = ("cold", "corrected")
 
 
-def reproduce(profile, data, jobs, device, store, output, everything):
+def reproduce(profile, data, jobs, device, store, output, everything, pdf):
     """Make the book, and say where the time went and what was found."""
     root, times = book.checkout(), {}
 
@@ -51,6 +52,8 @@ def reproduce(profile, data, jobs, device, store, output, everything):
         echo("\n".join(description(study.dataset, study.profile)[:-1]))
     output = output or _book_folder(root, study)
     _check_output(output, root, study)
+    if (printer := browser() if pdf else None) is None and pdf:
+        raise InputError("--pdf needs Chromium or Chrome in the path; without it the book is built all the same.")
     study.carry_out(echo, timed)
     with timed("records and ledger"):
         records = study.records()
@@ -60,7 +63,6 @@ def reproduce(profile, data, jobs, device, store, output, everything):
         executed = book.execute(study, jobs or cores(), report=echo)
     echo("Building the book")
     with timed("building"), lock(output / ".lock", wait=True):
-        printer = pdf.browser()
         index = book.build(study, records, entries, executed, output, printer)
 
     echo("\nTime")
@@ -76,7 +78,8 @@ def reproduce(profile, data, jobs, device, store, output, everything):
             for quantity, value in _main_numbers(record, d).items():
                 echo(f"    {quantity:<40}{value}")
     echo(f"\nThe book: {index}\nThe same in one file: {output / f'vaept-book-{study.profile.name}.zip'}")
-    echo(f"To be printed: {index.with_name(pdf.FILE) if printer else 'nothing, as no Chromium was found'}")
+    if printer:
+        echo(f"To be printed: {index.with_name(FILE)}")
 
 
 def _own_data(data, profile):

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FILE = "vaept-book.pdf"
+NO_PAPER = (None, "book/explore")  # the reference, which is a pattern, and what only moves
 STYLE = """
 @page { size: A4; margin: 18mm 16mm; }
 html { font-size: 11px; }
@@ -51,7 +52,8 @@ def write(html, toc, command):
     import yaml  # of the extra `book`
 
     contents = yaml.safe_load(toc.read_text("utf-8"))
-    pages = [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
+    pages = [contents["root"], *(each["file"] for each in chapters if each.get("file") not in NO_PAPER)]
     page = html / "book" / "whole.html"  # as deep as every page, so that addresses of images hold
     page.write_text(joined(html, pages), "utf-8")
     try:
