@@ -186,7 +186,7 @@ def test_workflow_and_gate_call_the_commands_of_the_readme():
     gate = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     readme = (ROOT / "README.md").read_text("utf-8")
     *steps, push = steps
-    assert steps == ["make test", "make test-paths", "make book", "make book PROFILE=mnist"]
+    assert steps == ["make test", "make test-paths", "make book", "make book PROFILE=mnist PDF=1"]
     assert "_build/mnist/launch/" in push and push.endswith(f"HEAD:{downloads.BRANCH}\n")
     assert {"make test", "make test-paths", "make book PROFILE=quick"} <= set(gate)
     assert all(command in readme for command in steps)
