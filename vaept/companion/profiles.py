@@ -5,10 +5,10 @@ import tomllib
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from itertools import accumulate
+from pathlib import Path
 
 import msgspec
 
-from vaept import arguments
 from vaept.errors import InputError
 
 SOURCES = ("weights", "order", "noise")  # of randomness, as `vaept.vae.ensemble.Seed` has them
@@ -317,7 +317,7 @@ def profile(name):
     A file holds what differs from the profile that its `base` names ("quick" if none), and is called by its own name.
     """
     if str(name).endswith(".toml"):
-        return _of_file(arguments.path(name, "profile"))
+        return _of_file(Path(name))
     return _named("profile", name, profiles())
 
 
@@ -341,6 +341,7 @@ def _of_file(path):
 
 def _usable(found, path):
     """The profile itself, once each of its ensembles has settings that can be trained."""
+    from vaept import arguments  # of libraries that help texts do not wait for
     from vaept.vae.ensemble import Settings
 
     least = {"members": 2, "couplings_members": 2, "aftermath_members": 2, "couplings_epochs": 1}
