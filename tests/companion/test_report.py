@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from vaept.companion import report, wording
+from vaept.companion import report, tables, wording
 from vaept.vae.agreement import Estimate
 
 
@@ -120,3 +120,10 @@ def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():
     assert "low end is 7" in (told := wording.mode_ends(*report.ends(values[:, None], labels)))
     assert "high end 5" in told
     assert wording.mode_ends(None, None) == wording.mode_ends(*report.ends(values[:, None], labels * 0)) == ""
+
+
+def test_a_study_without_a_price_list_says_so(records):
+    without = dataclasses.replace(records, prices=[], labs=[], lengths={})
+    for made in (report.price_list, tables.prices, tables.choices):
+        assert str(made(without)) == "This study has no price list."
+    assert "did not vary" in tables.sources(without) and "no two labs" in tables.labs(without)

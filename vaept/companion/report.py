@@ -95,7 +95,9 @@ def price_title(name):
 
 
 def price_list(records):
-    """`figures.price_list` of all arms; of latent dimensions of which there is a price list."""
+    """`figures.price_list` of all arms, of latent dimensions of which there is a price list; a sentence if of none."""
+    if not records.prices:
+        return Text("This study has no price list.")
     arms = {}
     for d in sorted({each.d for each in records.prices}):
         own = [each for each in records.prices if each.d == d]

@@ -95,7 +95,7 @@ def sources(records):
     dims, rows = sorted({each.d for each in records.prices}), []
     for name, varied in names.items():
         found = [records.price(name, d) for d in dims]
-        if None not in found:
+        if found and None not in found:
             own = [(each.coordinates, each.signed_permutation, shown(each.orthogonal.mean, ".2f")) for each in found]
             rows.append((varied, *(cell for cells in own for cell in cells)))
     header = [f"{what}, d = {d}" for d in dims for what in ("as it is", "permuted", "rotated")]
