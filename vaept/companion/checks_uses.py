@@ -167,32 +167,7 @@ def used(records, d):
     if baselines:
         yield _autoencoder(uses["denoising"], baselines.denoising, d)
     if "clustering" in uses:
-        mine, theirs, *others = (
-            _in_use(records, d, name)["clustering"].k_means.rand_index
-            for name in ("corrected", "cold", "warm", "shuffled")
-        )
-        yield Check(
-            "clustering",
-            "k-means Rand index, corrected minus plain",
-            "adjusted",
-            mean_over_members(mine - theirs),
-            above(0),
-            "plain {:.2f}, warm {:.2f}, shuffled {:.2f}".format(*(each.mean() for each in (theirs, *others))),
-            d=d,
-        )
-        if baselines and baselines.clustering:
-            pixels, components = (
-                getattr(baselines.clustering, name).rand_index.mean() for name in ("pixels", "principal")
-            )
-            yield Check(
-                "pixels",
-                "k-means Rand index, latents minus pixels",
-                "adjusted",
-                mean_over_members(mine - pixels),
-                above(0),
-                f"pixels {pixels:.2f}, {d} principal components {components:.2f}",
-                d=d,
-            )
+        yield from _clustering(records, baselines and baselines.clustering, d)
     if "generation" in uses:
         yield from _generation(uses["generation"], plain["generation"], d)
         if "mixture" in uses:
@@ -217,6 +192,33 @@ def used(records, d):
         f"plain {_spread(theirs)}",
         d=d,
     )
+
+
+def _clustering(records, without, d):
+    """Partitions of latents by k-means; `without` has those of pixels and components, or is None."""
+    mine, theirs, *others = (
+        _in_use(records, d, name)["clustering"].k_means.rand_index for name in ("corrected", "cold", "warm", "shuffled")
+    )
+    yield Check(
+        "clustering",
+        "k-means Rand index, corrected minus plain",
+        "adjusted",
+        mean_over_members(mine - theirs),
+        above(0),
+        "plain {:.2f}, warm {:.2f}, shuffled {:.2f}".format(*(each.mean() for each in (theirs, *others))),
+        d=d,
+    )
+    if without:
+        pixels, components = (getattr(without, name).rand_index.mean() for name in ("pixels", "principal"))
+        yield Check(
+            "pixels",
+            "k-means Rand index, latents minus pixels",
+            "adjusted",
+            mean_over_members(mine - pixels),
+            above(0),
+            f"pixels {pixels:.2f}, {d} principal components {components:.2f}",
+            d=d,
+        )
 
 
 def _denoising(own, plain, filters, d):

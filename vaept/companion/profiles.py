@@ -12,8 +12,7 @@ import msgspec
 from vaept.errors import InputError
 
 SOURCES = ("weights", "order", "noise")  # of randomness, as `vaept.vae.ensemble.Seed` has them
-
-
+ANCHOR = 10_000  # number of the member whose latents are a field
 NEEDED = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # arms, by the ledger, for each d
 OWN = ("neighbour", "shuffled")  # fields of which every member can have a realisation of its own
 
@@ -132,6 +131,11 @@ class Run:
     validation: bool = False
     place: str = "arms"
     title: str = ""
+
+    @property
+    def anchor(self):
+        """The run of one plain member whose latents are the field of this run."""
+        return replace(self, arm="cold", coupling=None, members=1, first=ANCHOR + self.first)
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,10 @@ from itertools import accumulate
 import numpy as np
 
 from vaept import arguments
-from vaept.companion import comparisons, profiles
+from vaept.companion import comparisons, parts, profiles
 from vaept.companion.comparisons import agreement_of_fields, fit_each, standardised
 from vaept.companion.inspection import refusal
 from vaept.companion.keys import source_hash
-from vaept.companion.parts import (
-    BASELINES,
-    COMPARISONS,
-    EVALUATION,
-    INTERCHANGE,
-    REPEATED,
-    TRAINING,
-    code_hashes,
-    made_by_field,
-    made_by_measure,
-)
 from vaept.companion.profiles import Profile, Run
 from vaept.companion.records import IMAGES, ArmRecord, Records, Series, published_comparisons
 from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
@@ -46,7 +35,6 @@ FIELD_PAIRS = 2
 SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
 NARROW = "Posteriors under a Gaussian likelihood are so narrow that walkers would take too many steps to relax."
 FIELD = "field.safetensors"
-ANCHOR = 10_000  # seed of the member whose latents are a field
 LANDMARKS = 6000  # most of a member's own field
 BORROWED = "Price list, two labs and lengths: published {}, by the same code; --everything makes them here."
 
@@ -133,7 +121,7 @@ class Study:
     @cached_property
     def _compared(self):
         """The request of a result that is empty: it says that this store's comparisons are complete."""
-        sources = source_hash(*COMPARISONS, *TRAINING, *EVALUATION)
+        sources = source_hash(*parts.COMPARISONS, *parts.TRAINING, *parts.EVALUATION)
         return {"profile": asdict(self.profile), "data": self.dataset.checksum, "source": sources}
 
     @cached_property
@@ -195,7 +183,7 @@ class Study:
     def interchange(self, latent_dim, arm="cold"):
         """What an arm's members can take from each other, as an `Interchange`; measured now if the store lacks it."""
         ensemble = self.ensemble_folder(Run(latent_dim, arm))
-        request = {"ensemble": ensemble.name, "data": self.dataset.checksum, "source": source_hash(*INTERCHANGE)}
+        request = {"ensemble": ensemble.name, "data": self.dataset.checksum, "source": source_hash(*parts.INTERCHANGE)}
 
         def take(folder):
             trained = Ensemble.load(ensemble / "ensemble.safetensors")
@@ -248,7 +236,7 @@ class Study:
             couplings=Series.of(doses),
             couplings_dim=p.couplings_dim,
             aftermath=aftermath,
-            fields={kind: self.field_reproducibility(kind) for kind in REPEATED},
+            fields={kind: self.field_reproducibility(kind) for kind in parts.REPEATED},
             prices=theirs.prices if theirs else comparisons.prices(self),
             labs=theirs.labs if theirs else comparisons.labs(self),
             lengths=theirs.lengths if theirs else {n: Series.of(of) for n, of in comparisons.lengths(self).items()},
@@ -256,7 +244,7 @@ class Study:
             interchange={arm: {d: self.interchange(d, arm) for d in p.latent_dims} for arm in EXACT_ARMS},
             baselines={d: self.baselines(d) for d in p.latent_dims},
             provenance={key: first[key] for key in ("created", "machine", "versions")}
-            | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": code_hashes()},
+            | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": parts.code_hashes()},
         )
 
     def tuned_coupling(self, latent_dim, arm):
@@ -297,7 +285,7 @@ class Study:
         own = {"seed": seed} if kind in SEEDED and (seed or number is not None) else {}
         if kind == "neighbour" and number is not None:
             own["landmarks"] = min(len(data.train) // 2, LANDMARKS)
-        request |= own | {"source": source_hash(*made_by_field(kind))}
+        request |= own | {"source": source_hash(*parts.made_by_field(kind))}
 
         def compute(folder):
             with warnings.catch_warnings():
@@ -316,7 +304,7 @@ class Study:
         kind, data = profiles.arm(run.arm).field, self.data(run)
         if kind == "trained":
             x = data.train if images is None else images
-            return comparisons.standardised(self.ensemble_of(_anchor(run)), data.train, x)
+            return comparisons.standardised(self.ensemble_of(run.anchor), data.train, x)
         made = load_field(self.field_folder(kind, run) / FIELD)
         return made.values if images is None else made.transform(images)
 
@@ -332,14 +320,13 @@ class Study:
         request = {"fit": how, "seeds": [asdict(seed) for seed in seeds], "data": data.checksum}
         request |= {"field": names if chosen.own_field else names and names[0], "start": origin and origin.name}
         roots = (fit_each,) if chosen.own_field else (standardised,) if chosen.field == "trained" else ()
-        request |= {"source": source_hash(*TRAINING, *roots)}
+        request |= {"source": source_hash(*parts.TRAINING, *roots)}
 
         def train(folder):
             where = {"jobs": self.jobs, "device": self.device, "checkpoint": folder / CHECKPOINTS}
             if chosen.own_field:
-                ensemble = fit_each(
-                    data, seeds=seeds, fields=[load_field(own / FIELD) for own in fields], **how, **where
-                )
+                own = [load_field(each / FIELD) for each in fields]
+                ensemble = fit_each(data, seeds=seeds, fields=own, **how, **where)
             else:
                 start = origin and Ensemble.load(origin / "ensemble.safetensors").first(len(seeds))
                 what = {"seeds": seeds, "field": self.field_at(run) if fields else None, "start": start}
@@ -359,7 +346,7 @@ class Study:
         """Folders of what the field of a run is made of: one, or one for each member."""
         chosen = profiles.arm(run.arm)
         if chosen.field == "trained":
-            return [self.ensemble_folder(_anchor(run))]
+            return [self.ensemble_folder(run.anchor)]
         numbers = self.profile.numbers(run) if chosen.own_field else [None]
         return [self.field_folder(chosen.field, run, number) for number in numbers]
 
@@ -368,7 +355,7 @@ class Study:
         ensemble, exact = self.ensemble_folder(run), run.place == "arms" and run.arm in EXACT_ARMS
         settings = {"n_likelihood_images": self.profile.likelihood_images if exact else 0, "exact": exact}
         settings["n_importance_samples"] = self.profile.importance_samples
-        request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash(*EVALUATION)}
+        request = {"evaluate": settings, "ensemble": ensemble.name, "source": source_hash(*parts.EVALUATION)}
 
         def measure(folder):
             kind, trained = profiles.arm(run.arm).field, Ensemble.load(ensemble / "ensemble.safetensors")
@@ -394,7 +381,7 @@ class Study:
         how = {key: getattr(self.profile, key) for key in ("epochs", "hidden", "batch_size", "learning_rate")}
         how["latent_dim"] = latent_dim
         how |= {} if self.profile.likelihood == "bernoulli" else {"likelihood": self.profile.likelihood}
-        request = {"baselines": how, "data": self.dataset.checksum, "source": source_hash(*BASELINES)}
+        request = {"baselines": how, "data": self.dataset.checksum, "source": source_hash(*parts.BASELINES)}
         request["classifier"] = None if "classifier" in self.left_out else self.classifier_folder().name
 
         def take(folder):
@@ -418,7 +405,7 @@ class Study:
         shared |= {"ensemble": ensemble.name}
         if self.profile.likelihood != "bernoulli":
             shared |= {"judge": source_hash(ClassifierOfMeans)}
-        requests = [{"measure": name, "source": source_hash(*made_by_measure(name))} | shared for name in names]
+        requests = [{"measure": name, "source": source_hash(*parts.made_by_measure(name))} | shared for name in names]
 
         def take(folders):
             of = (Ensemble.load(ensemble / "ensemble.safetensors"), self.dataset, self.classifier)
@@ -437,11 +424,6 @@ class Study:
         if key not in self._loaded:
             self._loaded[key] = self.store.obtain(kind, request, make)
         return self._loaded[key]
-
-
-def _anchor(run):
-    """The plain member whose latents are the field of a run."""
-    return replace(run, arm="cold", coupling=None, members=1, first=ANCHOR + run.first)
 
 
 def open_study(name="quick", data=None, *, store=None, jobs=None, device="cpu", everything=False):
