@@ -8,6 +8,8 @@ are kept in results/growth.json, which the book shows, with what a study of 100 
 """
 
 import json
+import os
+import platform
 import resource
 import subprocess
 import sys
@@ -82,7 +84,8 @@ def main(context, runs):
         slope, error = exponent(sizes, seconds)
         table[what] = {"of": name, "sizes": sizes, "seconds": seconds, "GB": memory, "exponent": [slope, error]}
         print(f"{what:<40}{slope:6.2f} ± {error:.2f}   {[round(value, 2) for value in seconds]} s", flush=True)
-    TABLE.write_text(json.dumps(table, indent=1) + "\n")
+    found = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", "runs": runs}
+    TABLE.write_text(json.dumps(found | {"usual": USUAL | {"epochs": EPOCHS}, "rows": table}, indent=1) + "\n")
 
 
 @main.command("one", hidden=True)

@@ -32,6 +32,7 @@ def draw(name, rng, labels):
             [1.0, 2.0],
         ),
         "energy_bounds_kl": (rng.random(40) + 0.1, rng.random(40) + 2),
+        "bound_against_time": ([10.0, 60.0, 600.0], [120.0, 100.0, 92.0], 88.1, 86.8),
         "training_history": (-rng.random((3, 20)), rng.random((3, 20))),
         "ten_seeds": (latents, -rng.random(3), labels),
         "one_place": ({"without": (rng.random((3, 8, 8)), "a"), "with": (rng.random((3, 8, 8)), "b")},),

@@ -18,7 +18,7 @@ from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
-from vaept.companion import citation, crate, downloads, explorer, figures, gallery, pdf
+from vaept.companion import citation, crate, downloads, explorer, figures, gallery, pdf, tables
 from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.passports import Catalogue, Passports
@@ -328,6 +328,7 @@ def _substitutions(study, records, entries):
         values[f"{name}_rotation"] = shown(record.agreement.orthogonal, ".2f")
     for entry in entries:
         values[entry.claim.id] = entry.verdict
+    values |= {"times": tables.times(), "growth": tables.growth()}
     return {name: str(value) for name, value in values.items()}
 
 

@@ -18,6 +18,8 @@ from vaept.uses import modes
 from vaept.uses.denoising import NOISES
 from vaept.vae.agreement import mean_over_members
 
+MILLION = 1_000_000
+
 
 def wells(records):
     """Members in a potential that knows no image, beside members without one and in the neighbour field."""
@@ -311,7 +313,7 @@ def aftermath(records):
 def recipes():
     """The trials on which the recipe was chosen."""
     rows = []
-    for trial in _benchmark("recipes"):
+    for trial in benchmark("recipes"):
         schedule = trial["schedule"]
         off = schedule.get("switch_off", "")
         fades = f"{schedule['fade']} to {off}" if "fade" in schedule else off and f"at once, {off}"
@@ -330,12 +332,39 @@ def comparison(rows):
 
 def speed():
     """Errors and times of several ways to find levels, as `benchmarks/spectrum.py` measured them."""
-    rows = _benchmark("spectrum")["rows"]
+    rows = benchmark("spectrum")["rows"]
     rows = [(row["method"], f"{row['error']:.0e}", f"{row['seconds']:.3f}") for row in rows]
     return table(("method", "largest error", "seconds"), rows)
 
 
-def _benchmark(name):
+def times():
+    """How long training, the commands and imports take, as `benchmarks/speed.py` measured them on each machine."""
+    rows = [
+        (machine, name, f"{np.median(values):.3g}", f"{min(values):.3g} to {max(values):.3g}", len(values))
+        for machine, measured in benchmark("speed").items()
+        for name, values in measured.items()
+    ]
+    return table(("machine", "what", "median", "range", "runs"), rows)
+
+
+def growth():
+    """How time and memory grow, as `benchmarks/growth.py` measured it, and what a study of a million images takes."""
+    found, rows = benchmark("growth"), []
+    for what, row in found["rows"].items():
+        sizes, seconds = (f"{row[key][0]:.3g} to {row[key][-1]:.3g}" for key in ("sizes", "seconds"))
+        exponent = "{:.2f} ± {:.2f}".format(*row["exponent"])
+        rows.append((what, sizes, seconds, exponent, f"{row['GB'][0]:.2f} to {row['GB'][-1]:.2f}"))
+    images, members = (found["rows"][f"training, {name}"] for name in ("images", "members"))
+    each = images["seconds"][-1] / found["usual"]["members"] / found["usual"]["epochs"]
+    each *= (MILLION / images["sizes"][-1]) ** images["exponent"][0]
+    each *= (100 / members["sizes"][-1]) ** (members["exponent"][0] - 1)
+    hours = f"{100 * each / 3600:.1f} hours of one core"
+    below = f"From these exponents an epoch of 100 members on a million images takes {hours}."
+    return table(("what", "sizes", "seconds", "exponent", "peak memory, GB"), rows, below=below)
+
+
+def benchmark(name):
+    """What a script of `benchmarks` wrote, as Python values."""
     return json.loads((CHECKOUT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
 
 

@@ -22,7 +22,12 @@ from vaept.companion.figures.landscapes import (
     slow_modes_decoded,
     states_against_classes,
 )
-from vaept.companion.figures.models import energy_bounds_kl, posterior_as_wave_packet, training_history
+from vaept.companion.figures.models import (
+    bound_against_time,
+    energy_bounds_kl,
+    posterior_as_wave_packet,
+    training_history,
+)
 from vaept.companion.figures.quantum import oscillator_states_2d, tilt_chooses_axes, wells_and_levels
 from vaept.companion.figures.runs import coordinates_of_runs, explained_by_group, planes_of_runs
 from vaept.companion.figures.seeds import MEASURES, agreement_by_group, elbo_against_rotation, one_place, ten_seeds
@@ -48,6 +53,7 @@ __all__ = [
     "agreement_by_group",
     "agreement_with_controls",
     "arrangements",
+    "bound_against_time",
     "cluster",
     "coordinates_of_runs",
     "denoise",

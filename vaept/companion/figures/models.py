@@ -96,3 +96,29 @@ def training_history(reconstruction, kl):
         axis.set(title=title, xlabel="epoch", ylim=(late.min() - margin, late.max() + margin))
     axes[0].set_ylabel("nats per image")
     return figure
+
+
+@book_figure
+def bound_against_time(seconds, bound, likelihood, published):
+    """How fast the bound falls in training, beside a likelihood that was obtained in the end and a published one.
+
+    Parameters
+    ----------
+    seconds, bound : arrays, shape (n,)
+        Time of training, and −ELBO of test images then, in nats.
+    likelihood, published : float
+        −log p(x) in nats, of the trained model and of the reference.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.8))
+    minutes = np.asarray(seconds) / 60
+    axis.plot(minutes, bound, "o-", color=BLUE, markersize=4, linewidth=1)
+    axis.plot(minutes[-1], likelihood, "D", color=RED, markersize=7)
+    axis.axhline(published, color="black", linewidth=1, linestyle="--")
+    axis.annotate("−ELBO of test images", (minutes[-1], bound[-1]), (-4, 8), textcoords="offset points", ha="right")
+    words = f"−log p(x), 5 000 samples: {likelihood:.2f}"
+    axis.annotate(words, (minutes[-1], likelihood), (-10, 3), textcoords="offset points", ha="right", color=RED)
+    axis.annotate(f"published: {published:.2f}", (minutes[0], published), (0, -12), textcoords="offset points")
+    shown = np.asarray(bound)[np.asarray(bound) < published + 25]
+    axis.set(xlabel="minutes of training", ylabel="nats per image", xlim=(0, None))
+    axis.set_ylim(min(published, likelihood) - 2.5, max(shown.max(initial=0), bound[-1], likelihood) + 2)
+    return figure
