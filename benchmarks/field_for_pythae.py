@@ -6,7 +6,7 @@ from vaept import perturbed_kl, switched_off
 
 
 class VAEInField(VAE):
-    """pythae's VAE in a field: the values u of the examples are handed over as their labels."""
+    """A VAE in a field: its values u stand where labels of examples do."""
 
     def forward(self, inputs, epoch=1, **others):
         self.u, progress = inputs["labels"], (epoch - 0.5) / self.epochs
