@@ -12,7 +12,7 @@ from vaept.companion.machines import machines_of
 from vaept.companion.profiles import arm
 from vaept.companion.report import table
 from vaept.companion.store import CHECKOUT
-from vaept.companion.wording import shown
+from vaept.companion.wording import listed, shown
 from vaept.perturbation import held_out_agreement
 from vaept.uses import modes
 from vaept.uses.denoising import NOISES
@@ -308,20 +308,21 @@ def other_trainer():
         found = _benchmark("pythae_field")
     except (FileNotFoundError, TypeError):  # not measured, or no checkout
         return table((), [], instead="What the field gains in another trainer was not measured for this copy.")
-    arms, rows, gains = {(row["d"], row["trainer"], row["arm"]): row for row in found["rows"]}, [], []
-    for d, trainer in dict.fromkeys((d, trainer) for d, trainer, _ in arms):
-        both = [arms[d, trainer, name] for name in ("plain", "field")]
-        plain, field = (Estimate(**row["coordinates"]) for row in both)
-        losses = [np.array(row["minus_elbo"]) for row in both]
-        agreement = (shown(each, ".3f") for each in (plain, field))
-        rows.append((f"d = {d}, {trainer}", *agreement, *map(_loss, losses), mean_over_members(losses[1] - losses[0])))
-        gains += [field.low > plain.high] if trainer == "pythae" else []
+    arms, rows = {(row["d"], row["trainer"], row["arm"]): row for row in found["rows"]}, []
+    reached = {each: Estimate(**row["coordinates"]) for each, row in arms.items()}
+    losses = {each: np.array(row["minus_elbo"]) for each, row in arms.items()}
+    for d, trainer, name in sorted(arms, key=lambda each: each[:2]):
+        words, own = {"plain": "no field", "field": "in the field"}[name], (d, trainer, name)
+        rows.append((f"d = {d}, {trainer}, {words}", shown(reached[own], ".3f"), mean_over_members(losses[own])))
+    dims = sorted({d for d, *_ in arms})
+    better = all(reached[d, "pythae", "field"].low > reached[d, "pythae", "plain"].high for d in dims)
     told = "In pythae too raw coordinates agree better in the field than without it."
-    told = told if all(gains) else "In pythae raw coordinates do not agree better in the field for every d."
+    told = told if better else "In pythae raw coordinates do not agree better in the field for every d."
+    costs = {d: mean_over_members(losses[d, "pythae", "field"] - losses[d, "pythae", "plain"]) for d in dims}
     fields = (f"{each['field']} field, λ = {each['coupling']:g}, at d = {each['d']}" for each in found["recipes"])
-    below = f"{told} ({found['data']}, {found['members']} seeds, {found['epochs']} epochs; {'; '.join(fields)}.)"
-    header = ("", "agreement, no field", "in the field", "−ELBO (nats), no field", "in the field", "difference")
-    return table(header, rows, below=below)
+    below = f"{told} −ELBO in the field less that without it, in nats: {listed(costs)}. "
+    below += f"({found['data']}, {found['members']} seeds, {found['epochs']} epochs; {'; '.join(fields)}.)"
+    return table(("", "agreement", "−ELBO (nats)"), rows, below=below)
 
 
 def comparison(rows):
