@@ -64,7 +64,7 @@ def test_cells_were_run_in_order_and_without_error(notebook):
 
 
 def test_cells_that_show_something_have_stored_outputs(notebook):
-    shows = re.compile(r"^ *(figures\.|tables\.|report\.table\(|print\(|tell\()", re.MULTILINE)
+    shows = re.compile(r"^ *(figures\.|tables\.|choices\.|report\.table\(|print\(|tell\()", re.MULTILINE)
     empty = [cell.source for cell in code_cells(notebook) if shows.search(cell.source) and not cell.outputs]
     assert not empty
     assert sum(bool(cell.outputs) for cell in code_cells(notebook)) >= 5

@@ -124,6 +124,6 @@ def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():
 
 def test_a_study_without_a_price_list_says_so(records):
     without = dataclasses.replace(records, prices=[], labs=[], lengths={})
-    for made in (report.price_list, tables.prices, tables.choices):
+    for made in (report.price_list, tables.prices):
         assert str(made(without)) == "This study has no price list."
     assert "did not vary" in tables.sources(without) and "no two labs" in tables.labs(without)

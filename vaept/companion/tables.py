@@ -6,17 +6,17 @@ from collections import defaultdict
 import numpy as np
 
 from vaept.companion import report
-from vaept.companion.checks_training import LAB, coupling_at
+from vaept.companion.checks_training import coupling_at
 from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
 from vaept.companion.profiles import arm
 from vaept.companion.report import table
 from vaept.companion.store import CHECKOUT
-from vaept.companion.wording import shown
+from vaept.companion.wording import listed, shown
 from vaept.perturbation import held_out_agreement
 from vaept.uses import modes
 from vaept.uses.denoising import NOISES
-from vaept.vae.agreement import mean_over_members
+from vaept.vae.agreement import Estimate, mean_over_members
 
 MILLION = 1_000_000
 
@@ -66,26 +66,6 @@ def prices(records):
         rows.append((report.price_title(name), *cells))
     header = [f"{what}, d = {d}" for d in dims for what in ("agreement", "−ELBO (nats)", "active")]
     return table(("arm", *header), rows, instead="" if rows else "This study has no price list.", below=whose(records))
-
-
-def choices(records):
-    """Which way to comparable coordinates suits whom: six cases, each with the agreement that it reaches here."""
-    cases = {
-        "cold": ("neighbours or clusters are all you need", "nothing: ask `vaept report` whether they hold"),
-        "cold, turned": ("the models are finished and saw the same examples", "turn them: `vaept.align`, or `orient`"),
-        "cold, permuted": ("the same, and each axis must stay an axis", "flip and swap coordinates"),
-        "cold, relative": ("the models are finished and differ in size", "cosine similarities with common examples"),
-        "corrected": ("you can train again, on one set of data", "a field that `vaept.recommend` chooses"),
-        "labs": ("others train apart, on data of their own", "`subspace_field`, made by each of its own data"),
-    }
-    labs = {each.d: each.between for each in records.labs if each.arm == LAB}
-    dims, rows = sorted({each.d for each in records.prices}), []
-    for name, words in cases.items():
-        prices = {d: found.coordinates for d in dims if (found := records.price(name, d)) is not None}
-        own = labs if name == "labs" else prices
-        rows.append((*words, *(shown(own[d], ".2f") if d in own else "–" for d in dims)))
-    header = ("if", "then", *(f"agreement, d = {d}" for d in dims))
-    return table(header, rows, instead="" if dims else "This study has no price list.", below=whose(records))
 
 
 def sources(records):
@@ -322,6 +302,29 @@ def recipes():
         found = (f"{trial['agreement']:.3f}", f"{trial['rotated']:.3f}")
         rows.append((where, *how, *found, f"{trial['minus_elbo']:.2f} ± {trial['deviation']:.2f}"))
     return table(("", "field", "λ", "warm", "fades", "agreement", "rotated", "−ELBO (nats)"), rows)
+
+
+def other_trainer():
+    """What a field gains where pythae trains, beside our trainer, as `benchmarks/pythae_field.py` measured it."""
+    try:
+        found = _benchmark("pythae_field")
+    except (FileNotFoundError, TypeError):  # not measured, or no checkout
+        return table((), [], instead="What the field gains in another trainer was not measured for this copy.")
+    arms, rows = {(row["d"], row["trainer"], row["arm"]): row for row in found["rows"]}, []
+    reached = {each: Estimate(**row["coordinates"]) for each, row in arms.items()}
+    losses = {each: np.array(row["minus_elbo"]) for each, row in arms.items()}
+    for d, trainer, name in sorted(arms, key=lambda each: each[:2]):
+        words, own = {"plain": "no field", "field": "in the field"}[name], (d, trainer, name)
+        rows.append((f"d = {d}, {trainer}, {words}", shown(reached[own], ".3f"), mean_over_members(losses[own])))
+    dims = sorted({d for d, *_ in arms})
+    better = all(reached[d, "pythae", "field"].low > reached[d, "pythae", "plain"].high for d in dims)
+    told = "In pythae too raw coordinates agree better in the field than without it."
+    told = told if better else "In pythae raw coordinates do not agree better in the field for every d."
+    costs = {d: mean_over_members(losses[d, "pythae", "field"] - losses[d, "pythae", "plain"]) for d in dims}
+    fields = (f"{each['field']} field, λ = {each['coupling']:g}, at d = {each['d']}" for each in found["recipes"])
+    below = f"{told} −ELBO in the field less that without it, in nats: {listed(costs)}. "
+    below += f"({found['data']}, {found['members']} seeds, {found['epochs']} epochs; {'; '.join(fields)}.)"
+    return table(("", "agreement", "−ELBO (nats)"), rows, below=below)
 
 
 def comparison(rows):

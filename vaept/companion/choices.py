@@ -1,0 +1,212 @@
+"""Which of these do I need? A decision tree: from what a user needs to what is to be done, with what that reaches.
+
+Questions and leaves are data. Numbers are taken from records when a book is built, all from one study, so that they
+can be compared: this copy's if it measured every leaf, else the one published for the digits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from vaept.companion.checks_training import LAB
+from vaept.companion.records import published
+from vaept.companion.tables import whose
+from vaept.companion.wording import listed
+from vaept.errors import VaeptError
+from vaept.vae.agreement import mean_over_members
+
+PLAIN = "cold"  # the arm that others are compared with
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What to do, in HTML; and what of it is measured: a function of `Records` and d, for the "{}" of words.
+
+    `cost` is another such function: −ELBO less that of plain members, in nats; None: nothing is trained.
+    """
+
+    do: str
+    words: str
+    value: Callable
+    cost: Callable | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, in HTML, and what follows if it is answered with no or with yes: another one, or a `Leaf`.
+
+    `hint` is a function of `Records` that gives a sentence for those who hesitate, or "".
+    """
+
+    words: str
+    no: "Question | Leaf"
+    yes: "Question | Leaf"
+    hint: Callable | None = None
+
+
+def _agreement(arm):
+    """Coordinate agreement of an arm of the price list, as a function of records and d."""
+
+    def value(records, d):
+        found = records.price(arm, d)
+        return None if found is None else found.coordinates
+
+    return value
+
+
+def _cost(arm):
+    """What an arm of the price list costs beside plain members of the same seeds, as a function of records and d."""
+
+    def value(records, d):
+        found, plain = records.price(arm, d), records.price(PLAIN, d)
+        return None if found is None or plain is None else _difference(found, plain)
+
+    return value
+
+
+def _difference(found, plain):
+    """−ELBO less that of plain members with the same seeds, which are the first of both."""
+    k = min(found.minus_elbo.shape[-1], plain.minus_elbo.shape[-1])
+    return mean_over_members((found.minus_elbo[..., :k] - plain.minus_elbo[..., :k]).ravel())
+
+
+def _neighbours(records, d):
+    """Which share of their neighbours plain members have in common."""
+    return records.arms[PLAIN, d].agreement.neighbours if (PLAIN, d) in records.arms else None
+
+
+def _lab(records, arm, d):
+    return next((each for each in records.labs if (each.arm, each.d) == (arm, d)), None)
+
+
+def _between(records, d):
+    """Coordinate agreement between two labs that make the field of `LAB` each of its own data."""
+    found = _lab(records, LAB, d)
+    return None if found is None else found.between
+
+
+def _cost_in_labs(records, d):
+    found, plain = _lab(records, LAB, d), _lab(records, PLAIN, d)
+    return None if found is None or plain is None else _difference(found, plain)
+
+
+def _more_coordinates(records):
+    """Whether turning finished models reaches the more, the more coordinates they have: a sentence, or ""."""
+    reached = [value.mean for value in measured(records, TURN).values()]
+    rises = len(reached) > 1 and (np.diff(reached) > 0).all()
+    return "Before you do, see what turning reaches; it is more with more coordinates." if rises else ""
+
+
+AGREE = "Coordinates agree to {}."
+NOTHING = Leaf(
+    "<strong>Do nothing.</strong> Compare neighbours and clusters; <code>vaept report</code> says whether they hold.",
+    "Two plain models share a fraction of their ten nearest neighbours: {}.",
+    _neighbours,
+)
+FLIP = Leaf(
+    "<strong>Flip and swap coordinates</strong> to match one of the models: <code>vaept.orient</code> with "
+    '<code>group="signed permutation"</code>.',
+    AGREE,
+    _agreement(f"{PLAIN}, permuted"),
+)
+TURN = Leaf(
+    "<strong>Turn the models</strong> onto their consensus: <code>vaept.align</code>.",
+    AGREE,
+    _agreement(f"{PLAIN}, turned"),
+)
+APART = Leaf(
+    "<strong>Train in a field that each group makes of its own data</strong>, by the same recipe: "
+    "<code>vaept.subspace_field</code>.",
+    "Coordinates of two groups agree to {}.",
+    _between,
+    _cost_in_labs,
+)
+TRAINED = Leaf(
+    "<strong>Let one trained model be the field</strong>: its means of the training examples, standardised.",
+    AGREE,
+    _agreement("trained"),
+    _cost("trained"),
+)
+START = Leaf(
+    "<strong>Train in a field of principal components for the first tenth</strong>: <code>vaept.pca_field</code>, "
+    '<code>schedule={"warm_start": 0.1, "switch_off": 0.1}</code>.',
+    AGREE,
+    _agreement("start_10"),
+    _cost("start_10"),
+)
+LEAVES = (NOTHING, FLIP, TURN, APART, TRAINED, START)
+TREE = Question(
+    "Do you read single coordinates, or directions?",
+    no=NOTHING,
+    yes=Question(
+        "Can you train again?",
+        no=Question("Must every axis stay an axis, so that coordinates are only renamed?", no=TURN, yes=FLIP),
+        yes=Question(
+            "Must groups agree that cannot share their data?",
+            no=Question("Shall all match one model that exists, or are many runs to come?", no=START, yes=TRAINED),
+            yes=APART,
+        ),
+        hint=_more_coordinates,
+    ),
+)
+
+
+class Tree(str):
+    """Nested lists in HTML, which a notebook shows."""
+
+    def _repr_html_(self):
+        return str(self)
+
+
+def tree(records):
+    """The decision tree, with numbers of some `Records` or of what is published, as a `Tree`."""
+    found = source(records)
+    below = f"The numbers were measured on {escape(found.data)}. {whose(found)}".strip()
+    if found is not records:
+        when = found.provenance["created"][:10]
+        below += f" They were published on {when}; this copy did not measure all that the tree needs."
+    return Tree(f'<ul class="choices">\n{_item(TREE, found)}</ul>\n<p class="choices-source">{below}</p>\n')
+
+
+def source(records):
+    """The `Records` that the numbers are from: these, unless a leaf is missing and what is published has all."""
+    if all(measured(records, leaf) for leaf in LEAVES):
+        return records
+    try:
+        other = published("digits")
+    except VaeptError:  # no checkout
+        return records
+    return other if all(measured(other, leaf) for leaf in LEAVES) else records
+
+
+def measured(records, leaf, what="value"):
+    """What records have of a leaf: a dict from d to `Estimate`, without those that could not be measured."""
+    take = getattr(leaf, what)
+    found = {d: take(records, d) for d in records.all_dims} if take else {}
+    return {d: value for d, value in found.items() if value is not None and not np.isnan(value.mean)}
+
+
+def told(records, leaf):
+    """What a leaf reaches and costs, in sentences."""
+    reached, costs = measured(records, leaf), measured(records, leaf, "cost")
+    if not reached:
+        return "How far this reaches was not measured here."
+    if leaf.cost is None:
+        price = "It needs no training."
+    else:
+        beside = "−ELBO less that of plain models, in nats"
+        price = f"{beside}: {listed(costs)}." if costs else "What it costs was not measured here."
+    return f"{leaf.words.format(listed(reached))} {price}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+
+
+def _item(node, records, answer=""):
+    """A question with what follows, or a leaf, as an item of a list; the answer that leads to it stands first."""
+    first = f'<span class="answer">{answer}</span> ' if answer else ""
+    if isinstance(node, Leaf):
+        return f'<li class="leaf">{first}{node.do} <span class="reached">{told(records, node)}</span></li>\n'
+    hint = node.hint(records) if node.hint else ""
+    first += f"{node.words} {hint}".strip()
+    inner = _item(node.no, records, "No:") + _item(node.yes, records, "Yes:")
+    return f"<li>{first}\n<ul>\n{inner}</ul>\n</li>\n"
