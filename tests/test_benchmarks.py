@@ -67,7 +67,7 @@ def rows(field):
 def test_the_sentence_below_the_table_follows_the_results(monkeypatch, field, told):
     recipes = [{"d": 2, "field": "principal", "coupling": 3.0}]
     found = {"data": "digits", "members": 3, "epochs": 7, "recipes": recipes, "rows": rows(field)}
-    monkeypatch.setattr(tables, "_benchmark", lambda name: found)
+    monkeypatch.setattr(tables, "benchmark", lambda name: found)
     *lines, _, below = tables.other_trainer().splitlines()
     assert len(lines) == 10 and lines[2] == "| d = 2, pythae, no field | 0.100 [0.080, 0.110] | 25.50 [25.00, 26.00] |"
     assert "−0.33 [−1.00, 0.00] at d = 4" in below

@@ -307,7 +307,7 @@ def recipes():
 def other_trainer():
     """What a field gains where pythae trains, beside our trainer, as `benchmarks/pythae_field.py` measured it."""
     try:
-        found = _benchmark("pythae_field")
+        found = benchmark("pythae_field")
     except (FileNotFoundError, TypeError):  # not measured, or no checkout
         return table((), [], instead="What the field gains in another trainer was not measured for this copy.")
     arms, rows = {(row["d"], row["trainer"], row["arm"]): row for row in found["rows"]}, []
