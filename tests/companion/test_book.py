@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import sys
 import urllib.parse
 import zipfile
@@ -22,6 +23,7 @@ import yaml
 from bs4 import BeautifulSoup
 from click.testing import CliRunner
 from test_examples import NAMES
+from test_explorer import CHROMIUM, needs_chromium
 from test_notebooks import NOTEBOOKS, glued
 from test_project import run
 
@@ -251,6 +253,68 @@ def test_no_page_asks_another_host_for_anything(built, pages):
     for path, page in pages.items():
         if any("\\(" in text or "\\[" in text for text in page.text):
             assert typesetter in {(path.parent / link.partition("?")[0]).resolve() for link in page.assets}, path.name
+
+
+# What a page says of itself, when it is complete and when its width changes, to the page that shows it in a frame.
+LISTENER = """<script>
+{
+  const heard = [], selected = (what) => [...document.querySelectorAll(what)];
+  localStorage.clear(); // as for a reader who comes for the first time
+  addEventListener("error", (event) => heard.push(event.message ?? event.target.src ?? event.target.href), true);
+  addEventListener("unhandledrejection", (event) => heard.push(`${event.reason}`));
+  for (const kind of ["error", "warn"]) console[kind] = (...words) => heard.push(words.join(" "));
+  const tell = () => {
+    const asked = performance.getEntriesByType("resource").map((each) => each.name);
+    const raw = selected(".math").filter((each) => !each.querySelector("mjx-container"));
+    const wrong = [...raw, ...selected("[data-mjx-error]")].map((each) => each.textContent);
+    const faults = [...heard, ...wrong, ...asked.filter((name) => !name.startsWith("file:"))];
+    const { scrollWidth, clientWidth } = document.documentElement;
+    if (scrollWidth > clientWidth) faults.push(`${scrollWidth} pixels in ${clientWidth}`);
+    parent.postMessage({ faults, results: selected("#search-results li").length }, "*");
+  };
+  addEventListener("load", async () => {
+    await window.MathJax?.startup?.promise;
+    if (location.search) await new Promise((on) => setTimeout(on, 3000)); // a search shows what it finds one by one
+    addEventListener("resize", tell);
+    tell();
+  });
+}
+</script>"""
+FRAMES = """<!doctype html><meta charset="utf-8"><body><script>(async () => {
+  const answer = {}, next = () => new Promise((on) => {
+    addEventListener("message", (event) => on(event.data), { once: true });
+    setTimeout(() => on({ faults: ["never complete"], results: 0 }), 120000);
+  });
+  for (const page of PAGES) {
+    const frame = Object.assign(document.createElement("iframe"), { src: page, width: 390, height: 900 });
+    document.body.append(frame);
+    const narrow = await next();
+    frame.width = 1400;
+    answer[page] = [narrow, await next()];
+    frame.remove();
+  }
+  console.log(JSON.stringify(answer));
+})()</script>"""
+
+
+@needs_chromium
+def test_from_disk_and_without_a_network_every_page_is_typeset_and_quiet_and_the_search_finds(built, pages, tmp_path):
+    shutil.copytree(built, tmp_path / "html")
+    names = [str(path.relative_to(built)) for path in pages if path != built / "index.html"]  # which leads to the first
+    for name in names:
+        text = (built / name).read_text("utf-8")
+        (tmp_path / "html" / name).write_text(text.replace("<head>", f"<head>{LISTENER}", 1), "utf-8")
+    shown, found = tmp_path / "html" / "frames.html", "search.html?q=degeneracy"
+    shown.write_text(FRAMES.replace("PAGES", json.dumps([*names, found])), "utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'user'}"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", shown.as_uri()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as browser:
+        lines = (re.search(r'CONSOLE.*?"(\{.*\})", source', line) for line in browser.stderr)
+        said = json.loads(next(line[1] for line in lines if line))
+        browser.terminate()
+    assert said.keys() == {*names, found} and said[found][0]["results"] > 3
+    faults = {page: [each for size in sizes for each in size["faults"]] for page, sizes in said.items()}
+    assert not {page: each for page, each in faults.items() if each}
 
 
 def test_the_whole_book_is_one_file_too(built, pages):

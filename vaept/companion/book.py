@@ -232,7 +232,7 @@ def _config(path, substitutions, made):
 
     config = yaml.safe_load(path.read_text("utf-8"))
     config["parse"]["myst_substitutions"] = substitutions
-    config["sphinx"]["config"]["html_context"] = {"made": made}
+    config["sphinx"]["config"]["html_context"]["made"] = made
     if made["repository"]:  # where the book is published; the buttons need to know
         config["sphinx"]["config"]["html_theme_options"] |= {
             "repository_url": made["repository"],
