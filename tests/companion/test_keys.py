@@ -218,6 +218,53 @@ def test_a_list_that_is_called_arguments_counts(tmp_path, monkeypatch):
     keys.forget()
 
 
+ANNOTATED = """from typing import TYPE_CHECKING
+
+from vaept.kinds import Kind
+
+if TYPE_CHECKING:
+    from vaept.kinds import Other
+
+TABLE: "dict" = {1: 2}
+
+
+def f(x: "Other", *rest: "int", key: "str | None" = None, **more: "float") -> "Kind":
+    y: "list[int]" = [TABLE[x]]
+    return y
+"""
+
+
+def test_annotations_in_quotes_count_for_nothing(tmp_path, monkeypatch):
+    (tmp_path / "kinds.py").write_text("class Kind:\n    pass\n\n\nclass Other:\n    pass\n")
+    plain = "TABLE = {1: 2}\n\n\ndef f(x, *rest, key=None, **more):\n    y = [TABLE[x]]\n    return y\n"
+    base = of(plain, tmp_path, monkeypatch)
+    assert of(ANNOTATED, tmp_path, monkeypatch) == base
+    assert set(keys.reached(("vaept.one", "f"))[0]) == {("vaept.one", "f"), ("vaept.one", "TABLE")}
+    for before, after in [
+        ('x: "Other"', 'x: "Kind | None"'),
+        ('-> "Kind"', '-> "list"'),
+        ("from vaept.kinds import Other", "import numpy as np"),
+        ("from vaept.kinds import Other\n", "from vaept.kinds import Other\nelse:\n    TABLE = {}\n"),
+    ]:
+        assert before in ANNOTATED
+        changed = of(ANNOTATED.replace(before, after), tmp_path, monkeypatch)
+        assert (changed == base) == ("else" not in after), after
+    keys.forget()
+
+
+def test_annotations_without_quotes_and_those_of_fields_count(tmp_path, monkeypatch):
+    (tmp_path / "kinds.py").write_text("class Kind:\n    pass\n")
+    plain = "from vaept.kinds import Kind\n\n\ndef f(x):\n    return x\n"
+    base = of(plain, tmp_path, monkeypatch)
+    assert of(plain.replace("(x)", "(x: Kind)"), tmp_path, monkeypatch) != base
+    assert ("vaept.kinds", "Kind") in keys.reached(("vaept.one", "f"))[0]
+    fields = "class f:\n    x: 'int' = 1\n"
+    base = of(fields, tmp_path, monkeypatch)
+    assert of(fields.replace("int", "ClassVar"), tmp_path, monkeypatch) != base
+    assert of(fields.replace(": 'int'", ""), tmp_path, monkeypatch) != base
+    keys.forget()
+
+
 # Errors after which reached code goes on: of other packages, of files that are made again, of a member that is lost.
 GOES_ON = {"LinAlgError", "DamagedFileError", "TrainingError"}
 
