@@ -19,6 +19,7 @@ import time
 import traceback
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 import joblib
@@ -27,6 +28,9 @@ from threadpoolctl import threadpool_limits
 
 from vaept import arguments
 from vaept.errors import InputError, VaeptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _cluster = None  # the client of the Dask cluster that work is given to, inside `on_cluster`
 CONNECTING = 30  # seconds
@@ -47,7 +51,7 @@ class ProcessError(VaeptError, RuntimeError):
 
 
 @contextlib.contextmanager
-def plain_torch():
+def plain_torch() -> "Iterator[None]":
     """Torch as it is in a new process, whatever the caller has set: single precision, gradients, the CPU."""
     dtype, inference = torch.get_default_dtype(), torch.is_inference_mode_enabled()
     elsewhere, cast = torch.get_default_device().type != "cpu", torch.is_autocast_enabled("cpu")
@@ -64,7 +68,7 @@ def plain_torch():
 
 
 @contextlib.contextmanager
-def one_thread():
+def one_thread() -> "Iterator[None]":
     """Hold torch, OpenMP and the linear algebra to one thread, on which equal arguments give equal bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -109,7 +113,7 @@ def lock(path, *, wait=False):
         held.release()
 
 
-def cores():
+def cores() -> "int":
     """How many calls run at once: processors that this process may use, or the workers of the cluster."""
     return joblib.cpu_count() if _cluster is None else len(_cluster.scheduler_info(n_workers=-1)["workers"])
 
