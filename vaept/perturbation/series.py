@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -24,6 +25,9 @@ from scipy.sparse.csgraph import connected_components
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.spectrum.oscillator import quantum_numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 # Relative to what it is made of, a number below this is rounding, and becomes 0.
 ROUNDING = 1e-14
@@ -64,7 +68,9 @@ class Resummation:
     truncation_order: int | np.ndarray
 
 
-def series(h0_levels, v, level, order, *, tol=1e-10):
+def series(
+    h0_levels: "ArrayLike", v: "ArrayLike | sparse.sparray", level: "int", order: "int", *, tol: "float" = 1e-10
+) -> "np.ndarray":
     """Series of the energies of H₀ + λV that start from one level of H₀.
 
     Parameters
@@ -109,7 +115,15 @@ def series(h0_levels, v, level, order, *, tol=1e-10):
     return _level_series(energies, v, groups[level], order, tol)
 
 
-def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
+def oscillator_series(
+    potential: "Mapping[tuple[int, ...], float]",
+    dim: "int",
+    level: "int",
+    order: "int",
+    *,
+    omega: "float" = 1.0,
+    tol: "float" = 1e-10,
+) -> "np.ndarray":
     """Series of a level of the isotropic oscillator that is perturbed by a polynomial.
 
     H₀ = −½Δ + ½ω²|x|² on ℝᵈ has the levels ω(N + d/2). The basis holds every state from which V can return to the
@@ -161,7 +175,7 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     return _level_series(omega * (shells + dim / 2), v, np.flatnonzero(shells == level), order, tol)
 
 
-def resum(coefficients, coupling):
+def resum(coefficients: "ArrayLike", coupling: "ArrayLike") -> "Resummation":
     """Value of a series at given couplings, also where it diverges.
 
     Up to order K, the Padé approximant has degrees K − K//2 over K//2: diagonal, or with a numerator one degree higher.
