@@ -7,6 +7,7 @@ time correlations are off by O(step²).
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import t as student
@@ -16,6 +17,13 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.landscape.energy import checked
 from vaept.progress import bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vaept.landscape.energy import FreeEnergy
 
 MAX_FRAMES = 1000  # kept unless the caller asks for more
 MAX_STEPS = 10**8  # hours, whatever the energy
@@ -74,7 +82,16 @@ class FirstPassage:
     times: np.ndarray
 
 
-def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress=True):
+def simulate(
+    energy: "FreeEnergy",
+    starts: "ArrayLike",
+    *,
+    step: "float",
+    n_steps: "int",
+    seed: "int | np.random.SeedSequence" = 0,
+    keep_every: "int | None" = None,
+    progress: "bool" = True,
+) -> "Trajectories":
     """Langevin dynamics of independent walkers.
 
     Parameters
@@ -122,7 +139,16 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     return Trajectories(every * walk.step * np.arange(len(frames)), frames)
 
 
-def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, progress=True):
+def first_passage_times(
+    energy: "FreeEnergy",
+    starts: "ArrayLike",
+    target: "Callable[[np.ndarray], np.ndarray]",
+    *,
+    step: "float",
+    max_steps: "int",
+    seed: "int | np.random.SeedSequence" = 0,
+    progress: "bool" = True,
+) -> "FirstPassage":
     """Times that walkers take from their starts to a region.
 
     Parameters
@@ -185,7 +211,7 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     return FirstPassage(times.mean(), times.mean() + half * np.array([-1, 1]), times)
 
 
-def kramers_time(energy, minimum, saddle):
+def kramers_time(energy: "FreeEnergy", minimum: "ArrayLike", saddle: "ArrayLike") -> "float":
     """Kramers' mean time from a minimum over a saddle into the next well, for a barrier that is high.
 
     4π/|λ| · √(|det ∇∇F(saddle)|/det ∇∇F(minimum)) · exp(F(saddle) − F(minimum)), λ the negative curvature at the saddle
@@ -226,7 +252,13 @@ def kramers_time(energy, minimum, saddle):
     return float(time)
 
 
-def relaxation_times(trajectories, observables, *, lags=None, seed=0):
+def relaxation_times(
+    trajectories: "Trajectories",
+    observables: "Callable[[np.ndarray], np.ndarray]",
+    *,
+    lags: "Sequence[float] | None" = None,
+    seed: "int" = 0,
+) -> "RelaxationTimes":
     """Relaxation times of slow observables, from their autocorrelation at equilibrium.
 
     log C falls linearly between two lags; the earlier lets faster modes die out, and with an eigenfunction of
@@ -282,7 +314,7 @@ def relaxation_times(trajectories, observables, *, lags=None, seed=0):
     return RelaxationTimes(*(np.array(part) for part in zip(*results, strict=True)))
 
 
-def metastable_states(functions, n_states, *, seed=0):
+def metastable_states(functions: "ArrayLike", n_states: "int", *, seed: "int" = 0) -> "np.ndarray":
     """The state to which each point belongs, from the slowest relaxation modes at the points.
 
     Slow modes are nearly constant within a metastable state, so that in the space of their values each state is a
