@@ -97,10 +97,10 @@ def measure(member: Member) -> Detours:
     energy, paths = landscape_of(member)
     ways = [way["lowest"] for way in all_ways(paths)]
     if not ways:
-        return Detours(np.nan, np.nan, np.nan)
+        return Detours(np.nan, np.nan, np.nan)  # type: ignore[arg-type]
     lowest, others = [], []
     for way in ways:
         around = detours(way, seed=member.seed)
         lowest.append(energy(way).mean() - paths.energies[0])
         others.append(energy(around.reshape(-1, energy.dim)).reshape(N_DETOURS, -1).mean(axis=1) - paths.energies[0])
-    return Detours(np.mean(others), np.mean(lowest), np.mean(np.array(others) < np.array(lowest)[:, None]))
+    return Detours(np.mean(others), np.mean(lowest), np.mean(np.array(others) < np.array(lowest)[:, None]))  # type: ignore[arg-type]

@@ -104,9 +104,9 @@ def interchange(ensemble: Ensemble, dataset: Dataset, *, jobs=None, progress=Tru
     train, test = (as_images(images[own], ensemble.members[0].pixels) for images, own in parts)
     labels, known = None, {}
     if "classifier" not in lacking:
-        labels = dataset.train_labels[rows[0]], dataset.test_labels[rows[1]]
+        labels = dataset.train_labels[rows[0]], dataset.test_labels[rows[1]]  # type: ignore[index]
     if "probes" not in lacking:
-        of_train, of_test = (properties(x.numpy().reshape(-1, *dataset.image_shape)) for x in (train, test))
+        of_train, of_test = (properties(x.numpy().reshape(-1, *dataset.image_shape)) for x in (train, test))  # type: ignore[misc]
         known = {name: (of_train[name], of_test[name]) for name in of_train}
         known = {name: parts for name, parts in known.items() if all(map(_varies, parts))}
     done = in_processes(_row, [(ensemble, i, train, test, labels, known) for i in members], jobs=jobs or cores())

@@ -123,4 +123,4 @@ def measure(member: Member) -> Ways:
         sure = np.nan if member.judge is None else member.judge.sure(member.decode(points)).mean()
         return Way(energy(points).mean() - paths.energies[0], sure)
 
-    return Ways(len(deep_minima(paths)), along("lowest"), along("straight"), along("mirrored"))
+    return Ways(len(deep_minima(paths)), along("lowest"), along("straight"), along("mirrored"))  # type: ignore[arg-type]

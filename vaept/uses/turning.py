@@ -37,5 +37,5 @@ def measure(member: Member):
         rotation, turned_mean, turned = turned_posterior(mean, variance, angle)
         foretold.append(0.5 * (np.log(variance).sum(axis=1) - np.log(turned).sum(axis=1)).mean())
         how = {"n_samples": SAMPLES, "seed": member.seed}
-        elbos.append(turned_elbo(member.model, images, turned_mean, turned, rotation, **how))
+        elbos.append(turned_elbo(member.model, images, turned_mean, turned, rotation, **how))  # type: ignore[arg-type]
     return Turning(np.array(foretold[1:]), elbos[0] - np.array(elbos[1:]))

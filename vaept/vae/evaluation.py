@@ -7,6 +7,7 @@ with them. Sources: Burda, Grosse & Salakhutdinov 2016 for the importance-weight
 import math
 import warnings
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,11 @@ from vaept.files import read_tensors, reading, write_tensors
 from vaept.processes import cores, in_processes, plain_torch
 from vaept.vae.ensemble import Ensemble, as_images
 from vaept.vae.model import VAE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
 
 MAX_SAMPLES, MAX_POINTS = 1_000_000, 5_000  # of latents of an image, and of a grid along each axis
 LARGEST_FIELD = 1e12  # its square, times the number of coordinates, is finite in single precision
@@ -40,19 +46,27 @@ class Bound:
     perturbed_kl: np.ndarray
 
     @property
-    def elbo(self):
+    def elbo(self) -> "np.ndarray":
         """The ELBO under the plain prior, reconstruction − kl, shape (n,), nats."""
         return self.reconstruction - self.kl
 
     @property
-    def perturbed_elbo(self):
+    def perturbed_elbo(self) -> "np.ndarray":
         """The ELBO under the perturbed prior, reconstruction − perturbed_kl, shape (n,), nats."""
         return self.reconstruction - self.perturbed_kl
 
 
 @plain_torch()
 @torch.no_grad()
-def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
+def elbo(
+    model: "VAE",
+    images: "ArrayLike",
+    *,
+    field: "ArrayLike | None" = None,
+    strength: "float" = 0.0,
+    n_samples: "int" = 16,
+    seed: "int" = 0,
+) -> "Bound":
     """The ELBO of each image, with z sampled from the posterior as in training.
 
     Parameters
@@ -104,7 +118,7 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
     posterior, (reconstruction, perturbed_kl) = model.posterior(x), torch.zeros(2, len(x), dtype=torch.float64)
     for _ in range(n_samples):
         noise = torch.randn(len(x), model.latent_dim, generator=generator)
-        sampled, kl, perturbed = model.perturbed_elbo_terms(x, noise, field, strength, posterior)
+        sampled, kl, perturbed = model.perturbed_elbo_terms(x, noise, field, strength, posterior)  # type: ignore[arg-type]
         reconstruction += sampled / n_samples
         perturbed_kl += perturbed / n_samples
     return Bound(reconstruction.numpy(), kl.double().numpy(), perturbed_kl.numpy())
@@ -112,7 +126,16 @@ def elbo(model, images, *, field=None, strength=0.0, n_samples=16, seed=0):
 
 @plain_torch()
 @torch.no_grad()
-def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0):
+def turned_elbo(
+    model: "VAE",
+    images: "ArrayLike",
+    mean: "ArrayLike",
+    variance: "ArrayLike",
+    rotation: "ArrayLike",
+    *,
+    n_samples: "int" = 16,
+    seed: "int" = 0,
+) -> "float":
     """The mean ELBO of a model whose latent space was turned, with the given diagonal posterior.
 
     Parameters
@@ -147,9 +170,9 @@ def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0
         arguments.integer(n_samples, "n_samples", 1, MAX_SAMPLES),
     )
     x, d, how = as_images(images, model.pixels), model.latent_dim, {"dtype": np.float32, "largest": LARGEST_FIELD}
-    mean = torch.tensor(arguments.array(mean, "mean", shape=(len(x), d), **how))
-    variance = torch.tensor(arguments.array(variance, "variance", shape=(len(x), d), minimum=1e-30, **how))
-    rotation = torch.tensor(arguments.array(rotation, "rotation", shape=(d, d), **how))
+    mean = torch.tensor(arguments.array(mean, "mean", shape=(len(x), d), **how))  # type: ignore[arg-type]
+    variance = torch.tensor(arguments.array(variance, "variance", shape=(len(x), d), minimum=1e-30, **how))  # type: ignore[arg-type]
+    rotation = torch.tensor(arguments.array(rotation, "rotation", shape=(d, d), **how))  # type: ignore[arg-type]
     if not torch.allclose(rotation @ rotation.T, torch.eye(d), atol=1e-4):
         raise InputError("rotation must be orthogonal: its inverse is its transpose. It is not.")
     generator = torch.Generator().manual_seed(arguments.seed(seed))
@@ -164,7 +187,7 @@ def turned_elbo(model, images, mean, variance, rotation, *, n_samples=16, seed=0
 
 @plain_torch()
 @torch.no_grad()
-def log_likelihood(model, images, *, n_samples=1000, seed=0):
+def log_likelihood(model: "VAE", images: "ArrayLike", *, n_samples: "int" = 1000, seed: "int" = 0) -> "np.ndarray":
     """Importance-weighted estimate of log p(x), a lower bound on average that tightens with more samples.
 
     Parameters
@@ -227,7 +250,9 @@ class ExactLikelihood:
 
 @plain_torch()
 @torch.no_grad()
-def exact_log_likelihood(model, images, *, n_points=None, tolerance=0.01):
+def exact_log_likelihood(
+    model: "VAE", images: "ArrayLike", *, n_points: "int | None" = None, tolerance: "float" = 0.01
+) -> "ExactLikelihood":
     """log p(x) = log ∫ p(x|z) p(z) dz on a grid of latents that all images share, for d ≤ 2.
 
     Parameters
@@ -306,7 +331,7 @@ def _log_likelihood_table(model, x, z):
 
 @plain_torch()
 @torch.no_grad()
-def active_units(model, images, *, threshold=0.01):
+def active_units(model: "VAE", images: "ArrayLike", *, threshold: "float" = 0.01) -> "np.ndarray":
     """Which latent coordinates carry information: the variance of their posterior mean over images is large.
 
     Parameters
@@ -363,22 +388,22 @@ class Evaluation:
     exact: np.ndarray
 
     @property
-    def elbo(self):
+    def elbo(self) -> "np.ndarray":
         """Mean ELBO of each member under the plain prior, shape (members,), nats per example."""
         return (self.reconstruction - self.kl).mean(axis=1)
 
     @property
-    def perturbed_elbo(self):
+    def perturbed_elbo(self) -> "np.ndarray":
         """Mean ELBO of each member under the perturbed prior, shape (members,), nats per example."""
         return (self.reconstruction - self.perturbed_kl).mean(axis=1)
 
-    def save(self, path):
+    def save(self, path: "str | Path") -> "None":
         """Write to one safetensors file."""
         arrays = {field.name: torch.tensor(getattr(self, field.name)) for field in fields(self)}
         write_tensors(path, "evaluation", {}, arrays)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: "str | Path") -> "Evaluation":
         """Read what `save` wrote; errors are those of `vaept.vae.ensemble.Ensemble.load`."""
         _, arrays = read_tensors(path, "evaluation")
         with reading(path, "evaluation"):
@@ -386,8 +411,15 @@ class Evaluation:
 
 
 def evaluate(
-    ensemble, images, *, field=None, n_likelihood_images=500, n_importance_samples=1000, exact=True, jobs=None
-):
+    ensemble: "Ensemble",
+    images: "ArrayLike",
+    *,
+    field: "ArrayLike | None" = None,
+    n_likelihood_images: "int" = 500,
+    n_importance_samples: "int" = 1000,
+    exact: "bool" = True,
+    jobs: "int | None" = None,
+) -> "Evaluation":
     """Evaluate every member on the same images, in parallel processes with one thread each.
 
     Parameters
