@@ -19,7 +19,6 @@ import time
 import traceback
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import filelock
 import joblib
@@ -28,9 +27,6 @@ from threadpoolctl import threadpool_limits
 
 from vaept import arguments
 from vaept.errors import InputError, VaeptError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _cluster = None  # the client of the Dask cluster that work is given to, inside `on_cluster`
 CONNECTING = 30  # seconds
@@ -51,7 +47,7 @@ class ProcessError(VaeptError, RuntimeError):
 
 
 @contextlib.contextmanager
-def plain_torch() -> "Iterator[None]":
+def plain_torch():
     """Torch as it is in a new process, whatever the caller has set: single precision, gradients, the CPU."""
     dtype, inference = torch.get_default_dtype(), torch.is_inference_mode_enabled()
     elsewhere, cast = torch.get_default_device().type != "cpu", torch.is_autocast_enabled("cpu")
@@ -68,7 +64,7 @@ def plain_torch() -> "Iterator[None]":
 
 
 @contextlib.contextmanager
-def one_thread() -> "Iterator[None]":
+def one_thread():
     """Hold torch, OpenMP and the linear algebra to one thread, on which equal arguments give equal bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

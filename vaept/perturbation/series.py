@@ -29,8 +29,7 @@ from vaept.spectrum.oscillator import quantum_numbers
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# Relative to what it is made of, a number below this is rounding, and becomes 0.
-ROUNDING = 1e-14
+ROUNDING = 1e-14  # relative to what a number is made of: below this it is rounding, and becomes 0
 MAX_ORDER = 500  # time grows with its square, and coefficients of divergent series leave float64 long before
 MAX_EXPONENT = 100
 MAX_STATES, MAX_MOVES = 20_000, 5_000_000  # of the oscillator's states, from which V can return to a level, and between
@@ -49,10 +48,8 @@ class Resummation:
         Degrees of its numerator and its denominator.
     truncated : float or ndarray
         Sum of the plain series up to and including its smallest non-zero term (optimal truncation).
-    truncation_error : float or ndarray
-        Magnitude of that term: a bound where the truth lies between successive partial sums, else an estimate.
-    truncation_order : int or ndarray of int
-        Order of that term.
+    truncation_error, truncation_order : float or ndarray, int or ndarray of int
+        Magnitude of that term: a bound where the truth lies between successive partial sums, else an estimate. Order.
 
     Examples
     --------
@@ -79,10 +76,8 @@ def series(
         Eigenvalues of H₀, in any order, each as often as it occurs.
     v : array or scipy.sparse array, shape (n, n)
         V in the eigenbasis of H₀: real, symmetric, in the units of `h0_levels`.
-    level : int
-        Index of a distinct level: 0 is the ground level, whatever its multiplicity.
-    order : int
-        The highest power of λ; 0 to 500.
+    level, order : int
+        Index of a distinct level, 0 for the ground level of any multiplicity; and the highest power of λ, 0 to 500.
     tol : float
         Levels that are connected by gaps of at most `tol` · max|h0_levels| are one level. Splittings that relative
         errors `tol` in the elements of V could cause are none. 0 ≤ tol < 1.
@@ -134,16 +129,12 @@ def oscillator_series(
     ----------
     potential : mapping of tuple of int to float
         V(x) = Σ c · x₁^e₁ ⋯ x_d^e_d as {(e₁, …, e_d): c}, e_i at most 100; {(2, 2): 1.0} is x²y².
-    dim : int
-        Dimension d; at least 1.
-    level : int
-        N, from 0.
+    dim, level : int
+        Dimension d, at least 1, and N, from 0.
     order : int
         The highest power of λ; 0 to 500, as long as V reaches no more than 20 000 states on the way.
-    omega : float
-        ω > 0; the prior's oscillator has ω = ½.
-    tol : float
-        As for `series`.
+    omega, tol : float
+        ω > 0, which is ½ for the prior's oscillator; and as for `series`.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.landscape.dynamics import metastable_states
+from vaept.landscape.states import metastable_states
 from vaept.uses.member import Member, Numbers
 
 IMAGES = 5_000
