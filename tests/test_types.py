@@ -14,13 +14,18 @@ import pytest
 import vaept
 
 ROOMS = ("datasets", "spectrum", "perturbation", "landscape", "vae", "uses")
+SHOWN = ("spectrum.oscillator", "vae.pairs", "uses.clustering", "uses.denoising", "uses.detours", "uses.generation")
+SHOWN += ("uses.paths", "uses.turning")  # modules whose functions chapters call, or are like these
 SPECIAL = ("__init__", "__call__", "__format__")
 
 
 def functions():
-    """All public functions and methods by their name: of the rooms, and of the classes whose objects these give."""
+    """All public functions and methods by their name: of rooms, of `SHOWN`, and of classes whose objects these give."""
     faces = [importlib.import_module(f"vaept.{room}") for room in ROOMS]
     queue, found = [getattr(face, name) for face in faces for name in face.__all__], {}
+    for module in (importlib.import_module(f"vaept.{name}") for name in SHOWN):
+        own = [each for name, each in vars(module).items() if not name.startswith("_") and inspect.isfunction(each)]
+        queue += [each for each in own if each.__module__ == module.__name__]
     while queue:
         each = queue.pop()
         name = f"{each.__module__}.{each.__qualname__}"

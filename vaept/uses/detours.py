@@ -5,6 +5,7 @@ and a few random sine waves across it, swung out until the way is as long as the
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq
@@ -13,6 +14,9 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.uses.member import Member, Numbers
 from vaept.uses.paths import MAX_POINTS, all_ways, landscape_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 N_DETOURS = 50  # of each lowest path
 N_WAVES = 4
@@ -38,7 +42,7 @@ class Detours:
     lower: Numbers
 
 
-def detours(way, n_detours=N_DETOURS, *, seed=0):
+def detours(way: "ArrayLike", n_detours: "int" = N_DETOURS, *, seed: "int" = 0) -> "np.ndarray":
     """Random smooth ways with the ends and the length of another.
 
     Parameters

@@ -58,7 +58,7 @@ class Generation:
     langevin: Quality
 
 
-def draw_latents(member, source, n, seed=0):
+def draw_latents(member: "Member", source: "str", n: "int", seed: "int" = 0) -> "np.ndarray":
     """Latents to generate images from.
 
     Parameters
@@ -84,7 +84,7 @@ def draw_latents(member, source, n, seed=0):
     InputError
         If there is no such source, or n or the seed is out of range.
     """
-    n, seed, d = arguments.integer(n, "n", 1, MAX_LATENTS), arguments.seed(seed), member.model.latent_dim
+    n, seed, d = arguments.integer(n, "n", 1, MAX_LATENTS), arguments.seed(seed), member.model.latent_dim  # type: ignore[attr-defined]
     source = arguments.choice(source, "source", SOURCES)
     if source == "prior":
         return np.random.default_rng(seed).standard_normal((n, d))
@@ -93,7 +93,7 @@ def draw_latents(member, source, n, seed=0):
     return _langevin(member, n, seed)
 
 
-def frechet_distance(a, b):
+def frechet_distance(a: "ArrayLike", b: "ArrayLike") -> "float":
     """Squared Fréchet distance between the Gaussians that fit two sets of features.
 
     d² = |μ_a − μ_b|² + tr(C_a + C_b − 2(C_a^½ C_b C_a^½)^½), with the last trace taken as the sum of the singular

@@ -27,7 +27,7 @@ class Turning:
     measured: Numbers
 
 
-def measure(member: Member):
+def measure(member: Member) -> "Turning":
     """The `Turning` of a member; of no cost with one coordinate, which cannot be turned."""
     mean, variance = member.test_mean[:IMAGES].astype(float), member.test_variance[:IMAGES].astype(float)
     if mean.shape[1] < 2:
