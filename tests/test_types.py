@@ -14,8 +14,9 @@ import pytest
 import vaept
 
 ROOMS = ("datasets", "spectrum", "perturbation", "landscape", "vae", "uses")
-SHOWN = ("spectrum.oscillator", "vae.pairs", "uses.clustering", "uses.denoising", "uses.detours", "uses.generation")
-SHOWN += ("uses.paths", "uses.turning")  # modules whose functions chapters call, or are like these
+SHOWN = ("spectrum.oscillator", "vae.pairs")  # what chapters, and what is done as they do, call beside the rooms
+SHOWN += tuple(f"uses.{use}" for use in ("clustering", "denoising", "detours", "generation", "interchange", "outliers"))
+SHOWN += ("uses.paths", "uses.relaxation", "uses.turning")
 SPECIAL = ("__init__", "__call__", "__format__")
 
 
