@@ -22,10 +22,11 @@ test-paths: $(VENV)/.installed ## the tests that compute, once more as a process
 	@OPENBLAS_CORETYPE=Haswell ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 \
 		$(VENV)/bin/python -m pytest $(PARALLEL) -m "not files"
 
-lint: $(VENV)/.installed ## style, and which room may import which
+lint: $(VENV)/.installed ## style, types, and which room may import which
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/mypy
 
 notebooks: $(VENV)/.installed ## store the outputs of the quick profile in the notebooks, before committing them
 	@$(VENV)/bin/python tools/store_outputs.py

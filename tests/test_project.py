@@ -5,10 +5,12 @@ import contextlib
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 import warnings
+import zipfile
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -153,6 +155,22 @@ def test_versions_agree():
     assert f"## {vaept.__version__} " in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
+def test_the_wheel_holds_the_library_with_its_types_and_nothing_else(tmp_path):
+    for name in ("vaept", "pyproject.toml", "README.md", "LICENSE"):  # a build leaves files where it is made
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    build = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    made = run(sys.executable, "-c", build, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    with zipfile.ZipFile(tmp_path / made.stdout.splitlines()[-1]) as wheel:
+        names = set(wheel.namelist())
+    library = {name for name in names if not name.startswith(f"vaept-{vaept.__version__}.dist-info/")}
+    assert {"vaept/py.typed", "vaept/companion/profiles.toml", "vaept/companion/figures/vaept.mplstyle"} <= library
+    assert {Path(name).parts[0] for name in library} == {"vaept"}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "vaept").rglob("*.py")}
+    assert {name for name in library if name.endswith(".py")} == sources
+
+
 def test_contributing_names_places_that_exist():
     rows = re.findall(r"^\| .* \| `(\S+)` \| `(\w+)` \|$", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
     assert len(rows) == 11
@@ -239,6 +257,7 @@ def test_makefile_is_for_the_make_and_the_tools_of_macos():
 def test_make_test_runs_style_tests_and_notebooks():
     shown = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "test").stdout
     assert "ruff check" in shown and f"-m pytest {PARALLEL}\n" in shown and "--nbval-lax notebooks" in shown
+    assert "bin/mypy\n" in shown
 
 
 def test_make_test_paths_runs_what_computes_on_another_code_path():

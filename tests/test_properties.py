@@ -30,7 +30,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from vaept import datasets, files, perturbation, spectrum
 from vaept.errors import VaeptError
-from vaept.landscape import density, dynamics, lowest_paths, stationary
+from vaept.landscape import density, dynamics, lowest_paths, states, stationary
 from vaept.landscape.energy import FreeEnergy
 from vaept.landscape.slowest import slowest_level
 from vaept.perturbation import fields, potentials
@@ -49,7 +49,7 @@ from vaept.uses import (
 )
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
-from vaept.vae import agreement, consensus, evaluation, recommendation
+from vaept.vae import agreement, consensus, evaluation, likelihood, recommendation
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.fitting import fit
 from vaept.vae.model import VAE
@@ -505,7 +505,7 @@ CASES = [
     case("dynamics.relaxation_times", dynamics.relaxation_times, 50, trajectories=WALK, observables=lambda z: z[:, 1],
          lags=(0.5, 1.5), seed=0, words=("walkers", "frames")),
     case("slowest.slowest_level", slowest_level, 8, mixture=MIXTURE, n_starts=100, n_branches=2, seed=0),
-    case("dynamics.metastable_states", dynamics.metastable_states, 60,
+    case("states.metastable_states", states.metastable_states, 60,
          functions=np.column_stack([np.ones(40), LATENTS[0]]), n_states=2, seed=0, words=("function",)),
     case("potentials.couplings", potentials.couplings, 40, coupling=1.0, latent_dim=2),
     case("potentials.couplings of several", potentials.couplings, 40, coupling=np.array([1.0, 0.5]), latent_dim=2),
@@ -545,9 +545,9 @@ CASES = [
          n_samples=2, seed=0),
     case("evaluation.turned_elbo", evaluation.turned_elbo, 60, model=MODEL, images=IMAGES[:12], mean=POINTS,
          variance=VARIANCE, rotation=np.eye(2)[::-1].copy(), n_samples=2, seed=0),
-    case("evaluation.log_likelihood", evaluation.log_likelihood, 50, model=MODEL, images=IMAGES[:5], n_samples=3,
+    case("likelihood.log_likelihood", likelihood.log_likelihood, 50, model=MODEL, images=IMAGES[:5], n_samples=3,
          seed=0),
-    case("evaluation.exact_log_likelihood", evaluation.exact_log_likelihood, 50, model=MODEL, images=IMAGES[:5],
+    case("likelihood.exact_log_likelihood", likelihood.exact_log_likelihood, 50, model=MODEL, images=IMAGES[:5],
          n_points=21, tolerance=0.5),
     case("evaluation.active_units", evaluation.active_units, 40, model=MODEL, images=IMAGES[:5], threshold=0.0625),
     case("evaluation.evaluate", functools.partial(evaluation.evaluate, jobs=1), 40, ensemble=ENSEMBLE,

@@ -11,12 +11,16 @@ import os
 import warnings
 import zipfile
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib import format as npy
 
 from vaept.arguments import REAL, printable
 from vaept.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HAS_DESCRIPTOR = 0x8  # flag of a zip entry: its sizes and checksum are repeated behind it
 DESCRIPTOR_BYTES = (12, 16, 20, 24)  # with or without a signature, sizes in 32 or 64 bits
@@ -32,7 +36,7 @@ FALLBACK_MEMORY = 2**32  # bytes; where the system does not say how much memory 
 COPY_BYTES = {"x": 4, "y": 8}  # a value of the copies that a Dataset holds
 
 
-def read_npz(path):
+def read_npz(path: "Path") -> "tuple[np.ndarray, np.ndarray | None]":
     """The arrays x and y of an .npz file.
 
     Returns
@@ -138,7 +142,7 @@ def _entries(archive, stream):
     the directory gives: a damaged directory that drops or renames the labels would otherwise go unnoticed.
     """
     infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-    start, *ends = [*(info.header_offset for info in infos), archive.start_dir]
+    start, *ends = [*(info.header_offset for info in infos), archive.start_dir]  # type: ignore[misc]
     if start != 0:
         raise ValueError("its directory does not match what stands at its start")
     entries = {}

@@ -10,10 +10,18 @@ import math
 import numbers
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaept.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    import torch
+    from numpy.typing import DTypeLike
 
 LARGEST = 1e100  # in size, of any number: its square and cube are still finite
 LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
@@ -24,7 +32,7 @@ MOST_NUMBERS = 2**28  # in one array: 2 GiB
 REAL = "fiub"  # kinds of dtype that hold real numbers
 
 
-def integer(value, name, minimum=None, maximum=None):
+def integer(value: "Any", name: "str", minimum: "int | None" = None, maximum: "int | None" = None) -> "int":
     """An int from `minimum` to `maximum`, both included, of anything that counts as an integer (no bool, no 2.0)."""
     given, value = value, _scalar(value)
     whole = not isinstance(value, bool) and hasattr(value, "__index__")
@@ -33,7 +41,9 @@ def integer(value, name, minimum=None, maximum=None):
     return int(value)
 
 
-def integers(value, name, minimum=1, maximum=None, *, fewest=1):
+def integers(
+    value: "Any", name: "str", minimum: "int | None" = 1, maximum: "int | None" = None, *, fewest: "int" = 1
+) -> "tuple[int, ...]":
     """A tuple of integers from `minimum` to `maximum`, such as the sides of an image; of a single integer too."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, list | tuple | range):
@@ -43,7 +53,15 @@ def integers(value, name, minimum=1, maximum=None, *, fewest=1):
     return tuple(integer(each, f"{name}[{place}]", minimum, maximum) for place, each in enumerate(value))
 
 
-def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
+def number(
+    value: "Any",
+    name: "str",
+    minimum: "float | None" = None,
+    maximum: "float | None" = None,
+    *,
+    above: "float | None" = None,
+    below: "float | None" = None,
+) -> "float":
     """A finite float within limits: `minimum` and `maximum` may be reached, `above` and `below` may not."""
     given, value = value, _scalar(value)
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -56,19 +74,19 @@ def number(value, name, minimum=None, maximum=None, *, above=None, below=None):
     raise InputError(f"{name} must be a finite number{limits}; it is {brief(given)}.")
 
 
-def seed(value, name="seed"):
+def seed(value: "Any", name: "str" = "seed") -> "int":
     """An int that every random generator in use takes: from 0 to 2³² − 1."""
     return integer(value, name, 0, LARGEST_SEED)
 
 
-def choice(value, name, known):
+def choice(value: "Any", name: "str", known: "Iterable[str]") -> "str":
     """The value itself, if it is one of the `known` words."""
     if not (isinstance(value, str) and value in known):
         raise InputError(f"{name} must be one of {', '.join(map(str, known))}; it is {brief(value)}.")
     return value
 
 
-def instance(value, name, kind):
+def instance(value: "Any", name: "str", kind: "type | tuple[type, ...]") -> "Any":
     """The value itself, if it is an object of a class of this package, or of one of several."""
     if not isinstance(value, kind):
         kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
@@ -76,7 +94,16 @@ def instance(value, name, kind):
     return value
 
 
-def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=None, largest=LARGEST):
+def array(
+    value: "Any",
+    name: "str",
+    *,
+    shape: "tuple | list[tuple] | None" = None,
+    dtype: "DTypeLike | None" = np.float64,
+    minimum: "float | None" = None,
+    maximum: "float | None" = None,
+    largest: "float | None" = LARGEST,
+) -> "np.ndarray":
     """A finite array of real numbers.
 
     Parameters
@@ -95,7 +122,7 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
         Limit of their size; None lets all values pass, NaN and infinities too.
     """
     given = _plain(value, name)
-    allowed = shape if isinstance(shape, list) else [shape]
+    allowed = shape if isinstance(shape, list) else [shape or ()]
     if shape is not None and not any(_fits(given.shape, each) for each in allowed):
         shapes = " or ".join(f"({', '.join(map(str, each))}{',' * (len(each) == 1)})" for each in allowed)
         raise InputError(f"{name} must have shape {shapes}; its shape is {given.shape}.")
@@ -105,7 +132,7 @@ def array(value, name, *, shape=None, dtype=np.float64, minimum=None, maximum=No
     return given if dtype is None else given.astype(dtype, copy=False)
 
 
-def points(value, name, dim=None, rows=1):
+def points(value: "Any", name: "str", dim: "int | None" = None, rows: "int" = 1) -> "np.ndarray":
     """Points as a finite float64 array of shape (n, dim), with at least so many rows; any dimension from 1 if None."""
     found = array(value, name, shape=("n" if rows else "n or 0", "d" if dim is None else dim))
     if len(found) < rows:
@@ -113,7 +140,7 @@ def points(value, name, dim=None, rows=1):
     return found
 
 
-def images(value, name, pixels=None, *, unit_interval=True):
+def images(value: "Any", name: "str", pixels: "int | None" = None, *, unit_interval: "bool" = True) -> "np.ndarray":
     """Images as float32 rows of shape (n, pixels).
 
     Parameters
@@ -137,7 +164,7 @@ def images(value, name, pixels=None, *, unit_interval=True):
     return np.ascontiguousarray(found.reshape(len(found), size), dtype=np.float32)
 
 
-def unit(values, name):
+def unit(values: "np.ndarray", name: "str") -> "np.ndarray":
     """An array of values in [0, 1]; what is outside by rounding alone is set to 0 or 1."""
     if values.size == 0:
         raise InputError(f"{name} is empty; its shape is {values.shape}.")
@@ -149,7 +176,7 @@ def unit(values, name):
     return values if low >= 0 and high <= 1 else values.clip(0, 1)
 
 
-def labels(value, name, n=None):
+def labels(value: "Any", name: "str", n: "int | None" = None) -> "np.ndarray":
     """Classes of n examples, or of any number, as an int64 array of shape (n,); any integers will do."""
     found = _plain(value, name)
     n = len(found) if n is None and found.ndim else n
@@ -160,7 +187,7 @@ def labels(value, name, n=None):
     return found.astype(np.int64, copy=False)
 
 
-def path(value, name):
+def path(value: "Any", name: "str") -> "Path":
     """A Path of a str or of an object that stands for one."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
         raise InputError(f"{name} must be a path, a str or a Path; it is {brief(value)}.")
@@ -169,7 +196,7 @@ def path(value, name):
     return Path(value)
 
 
-def tensor(value, name, shape):
+def tensor(value: "Any", name: "str", shape: "tuple[str, int]") -> "torch.Tensor":
     """The tensor itself, if it is in single precision or less and of shape (n, width) or (…, width), as a module needs.
 
     Its values are not looked at: that is the business of those who take arrays.
@@ -185,21 +212,21 @@ def tensor(value, name, shape):
     return value
 
 
-def function(value, name, of):
+def function(value: "Any", name: "str", of: "str") -> "Any":
     """The value itself, if it can be called."""
     if not callable(value):
         raise InputError(f"{name} must be a function of {of}; it is {brief(value)}.")
     return value
 
 
-def memory(n_numbers, what):
+def memory(n_numbers: "int", what: "str") -> "None":
     """Refuse to make an array of so many numbers if it takes more than 2 GiB."""
     n_numbers = min(n_numbers, 10**100)
     if n_numbers > MOST_NUMBERS:
         raise InputError(f"{what} would hold {n_numbers:.3g} numbers, {n_numbers / 2**27:.3g} GiB; ask for fewer.")
 
 
-def device(value, name="device"):
+def device(value: "Any", name: "str" = "device") -> "torch.device":
     """A torch device that exists here."""
     import torch
 
@@ -212,7 +239,7 @@ def device(value, name="device"):
     return found
 
 
-def brief(what, limit=80):
+def brief(what: "object", limit: "int" = 80) -> "str":
     """Foreign content in so many printable characters, for a message."""
     try:
         text = repr(what)
@@ -221,7 +248,7 @@ def brief(what, limit=80):
     return printable(" ".join(printable(text, len(text)).split()), limit)
 
 
-def printable(text, limit=200):
+def printable(text: "object", limit: "int" = 200) -> "str":
     """Foreign text in at most so many characters, all printable, for a message."""
     text = "".join(c if c.isprintable() else " " for c in str(text))
     return text if len(text) <= limit else text[: limit - 1] + "…"

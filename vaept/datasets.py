@@ -15,6 +15,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pooch
@@ -22,6 +23,9 @@ import pooch
 from vaept import arguments
 from vaept.archives import read_idx, read_npz
 from vaept.errors import DownloadError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["Dataset", "from_arrays", "load"]
 
@@ -119,12 +123,12 @@ class Dataset:
             object.__setattr__(self, name, value)
 
     @property
-    def pixels(self):
+    def pixels(self) -> "int":
         """Number of values in one image."""
         return self.train.shape[1]
 
 
-def load(source):
+def load(source: "str | os.PathLike[str]") -> "Dataset":
     """Load a data set by name or from a file.
 
     Parameters
@@ -175,7 +179,7 @@ def load(source):
     raise InputError(f"{what} {arguments.brief(str(path))}: give {', '.join(NAMED)} or the path of an .npz file.")
 
 
-def from_arrays(x, y=None, *, name="data"):
+def from_arrays(x: "ArrayLike", y: "ArrayLike | None" = None, *, name: "str" = "data") -> "Dataset":
     """A `Dataset` of arrays, a fifth of which become its test part, by a fixed shuffle.
 
     Parameters

@@ -14,6 +14,7 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -22,6 +23,12 @@ from safetensors.torch import load, save
 
 from vaept import arguments
 from vaept.errors import DamagedFileError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    import torch
 
 FORMAT = 2
 HEX = 64  # digits of a SHA-256
@@ -66,7 +73,9 @@ def remove_partials(folder):
             path.unlink(missing_ok=True)
 
 
-def write_tensors(path, kind, header, tensors):
+def write_tensors(
+    path: "str | Path", kind: "str", header: "dict[str, Any]", tensors: "Mapping[str, torch.Tensor]"
+) -> "None":
     """Write tensors with a JSON header and a checksum of both; raises InputError as `write_bytes` does.
 
     Parameters
@@ -84,7 +93,7 @@ def write_tensors(path, kind, header, tensors):
     write_bytes(path, save(tensors, metadata={"vaept": _checksum(text, tensors) + text}))
 
 
-def read_tensors(path, kind):
+def read_tensors(path: "str | Path", kind: "str") -> "tuple[dict[str, Any], dict[str, torch.Tensor]]":
     """The header (dict) and the tensors (dict) that `write_tensors` wrote, checked.
 
     Raises
@@ -153,7 +162,7 @@ def restored(value, kind):
 
 
 @contextlib.contextmanager
-def reading(path, kind):
+def reading(path: "str | Path", kind: "str") -> "Iterator[None]":
     """Turn what can go wrong while the content of a file is taken apart into a DamagedFileError that names it."""
     try:
         yield
@@ -187,7 +196,7 @@ def _array(kind, value):
     return cells.astype(float)
 
 
-def _existing(path):
+def _existing(path: "str | Path") -> "Path":
     path = arguments.path(path, "path")
     if not os.path.isfile(path):
         raise InputError(f"There is no file {path}.")

@@ -109,7 +109,7 @@ def lock(path, *, wait=False):
         held.release()
 
 
-def cores():
+def cores() -> "int":
     """How many calls run at once: processors that this process may use, or the workers of the cluster."""
     return joblib.cpu_count() if _cluster is None else len(_cluster.scheduler_info(n_workers=-1)["workers"])
 

@@ -75,7 +75,7 @@ CHANGES = [
     ("perturbation/fields", 'init="pca"', 'init="random"', "neighbour"),
     ("perturbation/_signs", "N_COSINES = 64", "N_COSINES = 65", "fields"),
     ("vae/training", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
-    ("vae/evaluation", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
+    ("vae/likelihood", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
     ("uses/member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
     ("spectrum/_sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
     ("landscape/dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "bracket", "generation")),
@@ -215,6 +215,53 @@ def test_a_list_that_is_called_arguments_counts(tmp_path, monkeypatch):
     base = of("def f(arguments):\n    return arguments\n", tmp_path, monkeypatch)
     changed = of("def f(arguments):\n    arguments.append(1)\n    return arguments\n", tmp_path, monkeypatch)
     assert changed != base
+    keys.forget()
+
+
+ANNOTATED = """from typing import TYPE_CHECKING
+
+from vaept.kinds import Kind
+
+if TYPE_CHECKING:
+    from vaept.kinds import Other
+
+TABLE: "dict" = {1: 2}
+
+
+def f(x: "Other", *rest: "int", key: "str | None" = None, **more: "float") -> "Kind":
+    y: "list[int]" = [TABLE[x]]
+    return y
+"""
+
+
+def test_annotations_in_quotes_count_for_nothing(tmp_path, monkeypatch):
+    (tmp_path / "kinds.py").write_text("class Kind:\n    pass\n\n\nclass Other:\n    pass\n")
+    plain = "TABLE = {1: 2}\n\n\ndef f(x, *rest, key=None, **more):\n    y = [TABLE[x]]\n    return y\n"
+    base = of(plain, tmp_path, monkeypatch)
+    assert of(ANNOTATED, tmp_path, monkeypatch) == base
+    assert set(keys.reached(("vaept.one", "f"))[0]) == {("vaept.one", "f"), ("vaept.one", "TABLE")}
+    for before, after in [
+        ('x: "Other"', 'x: "Kind | None"'),
+        ('-> "Kind"', '-> "list"'),
+        ("from vaept.kinds import Other", "import numpy as np"),
+        ("from vaept.kinds import Other\n", "from vaept.kinds import Other\nelse:\n    TABLE = {}\n"),
+    ]:
+        assert before in ANNOTATED
+        changed = of(ANNOTATED.replace(before, after), tmp_path, monkeypatch)
+        assert (changed == base) == ("else" not in after), after
+    keys.forget()
+
+
+def test_annotations_without_quotes_and_those_of_fields_count(tmp_path, monkeypatch):
+    (tmp_path / "kinds.py").write_text("class Kind:\n    pass\n")
+    plain = "from vaept.kinds import Kind\n\n\ndef f(x):\n    return x\n"
+    base = of(plain, tmp_path, monkeypatch)
+    assert of(plain.replace("(x)", "(x: Kind)"), tmp_path, monkeypatch) != base
+    assert ("vaept.kinds", "Kind") in keys.reached(("vaept.one", "f"))[0]
+    fields = "class f:\n    x: 'int' = 1\n"
+    base = of(fields, tmp_path, monkeypatch)
+    assert of(fields.replace("int", "ClassVar"), tmp_path, monkeypatch) != base
+    assert of(fields.replace(": 'int'", ""), tmp_path, monkeypatch) != base
     keys.forget()
 
 

@@ -11,11 +11,11 @@ from vaept.landscape.dynamics import (
     Trajectories,
     first_passage_times,
     kramers_time,
-    metastable_states,
     relaxation_times,
     simulate,
 )
 from vaept.landscape.energy import FreeEnergy
+from vaept.landscape.states import metastable_states
 from vaept.landscape.stationary import double_well
 from vaept.spectrum.levels import from_log_density, from_samples
 

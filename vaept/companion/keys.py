@@ -10,6 +10,10 @@ docstrings and layout; the words of errors and warnings; how progress is shown (
 arguments `progress=`), how work is dealt to processes, and how files are written and read, which come back bit for bit
 or not at all; what only refuses: an `if` that does nothing but raise, and the checks of `arguments`, which give a value
 back as it was or not at all; and whatever nothing on the way refers to, such as figures.
+
+An annotation in quotes, as in `x: "np.ndarray"`, is for type checkers and counts for nothing, nor does what is under
+`if TYPE_CHECKING:`. One without quotes counts, and the names in it are followed: `member: Member` says which class's
+code comes in with an argument. In the body of a class all annotations count, because dataclasses read them.
 """
 
 import ast
@@ -102,7 +106,7 @@ class _Module:
     """The definitions of a module, and what each of them uses."""
 
     def __init__(self, name, source):
-        self.name, self.tree = name, ast.parse(source)
+        self.name, self.tree = name, _as_run(ast.parse(source))
         self.definitions, self.imports, self.others = {}, {}, []
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -158,7 +162,7 @@ class _Bare(ast.NodeTransformer):
     """
 
     def __init__(self, checks):
-        self.checks = checks
+        self.checks, self.fields = checks, set()
 
     def visit_Expr(self, node):
         call = node.value
@@ -180,6 +184,25 @@ class _Bare(ast.NodeTransformer):
         if not (keeps or node.orelse) and all(isinstance(each, ast.Raise) for each in node.body):
             return None
         return self.generic_visit(node)
+
+    def visit_arg(self, node):
+        return ast.arg(node.arg, None if _quoted(node.annotation) else node.annotation)
+
+    def visit_FunctionDef(self, node):
+        node.returns = None if _quoted(node.returns) else node.returns
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node):
+        self.fields.update(node.body)
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node):
+        self.generic_visit(node)
+        if node.value is None or node in self.fields or not _quoted(node.annotation):
+            return node
+        return ast.Assign([node.target], node.value)
 
     def visit_Raise(self, node):
         if isinstance(node.exc, ast.Call):
@@ -205,6 +228,18 @@ class _Bare(ast.NodeTransformer):
         if hasattr(node, "body") and node.body == []:
             node.body = [ast.Pass()]
         return node
+
+
+def _as_run(tree):
+    """A module without what only type checkers read; it changes the tree."""
+    seen = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    unread = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) in seen]
+    tree.body = [each for node in tree.body for each in (node.orelse if node in unread else [node])]
+    return tree
+
+
+def _quoted(annotation):
+    return isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
 
 
 def _as_text(node):

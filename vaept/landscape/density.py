@@ -7,11 +7,15 @@ U₀ = |z|²/8 − d/4.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaept import arguments
 from vaept.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 CHUNK_VALUES = 2**18  # numbers held at once for all components, few enough for a processor's cache
 BLURS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.06, 0.045, 0.03)  # standard deviations
@@ -55,19 +59,19 @@ class AggregatePosterior:
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "variance", variance)
 
-    def log_density(self, points):
+    def log_density(self, points: "ArrayLike") -> "np.ndarray":
         """log q at points (m, d); shape (m,)."""
         return self.derivatives(self._checked(points), 0)[0]
 
-    def gradient(self, points):
+    def gradient(self, points: "ArrayLike") -> "np.ndarray":
         """∇ log q at points (m, d); shape (m, d)."""
         return self.derivatives(self._checked(points), 1)[1]
 
-    def expansion(self, points):
+    def expansion(self, points: "ArrayLike") -> "list[np.ndarray]":
         """log q, ∇ log q and the Hessian ∇∇ log q at points (m, d); shapes (m,), (m, d), (m, d, d)."""
         return self.derivatives(self._checked(points), 2)
 
-    def near(self, low, high, share=1e-12):
+    def near(self, low: "ArrayLike", high: "ArrayLike", share: "float" = 1e-12) -> "np.ndarray":
         """Components that matter in a box; those left out carry at most a share of q anywhere in it.
 
         Parameters
@@ -99,17 +103,17 @@ class AggregatePosterior:
         top = least.max()
         return np.flatnonzero(most > top + np.log(np.exp(least - top).mean() * share))
 
-    def potential(self, points):
+    def potential(self, points: "ArrayLike") -> "np.ndarray":
         """U = ¼ Δ log q + ⅛ |∇ log q|² at points (m, d); shape (m,)."""
         _, gradient, hessian = self.expansion(points)
         return np.trace(hessian, axis1=1, axis2=2) / 4 + (gradient**2).sum(1) / 8
 
-    def perturbation(self, points):
+    def perturbation(self, points: "ArrayLike") -> "np.ndarray":
         """V = U − U₀, what has to be added to the prior's oscillator to get H[q]; shape (m,)."""
         z = self._checked(points)
         return self.potential(z) - ((z**2).sum(1) / 8 - z.shape[1] / 4)
 
-    def blurred(self, held_out):
+    def blurred(self, held_out: "ArrayLike") -> "AggregatePosterior":
         """The mixture with every component widened until it describes other images of the same kind best.
 
         The images of a mixture are a sample, and its bumps between them are chance as long as the components are
@@ -136,7 +140,7 @@ class AggregatePosterior:
         scores = np.array([q.log_density(held_out).mean() for q in found])
         return found[int(np.argmax(scores >= scores.max() - BLUR_TOLERANCE))]
 
-    def sample(self, n, seed=0):
+    def sample(self, n: "int", seed: "int" = 0) -> "np.ndarray":
         """n draws from q; shape (n, d)."""
         generator = np.random.default_rng(arguments.seed(seed))
         n = arguments.integer(n, "n", 1)
@@ -145,7 +149,7 @@ class AggregatePosterior:
         noise = generator.standard_normal((n, self.mean.shape[1]))
         return self.mean[rows] + np.sqrt(self.variance[rows]) * noise
 
-    def derivatives(self, z, order):
+    def derivatives(self, z: "np.ndarray", order: "int") -> "list[np.ndarray]":
         """log q and, up to an order of 2, its gradient and its Hessian at points that are checked already; a list."""
         d = z.shape[1]
         powers = np.concatenate([z, z**2, np.ones((len(z), 1))], axis=1)

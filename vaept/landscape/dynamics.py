@@ -1,4 +1,4 @@
-r"""Langevin dynamics in a free energy, its time scales, and its metastable states.
+r"""Langevin dynamics in a free energy, and its time scales.
 
 dz = −½∇F dt + dW with F = −log ρ in units of kT: the diffusion constant is ½, ρ is the equilibrium, and relaxation
 rates are the levels of `vaept.spectrum`. Integrator: Heun's method with one noise for both stages, of weak order 2 as
@@ -7,15 +7,22 @@ time correlations are off by O(step²).
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import t as student
-from sklearn.cluster import KMeans
 
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.landscape.energy import checked
 from vaept.progress import bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vaept.landscape.energy import FreeEnergy
 
 MAX_FRAMES = 1000  # kept unless the caller asks for more
 MAX_STEPS = 10**8  # hours, whatever the energy
@@ -74,7 +81,16 @@ class FirstPassage:
     times: np.ndarray
 
 
-def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress=True):
+def simulate(
+    energy: "FreeEnergy",
+    starts: "ArrayLike",
+    *,
+    step: "float",
+    n_steps: "int",
+    seed: "int | np.random.SeedSequence" = 0,
+    keep_every: "int | None" = None,
+    progress: "bool" = True,
+) -> "Trajectories":
     """Langevin dynamics of independent walkers.
 
     Parameters
@@ -122,7 +138,16 @@ def simulate(energy, starts, *, step, n_steps, seed=0, keep_every=None, progress
     return Trajectories(every * walk.step * np.arange(len(frames)), frames)
 
 
-def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, progress=True):
+def first_passage_times(
+    energy: "FreeEnergy",
+    starts: "ArrayLike",
+    target: "Callable[[np.ndarray], np.ndarray]",
+    *,
+    step: "float",
+    max_steps: "int",
+    seed: "int | np.random.SeedSequence" = 0,
+    progress: "bool" = True,
+) -> "FirstPassage":
     """Times that walkers take from their starts to a region.
 
     Parameters
@@ -185,7 +210,7 @@ def first_passage_times(energy, starts, target, *, step, max_steps, seed=0, prog
     return FirstPassage(times.mean(), times.mean() + half * np.array([-1, 1]), times)
 
 
-def kramers_time(energy, minimum, saddle):
+def kramers_time(energy: "FreeEnergy", minimum: "ArrayLike", saddle: "ArrayLike") -> "float":
     """Kramers' mean time from a minimum over a saddle into the next well, for a barrier that is high.
 
     4π/|λ| · √(|det ∇∇F(saddle)|/det ∇∇F(minimum)) · exp(F(saddle) − F(minimum)), λ the negative curvature at the saddle
@@ -226,7 +251,13 @@ def kramers_time(energy, minimum, saddle):
     return float(time)
 
 
-def relaxation_times(trajectories, observables, *, lags=None, seed=0):
+def relaxation_times(
+    trajectories: "Trajectories",
+    observables: "Callable[[np.ndarray], np.ndarray]",
+    *,
+    lags: "Sequence[float] | None" = None,
+    seed: "int" = 0,
+) -> "RelaxationTimes":
     """Relaxation times of slow observables, from their autocorrelation at equilibrium.
 
     log C falls linearly between two lags; the earlier lets faster modes die out, and with an eigenfunction of
@@ -280,74 +311,6 @@ def relaxation_times(trajectories, observables, *, lags=None, seed=0):
     samples = np.random.default_rng(seed).multinomial(n_walkers, np.full(n_walkers, 1 / n_walkers), size=N_BOOTSTRAP)
     results = [_relaxation_time(series, spacing, lags, samples) for series in np.moveaxis(values, 2, 0)]
     return RelaxationTimes(*(np.array(part) for part in zip(*results, strict=True)))
-
-
-def metastable_states(functions, n_states, *, seed=0):
-    """The state to which each point belongs, from the slowest relaxation modes at the points.
-
-    Slow modes are nearly constant within a metastable state, so that in the space of their values each state is a
-    cluster at a corner of a simplex (Deuflhard & Weber 2005, Linear Algebra Appl. 398, 161). Clusters are found by
-    k-means, which, unlike the corners themselves, does not hang on a few extreme points; it starts from the corners
-    (inner simplex algorithm: Weber & Galliat 2002, ZIB report 02-12).
-
-    Parameters
-    ----------
-    functions : array, shape (n, m)
-        Modes, slowest first, m ≥ n_states, as `Spectrum.eigenfunctions` gives them: the first is constant. Only the
-        first `n_states` are used.
-    n_states : int
-        As many as there are levels below a gap in the spectrum.
-    seed : int
-        Of the k-means starts.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        From 0, the state with most points first. Where the modes do not tell `n_states` states apart, there are as many
-        as they do.
-
-    Raises
-    ------
-    InputError
-        If the functions are no finite (n, m) array with m ≥ n_states and n ≥ n_states, or the first is not constant.
-
-    Examples
-    --------
-    >>> slow = np.repeat([1.0, -2.0], [4, 2])
-    >>> metastable_states(np.stack([np.ones(6), slow], axis=1), 2)
-    array([0, 0, 0, 0, 1, 1])
-    """
-    n_states, seed = arguments.integer(n_states, "n_states", 1), arguments.seed(seed)
-    f = arguments.points(functions, "functions", rows=n_states)
-    if f.shape[1] < n_states:
-        raise InputError(f"functions must have at least n_states = {n_states} columns; there are {f.shape[1]}.")
-    if np.ptp(f[:, 0]) > 1e-6 * np.abs(f[:, 0]).max():
-        raise InputError("The first of functions must be constant, the equilibrium; give modes from the slowest on.")
-    modes = f[:, 1:n_states]
-    modes = np.clip(modes, *np.quantile(modes, [0.001, 0.999], axis=0))
-    for n in range(n_states, 1, -1):
-        rows = modes[:, : n - 1]
-        if (corners := _corners(rows, n)) is not None:
-            labels = KMeans(n, init=rows[corners], n_init=1, random_state=seed).fit_predict(rows)
-            order = np.argsort(-np.bincount(labels, minlength=n), kind="stable")
-            return np.argsort(order)[labels]
-    return np.zeros(len(f), dtype=int)
-
-
-def _corners(rows, n_corners):
-    """Rows that span the largest simplex, found one after the other; None if they span too little."""
-    origin = rows.mean(axis=0)
-    first = int(np.linalg.norm(rows - origin, axis=1).argmax())
-    rest, found = rows - rows[first], [first]
-    size = np.linalg.norm(rest, axis=1).max()
-    for _ in range(n_corners - 1):
-        length = np.linalg.norm(rest, axis=1)
-        found.append(int(length.argmax()))
-        if length[found[-1]] <= 1e-9 * size or size == 0:
-            return None
-        axis = rest[found[-1]] / length[found[-1]]
-        rest = rest - np.outer(rest @ axis, axis)
-    return found
 
 
 class _Walk:

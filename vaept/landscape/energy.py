@@ -5,12 +5,19 @@ evaluated by cells of space, each of which knows the components that matter in i
 torch, differentiated automatically.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.landscape.density import AggregatePosterior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
 
 MAX_CELL_DIM = 3  # above it, cells are too many to be shared by points
 MIN_CELL_COMPONENTS = 1000
@@ -51,31 +58,37 @@ class FreeEnergy:
     array([3., 0.])
     """
 
-    def __init__(self, source, dim=None, *, bounds=None):
+    def __init__(
+        self,
+        source: "AggregatePosterior | Callable[[torch.Tensor], torch.Tensor]",
+        dim: "int | None" = None,
+        *,
+        bounds: "ArrayLike | None" = None,
+    ) -> "None":
         if isinstance(source, AggregatePosterior):
             self._terms, self.dim = _Mixture(source), source.mean.shape[1]
             if dim is not None and arguments.integer(dim, "dim", 1) != self.dim:
                 raise InputError(f"The mixture has {self.dim} dimensions, not dim = {dim}.")
             reach = 8 * np.sqrt(source.variance)
-            self.bounds = np.array([(source.mean - reach).min(0), (source.mean + reach).max(0)])
+            self.bounds: "np.ndarray | None" = np.array([(source.mean - reach).min(0), (source.mean + reach).max(0)])
         else:
             arguments.function(source, "source, if it is no AggregatePosterior,", "a tensor (n, d)")
             self.dim = arguments.integer(dim, "dim", 1, MAX_DIM)
-            self._terms, self.bounds = _Function(source), None
+            self._terms, self.bounds = _Function(source), None  # type: ignore[assignment]
         if bounds is not None:
             self.bounds = arguments.array(bounds, "bounds", shape=(2, self.dim))
             if not (self.bounds[0] < self.bounds[1]).all():
                 raise InputError(f"bounds must be two corners of shape ({self.dim},), the lower one first.")
 
-    def __call__(self, points):
+    def __call__(self, points: "ArrayLike") -> "np.ndarray":
         """F at points (m, d); shape (m,)."""
         return self._evaluate(points, 0)[0]
 
-    def gradient(self, points):
+    def gradient(self, points: "ArrayLike") -> "np.ndarray":
         """∇F at points (m, d); shape (m, d)."""
         return self._evaluate(points, 1)[1]
 
-    def expansion(self, points):
+    def expansion(self, points: "ArrayLike") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
         """F, ∇F and ∇∇F at points (m, d); shapes (m,), (m, d), (m, d, d)."""
         return self._evaluate(points, 2)
 
@@ -166,7 +179,7 @@ class _Function:
         return tuple(part.detach().numpy() for part in parts)
 
 
-def checked(energy):
+def checked(energy: "FreeEnergy") -> "FreeEnergy":
     """The energy itself, if it is a `FreeEnergy`."""
     if not isinstance(energy, FreeEnergy):
         raise InputError(

@@ -4,6 +4,7 @@ Conventions as in `vaept.landscape.stationary`. Source: Wales 2003, Energy Lands
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -15,6 +16,9 @@ from vaept.errors import InputError
 from vaept.landscape._flow import Region, evenly_spaced, follow, relaxed_string
 from vaept.landscape.energy import checked
 from vaept.landscape.stationary import MAX_IMAGES, MERGE_TOLERANCE, StationaryPoints, merged
+
+if TYPE_CHECKING:
+    from vaept.landscape.energy import FreeEnergy
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class MinimumEnergyPath:
     saddle_energies: np.ndarray
     barrier: float
 
-    def points(self, n):
+    def points(self, n: "int") -> "np.ndarray":
         """n points with equal distances along the path, shape (n, d)."""
         n = arguments.integer(n, "n", 1)
         arguments.memory(n * self.images.shape[1], "The points")
@@ -76,11 +80,11 @@ class LowestPaths:
     _branches: list = field(repr=False)
 
     @property
-    def persistence(self):
+    def persistence(self) -> "np.ndarray":
         """How deep each minimum is, shape (n,): the lowest barrier on a way to a lower one; inf for the lowest."""
         return np.where(np.tri(len(self.minima), k=-1, dtype=bool), self.barriers, np.inf).min(axis=1)
 
-    def path(self, i, j):
+    def path(self, i: "int", j: "int") -> "MinimumEnergyPath":
         """The lowest path from minimum i to minimum j, a MinimumEnergyPath.
 
         Raises
@@ -97,7 +101,7 @@ class LowestPaths:
         previous = breadth_first_order(self._tree, j, directed=False)[1].tolist()
         legs, saddles = [], []
         while i != j:
-            saddle = self._tree[i, previous[i]] - 1
+            saddle = self._tree[i, previous[i]] - 1  # type: ignore[index]
             up, down = (self._branches[saddle][self.edges[saddle].tolist().index(k)] for k in (i, previous[i]))
             # A branch runs from the saddle down. Each leg begins at its minimum and ends before the next.
             legs += [[part[:0:-1] for part in up], [part[:-1] for part in down]]
@@ -109,7 +113,7 @@ class LowestPaths:
         return MinimumEnergyPath(images, energies, self.saddles[saddles], heights, float(heights.max() - energies[0]))
 
 
-def lowest_paths(energy, stationary, *, n_images=32):
+def lowest_paths(energy: "FreeEnergy", stationary: "StationaryPoints", *, n_images: "int" = 32) -> "LowestPaths":
     """The lowest path between every two minima, over all saddles that are known.
 
     Steepest descents from a saddle show which minima it connects. Minima that no saddle connects to the others are
@@ -151,7 +155,7 @@ def lowest_paths(energy, stationary, *, n_images=32):
     graph = _Graph(energy, Region.around(energy, stationary.points, "stationary points"))
     graph.indices(minima)
     graph.add(stationary.saddles)
-    tried = set()
+    tried: "set[tuple[int, ...]]" = set()
     while len(set(labels := graph.labels())) > 1:
         distance = cdist(graph.minima, graph.minima)
         distance[labels[:, None] == labels] = np.inf
@@ -161,7 +165,7 @@ def lowest_paths(energy, stationary, *, n_images=32):
         if np.isinf(distance[pair]):
             break
         tried |= {pair, pair[::-1]}
-        graph.join(*pair, n_images)
+        graph.join(*pair, n_images)  # type: ignore[call-arg]
     return graph.result()
 
 

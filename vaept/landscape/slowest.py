@@ -66,7 +66,9 @@ class Bracket:
     time: float
 
 
-def slowest_level(mixture, *, n_starts=800, n_branches=12, seed=0):
+def slowest_level(
+    mixture: "AggregatePosterior", *, n_starts: "int" = 800, n_branches: "int" = 12, seed: "int" = 0
+) -> "Bracket":
     """Bounds on the slowest relaxation rate of a mixture, level 1 of its spectrum.
 
     Parameters
@@ -128,7 +130,7 @@ def slowest_level(mixture, *, n_starts=800, n_branches=12, seed=0):
     counts = [generator.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP) / n for n in (N_BLOCKS, n_starts)]
     found = bounds(*(np.full(n, 1 / n) for n in (N_BLOCKS, n_starts)))
     intervals = np.quantile([bounds(*each) for each in zip(*counts, strict=True)], [0.025, 0.975], axis=0).T
-    return Bracket(*map(float, found), intervals, assumed, n_below, time)
+    return Bracket(*map(float, found), intervals, assumed, n_below, time)  # type: ignore[call-arg, arg-type]
 
 
 def _products(now, later):
@@ -209,7 +211,7 @@ class _Trial:
         values, gradients = [z], [np.tile(np.eye(d), (n, 1, 1))]
         for beta, r, a in zip(SMOOTHING, self._responsibilities(z), self.weights, strict=True):
             tables = [a[:, None] * table[:, :, None] for table in (self.pull, self.stiff)]
-            f, pulls, stiffs = (
+            f, pulls, stiffs = (  # type: ignore[misc]
                 r @ a,
                 *((r @ t.reshape(len(a), -1).astype(np.float32)).reshape(n, d, -1) for t in tables),
             )

@@ -5,6 +5,7 @@ the stable points of the flows of `vaept.landscape._flow`.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -14,6 +15,14 @@ from scipy.spatial import cKDTree
 from vaept import arguments
 from vaept.landscape._flow import FLAT, Region, follow
 from vaept.landscape.energy import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from numpy.typing import ArrayLike
+
+    from vaept.landscape.energy import FreeEnergy
 
 MAX_ROUNDS = 10  # of searches around the points found so far
 MAX_STEPS, MAX_IMAGES = 100_000, 1000  # of a search; of a string, each with its Hessian
@@ -45,17 +54,19 @@ class StationaryPoints:
     searches: np.ndarray
 
     @property
-    def minima(self):
+    def minima(self) -> "np.ndarray":
         """Points of the minima, lowest first; shape (minima, d)."""
         return self.points[self.kind == "minimum"]
 
     @property
-    def saddles(self):
+    def saddles(self) -> "np.ndarray":
         """Points of the first-order saddles, lowest first; shape (saddles, d)."""
         return self.points[self.kind == "saddle"]
 
 
-def find_stationary_points(energy, starts, *, max_index=1, n_steps=300):
+def find_stationary_points(
+    energy: "FreeEnergy", starts: "ArrayLike", *, max_index: "int" = 1, n_steps: "int" = 300
+) -> "StationaryPoints":
     """Minima and saddles that searches from given points reach.
 
     A search for every index from 0 to `max_index` begins at every start, and further ones midway between neighbouring
@@ -147,7 +158,7 @@ def merged(energy, points, region):
     return StationaryPoints(*(part[order] for part in parts))
 
 
-def mueller_brown(z):
+def mueller_brown(z: "torch.Tensor") -> "torch.Tensor":
     """The surface of Müller & Brown 1979, Theor. Chim. Acta 53, 75: torch tensor (n, 2) to (n,).
 
     Examples
@@ -161,7 +172,7 @@ def mueller_brown(z):
     return (height * (a * x**2 + b * x * y + c * y**2).exp()).sum(dim=1)
 
 
-def double_well(barrier=3.0, stiffness=4.0):
+def double_well(barrier: "float" = 3.0, stiffness: "float" = 4.0) -> "Callable[[torch.Tensor], torch.Tensor]":
     """F = barrier·(z₁² − 1)² + ½ stiffness·(z₂² + … + z_d²), a function in torch for any d.
 
     Minima at z₁ = ±1 and energy 0, a saddle at the origin whose energy is the barrier (textbooks; Risken 1989, ch. 5).

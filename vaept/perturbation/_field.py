@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,12 @@ from vaept.errors import InputError
 from vaept.files import read_tensors, reading, write_tensors
 from vaept.perturbation import _graph, _signs
 from vaept.processes import one_thread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    from numpy.typing import ArrayLike
 
 NEAR = 0.05  # relative difference of two levels below which they count as a near multiplet
 MANY = 1_000_000  # more neighbours or components than any images can give
@@ -77,7 +84,7 @@ class Field:
                 object.__setattr__(self, name, value)
 
     @property
-    def near_multiplets(self):
+    def near_multiplets(self) -> "tuple[tuple[int, ...], ...]":
         """Groups of components that a small change of the data mixes, as a tuple of tuples of indices from 0.
 
         Neighbours are in one group if their levels differ by less than 5 % of the larger one; the level is the
@@ -92,7 +99,7 @@ class Field:
         return tuple(tuple(map(int, group)) for group in groups if len(group) > 1)
 
     @one_thread()
-    def transform(self, x_new):
+    def transform(self, x_new: "ArrayLike") -> "np.ndarray":
         """The field at new images; at the training images `values` up to rounding (differences below 1e-4).
 
         Parameters
@@ -122,19 +129,19 @@ class Field:
         own = self.points[self.references]
         return _graph.interpolate(points, own, self.scales, self.densities, self.coordinates, self.n_neighbors)
 
-    def save(self, path):
+    def save(self, path: "str | Path") -> "None":
         """Write to one safetensors file; `vaept.files.write_tensors` says what can go wrong."""
         header = {"name": self.name, "next_eigenvalue": self.next_eigenvalue, "n_neighbors": self.n_neighbors}
         tensors = {name: torch.tensor(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         write_tensors(path, "field", header, tensors)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: "str | Path") -> "Self":
         """Read what `save` wrote; errors are those of `vaept.files.read_tensors`."""
         header, tensors = read_tensors(path, "field")
         with reading(path, "field"):
             own = {name: header[name] for name in ("name", "next_eigenvalue", "n_neighbors")}
-            return cls(**own, **{name: value.numpy() for name, value in tensors.items()})
+            return cls(**own, **{name: value.numpy() for name, value in tensors.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +163,12 @@ class RandomNetwork(Field):
         return _signs.project(hidden_units(x, self.pixel_mean, self.weights), 0.0, self.projection)
 
 
-def hidden_units(x, mean, weights):
+def hidden_units(x: "np.ndarray", mean: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
     """The hidden units of a `RandomNetwork` for images (n, pixels): ndarray of float32, shape (n, hidden)."""
     return np.tanh(_signs.project(x, mean, weights))
 
 
-def _checked(x, n_components):
+def _checked(x: "ArrayLike", n_components: "int") -> "tuple[np.ndarray, int]":
     x = arguments.images(x, "x", unit_interval=False)
     n_components = arguments.integer(n_components, "n_components", 1, MANY)
     distinct = len({hash(row.tobytes()) for row in x})

@@ -34,7 +34,7 @@ def principal_components(x, count):
     return {"points": project(x, mean, axes), "pixel_mean": mean, "projection": axes}, shares, doubtful
 
 
-def project(x, mean, axes):
+def project(x: "np.ndarray", mean: "np.ndarray | float", axes: "np.ndarray") -> "np.ndarray":
     """Images (n, pixels) less their mean, by the axes (pixels, k): ndarray of float32, shape (n, k)."""
     return np.concatenate([((block - mean) @ axes).astype(np.float32) for block in row_blocks(x)])
 

@@ -15,6 +15,8 @@ as ρ^(−1/d), and two operators can be made of the graph:
   All points have nearly equal sums of weights, so that α changes next to nothing.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, splu
@@ -24,6 +26,9 @@ from vaept.perturbation import _graph
 from vaept.processes import one_thread
 from vaept.spectrum.lanczos import SPARE, largest_pairs
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 NEIGHBOURS = 20
 OPERATORS = ("generator", "walk")
 MOST = 1_000
@@ -31,7 +36,9 @@ SHIFT = 1e-3  # of the levels, in which the constant is the lowest, so that its 
 
 
 @one_thread()
-def graph_modes(points, n_modes, *, operator="generator", n_neighbors=NEIGHBOURS):
+def graph_modes(
+    points: "ArrayLike", n_modes: "int", *, operator: "str" = "generator", n_neighbors: "int" = NEIGHBOURS
+) -> "tuple[np.ndarray, np.ndarray]":
     """The slowest modes of a motion among points.
 
     Parameters

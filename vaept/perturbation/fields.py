@@ -11,6 +11,7 @@ Sources: Coifman & Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 20
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.manifold import TSNE
@@ -22,6 +23,11 @@ from vaept.perturbation import _graph, _signs
 from vaept.perturbation._field import MANY, Field, RandomNetwork, _checked, _field, hidden_units
 from vaept.processes import one_thread
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
+
 PRINCIPAL_COMPONENTS = 50
 SPARE = 4  # eigenvectors computed beyond those that are wanted
 HIDDEN = 256  # units of a random network
@@ -31,7 +37,9 @@ EMBEDDED_NEIGHBOURS = 10  # landmarks that a point of a neighbour embedding is i
 
 
 @one_thread()
-def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
+def diffusion_field(
+    x: "ArrayLike", n_components: "int", *, n_neighbors: "int" = 15, landmarks: "int | None" = None, seed: "int" = 0
+) -> "Field":
     """Leading non-constant eigenfunctions of the diffusion operator of the images' neighbour graph.
 
     The kernel is exp(−|y_i − y_j|²/(s_i s_j)) where one of two images is among the k nearest of the other, s being
@@ -90,7 +98,14 @@ def diffusion_field(x, n_components, *, n_neighbors=15, landmarks=None, seed=0):
 
 
 @one_thread()
-def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0):
+def neighbour_field(
+    x: "ArrayLike",
+    n_components: "int",
+    *,
+    landmarks: "int | None" = None,
+    perplexity: "float | None" = None,
+    seed: "int" = 0,
+) -> "Field":
     """A neighbour embedding (t-SNE) of landmarks in the plane, completed by the leading principal components.
 
     The first two components are the plane, on its principal axes; the others are principal components, of which it
@@ -153,7 +168,7 @@ def neighbour_field(x, n_components, *, landmarks=None, perplexity=None, seed=0)
 
 
 @one_thread()
-def pca_field(x, n_components):
+def pca_field(x: "ArrayLike", n_components: "int") -> "Field":
     """The first principal components: the linear field, a control for the other two.
 
     Parameters
@@ -189,7 +204,7 @@ def pca_field(x, n_components):
 
 
 @one_thread()
-def subspace_field(x, n_components, *, iterations=1):
+def subspace_field(x: "ArrayLike", n_components: "int", *, iterations: "int" = 1) -> "Field":
     """Fixed random projections after a step of subspace iteration: principal components, left unfinished.
 
     A component is the projection of the images on Cˢ g, made uncorrelated with those before it, where C is their
@@ -247,7 +262,7 @@ def subspace_field(x, n_components, *, iterations=1):
 
 
 @one_thread()
-def random_network_field(x, n_components, *, seed=0):
+def random_network_field(x: "ArrayLike", n_components: "int", *, seed: "int" = 0) -> "RandomNetwork":
     """Outputs of an untrained random network, a control: a field that knows of the images what anything knows.
 
     The network has a layer of 256 tanh units (or as many as components), whose inputs are standardised, and linear
@@ -288,13 +303,13 @@ def random_network_field(x, n_components, *, seed=0):
     left = np.abs(np.diag(factor))
     if left.min() < INDEPENDENT * left.max():
         raise InputError(f"The outputs of the network do not give {n_components} components; ask for fewer.")
-    projection = _in_order(np.linalg.solve(factor.T, readout.T).T, factor)
+    projection = _in_order(np.linalg.solve(factor.T, readout.T).T, factor)  # type: ignore[arg-type, attr-defined]
     base = {"points": _signs.project(hidden, 0.0, projection), "pixel_mean": mean, "projection": projection}
     made = _field("random network", np.zeros(1), base, np.empty((0, n_components)), ())
     return RandomNetwork(**vars(made), weights=weights)
 
 
-def shuffled(field, seed=0):
+def shuffled(field: "Field", seed: "int" = 0) -> "Field":
     """The field with its values dealt to the images anew; its `transform` raises InputError.
 
     Parameters
@@ -317,7 +332,7 @@ def shuffled(field, seed=0):
     return dataclasses.replace(field, name=f"shuffled {field.name}", values=field.values[order])
 
 
-def load_field(path):
+def load_field(path: "str | Path") -> "Field":
     """Read a `Field`, of its own class, that `Field.save` wrote; errors are those of `vaept.files.read_tensors`.
 
     Examples
@@ -332,7 +347,7 @@ def load_field(path):
     return (RandomNetwork if "weights" in tensors else Field).load(path)
 
 
-def fixed_field(x, n_components):
+def fixed_field(x: "ArrayLike", n_components: "int") -> "Field":
     """Fixed functions of the images, which all who look at images agree on: `subspace_field` without iterations."""
     return subspace_field(x, n_components, iterations=0)
 
@@ -363,7 +378,7 @@ class HeldOut:
     r2: np.ndarray
 
 
-def held_out_agreement(field, x_new, *, n_neighbors=10):
+def held_out_agreement(field: "Field", x_new: "ArrayLike", *, n_neighbors: "int" = 10) -> "HeldOut":
     """Check that new images land where their nearest training images are.
 
     Parameters

@@ -1,7 +1,14 @@
 """The correction for other trainers: two functions that stand alone and can be pasted into any loop in torch."""
 
+from typing import TYPE_CHECKING
 
-def perturbed_kl(mu, logvar, field_values, coupling):
+if TYPE_CHECKING:
+    import torch
+
+
+def perturbed_kl(
+    mu: "torch.Tensor", logvar: "torch.Tensor", field_values: "torch.Tensor", coupling: "float | torch.Tensor"
+) -> "torch.Tensor":
     """KL(N(μ, σ²) ‖ N(λ u, 1)) of every example in nats: what takes the place of the usual KL term of the loss.
 
     The prior is the ground state of the oscillator in a field that pulls at the latent, N(λ u(x), I); at λ = 0 it is
@@ -28,7 +35,9 @@ def perturbed_kl(mu, logvar, field_values, coupling):
     return 0.5 * ((mu - coupling * field_values) ** 2 + logvar.exp() - logvar - 1).sum(-1)
 
 
-def switched_off(progress, *, warm_start=0.1, fade=0.1, switch_off=0.5):
+def switched_off(
+    progress: "float", *, warm_start: "float" = 0.1, fade: "float" = 0.1, switch_off: "float" = 0.5
+) -> "tuple[float, float]":
     """Weight of the reconstruction and strength of the field when a fraction of the training is done.
 
     The weight rises from 0 to 1 until `warm_start`; the strength is 1 until `fade`, then falls, and is 0 from

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -9,6 +10,9 @@ from scipy.optimize import linear_sum_assignment
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.perturbation.potentials import couplings
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,9 @@ class Orientation:
     rigidity: np.ndarray
 
 
-def orient(latents, field, *, coupling=1.0, group="orthogonal"):
+def orient(
+    latents: "ArrayLike", field: "ArrayLike", *, coupling: "ArrayLike" = 1.0, group: "str" = "orthogonal"
+) -> "Orientation":
     """First-order degenerate perturbation theory on the orbit of optima: orient models that are already trained.
 
     All maps of a latent space by an orthogonal R have the same energy under the prior's oscillator. A weak field

@@ -9,12 +9,18 @@ log p(x|u), and the cost of the potential is read off as a difference of two KL 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from vaept import arguments
 from vaept.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
 
 
 class Dipole(nn.Module):
@@ -128,7 +134,7 @@ class Schedule:
     fade: float | None = None
     switch_off: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> "None":
         for name in ("warm_start", "fade", "switch_off"):
             if name == "warm_start" or getattr(self, name) is not None:
                 object.__setattr__(self, name, arguments.number(getattr(self, name), name, 0, below=1))
@@ -142,7 +148,7 @@ class Schedule:
             raise InputError(f"A schedule with fade={self.fade!r} needs switch_off=, where the field is gone.")
 
     @classmethod
-    def of(cls, schedule):
+    def of(cls, schedule: "Schedule | str | Mapping[str, Any]") -> "Schedule":
         """The schedule itself, or that of a name in `SCHEDULES`, or one made from a mapping of its attributes."""
         if isinstance(schedule, cls):
             return schedule
@@ -152,21 +158,21 @@ class Schedule:
             return cls(**schedule)
         raise InputError(f"schedule must be a Schedule or one of {', '.join(SCHEDULES)}; it is {schedule!r}.")
 
-    def reconstruction_weight(self, progress):
+    def reconstruction_weight(self, progress: "float") -> "float":
         """Weight of the reconstruction when this fraction of the training is done."""
         return min(1.0, progress / self.warm_start) if self.warm_start else 1.0
 
-    def strength(self, progress):
+    def strength(self, progress: "float") -> "float":
         """Strength of the potential when this fraction of the training is done; 1 is the end."""
         if self.switch_off is None or progress < (self.switch_off if self.fade is None else self.fade):
             return 1.0
-        return (self.switch_off - progress) / (self.switch_off - self.fade) if progress < self.switch_off else 0.0
+        return (self.switch_off - progress) / (self.switch_off - self.fade) if progress < self.switch_off else 0.0  # type: ignore[operator]
 
 
 SCHEDULES = {"constant": Schedule(), "adiabatic": Schedule(0.1), "switch-off": Schedule(0.1, 0.1, 0.5)}
 
 
-def couplings(coupling, latent_dim):
+def couplings(coupling: "ArrayLike", latent_dim: "int") -> "tuple[float, ...]":
     """The strength of the potential on each coordinate, λ ε_k.
 
     Parameters

@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -25,8 +26,10 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.spectrum.oscillator import quantum_numbers
 
-# Relative to what it is made of, a number below this is rounding, and becomes 0.
-ROUNDING = 1e-14
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+ROUNDING = 1e-14  # relative to what a number is made of: below this it is rounding, and becomes 0
 MAX_ORDER = 500  # time grows with its square, and coefficients of divergent series leave float64 long before
 MAX_EXPONENT = 100
 MAX_STATES, MAX_MOVES = 20_000, 5_000_000  # of the oscillator's states, from which V can return to a level, and between
@@ -45,10 +48,8 @@ class Resummation:
         Degrees of its numerator and its denominator.
     truncated : float or ndarray
         Sum of the plain series up to and including its smallest non-zero term (optimal truncation).
-    truncation_error : float or ndarray
-        Magnitude of that term: a bound where the truth lies between successive partial sums, else an estimate.
-    truncation_order : int or ndarray of int
-        Order of that term.
+    truncation_error, truncation_order : float or ndarray, int or ndarray of int
+        Magnitude of that term: a bound where the truth lies between successive partial sums, else an estimate. Order.
 
     Examples
     --------
@@ -64,7 +65,9 @@ class Resummation:
     truncation_order: int | np.ndarray
 
 
-def series(h0_levels, v, level, order, *, tol=1e-10):
+def series(
+    h0_levels: "ArrayLike", v: "ArrayLike | sparse.sparray", level: "int", order: "int", *, tol: "float" = 1e-10
+) -> "np.ndarray":
     """Series of the energies of H₀ + λV that start from one level of H₀.
 
     Parameters
@@ -73,10 +76,8 @@ def series(h0_levels, v, level, order, *, tol=1e-10):
         Eigenvalues of H₀, in any order, each as often as it occurs.
     v : array or scipy.sparse array, shape (n, n)
         V in the eigenbasis of H₀: real, symmetric, in the units of `h0_levels`.
-    level : int
-        Index of a distinct level: 0 is the ground level, whatever its multiplicity.
-    order : int
-        The highest power of λ; 0 to 500.
+    level, order : int
+        Index of a distinct level, 0 for the ground level of any multiplicity; and the highest power of λ, 0 to 500.
     tol : float
         Levels that are connected by gaps of at most `tol` · max|h0_levels| are one level. Splittings that relative
         errors `tol` in the elements of V could cause are none. 0 ≤ tol < 1.
@@ -109,7 +110,15 @@ def series(h0_levels, v, level, order, *, tol=1e-10):
     return _level_series(energies, v, groups[level], order, tol)
 
 
-def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
+def oscillator_series(
+    potential: "Mapping[tuple[int, ...], float]",
+    dim: "int",
+    level: "int",
+    order: "int",
+    *,
+    omega: "float" = 1.0,
+    tol: "float" = 1e-10,
+) -> "np.ndarray":
     """Series of a level of the isotropic oscillator that is perturbed by a polynomial.
 
     H₀ = −½Δ + ½ω²|x|² on ℝᵈ has the levels ω(N + d/2). The basis holds every state from which V can return to the
@@ -120,16 +129,12 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     ----------
     potential : mapping of tuple of int to float
         V(x) = Σ c · x₁^e₁ ⋯ x_d^e_d as {(e₁, …, e_d): c}, e_i at most 100; {(2, 2): 1.0} is x²y².
-    dim : int
-        Dimension d; at least 1.
-    level : int
-        N, from 0.
+    dim, level : int
+        Dimension d, at least 1, and N, from 0.
     order : int
         The highest power of λ; 0 to 500, as long as V reaches no more than 20 000 states on the way.
-    omega : float
-        ω > 0; the prior's oscillator has ω = ½.
-    tol : float
-        As for `series`.
+    omega, tol : float
+        ω > 0, which is ½ for the prior's oscillator; and as for `series`.
 
     Returns
     -------
@@ -161,7 +166,7 @@ def oscillator_series(potential, dim, level, order, *, omega=1.0, tol=1e-10):
     return _level_series(omega * (shells + dim / 2), v, np.flatnonzero(shells == level), order, tol)
 
 
-def resum(coefficients, coupling):
+def resum(coefficients: "ArrayLike", coupling: "ArrayLike") -> "Resummation":
     """Value of a series at given couplings, also where it diverges.
 
     Up to order K, the Padé approximant has degrees K − K//2 over K//2: diagonal, or with a numerator one degree higher.

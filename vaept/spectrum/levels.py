@@ -12,12 +12,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaept import arguments
 from vaept.errors import ConvergenceError, InputError
 from vaept.spectrum import _galerkin, _sampled, _survey, _vetting
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 MAX_DIM = 8  # the grids of a potential or a density grow as 6^d at least
 MAX_LEVELS = 500  # the solvers' time grows with their square
@@ -51,14 +55,14 @@ class Spectrum:
     levels: np.ndarray
     residuals: np.ndarray
     intervals: np.ndarray | None = None
-    _functions: Callable = field(default=None, repr=False, compare=False)
+    _functions: Callable = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
 
     @property
-    def multiplicities(self):
+    def multiplicities(self) -> "np.ndarray":
         """Multiplicity of each distinct level, in the tolerance 1e-7 of `group`; ndarray of int."""
         return self.group()
 
-    def group(self, tolerance=1e-7):
+    def group(self, tolerance: "float" = 1e-7) -> "np.ndarray":
         """Sizes of the groups of numerically equal levels; ndarray of int, shape (distinct levels,).
 
         Levels are equal if a chain of neighbours connects them that differ by at most `tolerance` times the energy
@@ -75,7 +79,7 @@ class Spectrum:
         starts = np.flatnonzero(np.concatenate([[True], apart, [True]]))
         return np.diff(starts)
 
-    def eigenfunctions(self, points):
+    def eigenfunctions(self, points: "ArrayLike") -> "np.ndarray":
         """Eigenfunctions at points, array (n, d): ndarray of shape (n, n_levels).
 
         From a potential the states ψ_k, with ∫ψ² = 1. From a density or samples the relaxation modes f_k = ψ_k/ψ₀, with
@@ -85,7 +89,9 @@ class Spectrum:
         return self._functions(points)
 
 
-def from_potential(potential, dim, n_levels, *, tol=1e-10):
+def from_potential(
+    potential: "Callable[[np.ndarray], np.ndarray]", dim: "int", n_levels: "int", *, tol: "float" = 1e-10
+) -> "Spectrum":
     """Lowest levels of H = −½Δ + U on ℝᵈ.
 
     Parameters
@@ -138,7 +144,14 @@ def from_potential(potential, dim, n_levels, *, tol=1e-10):
     return Spectrum(solution.levels, solution.residuals, None, partial(_states, solution))
 
 
-def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
+def from_log_density(
+    log_density: "Callable[[np.ndarray], np.ndarray]",
+    dim: "int",
+    n_levels: "int",
+    *,
+    tol: "float" = 1e-8,
+    gradient: "Callable[[np.ndarray], np.ndarray] | None" = None,
+) -> "Spectrum":
     """Levels of a density's Hamiltonian above its ground state: the relaxation rates of ½(Δ + ∇log ρ·∇).
 
     Parameters
@@ -200,7 +213,9 @@ def from_log_density(log_density, dim, n_levels, *, tol=1e-8, gradient=None):
     return Spectrum(levels, solution.residuals, None, partial(_modes, solution, log_density))
 
 
-def from_samples(samples, n_levels, *, degree=None, bootstrap=300, seed=0):
+def from_samples(
+    samples: "ArrayLike", n_levels: "int", *, degree: "int | None" = None, bootstrap: "int" = 300, seed: "int" = 0
+) -> "Spectrum":
     """Levels of the density that samples were drawn from, above its ground state, without the density.
 
     A finite space of functions moves levels up, sampling moves them down: they are estimates, not bounds.

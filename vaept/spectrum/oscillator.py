@@ -10,27 +10,31 @@ textbooks on quantum mechanics (Cohen-Tannoudji, Diu & Laloë 1977, ch. V); Yuen
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaept import arguments
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 OMEGA = 0.5
 MAX_LEVEL = 10_000  # of levels, and of dimensions
 
 
-def levels(n_levels):
+def levels(n_levels: "int") -> "np.ndarray":
     """Energies E_N = N/2 of the first distinct levels above the ground state; ndarray of shape (n_levels,)."""
     return OMEGA * np.arange(arguments.integer(n_levels, "n_levels", 1, MAX_LEVEL))
 
 
-def multiplicity(level, dim):
+def multiplicity(level: "int", dim: "int") -> "int":
     """Number of states of level N in d dimensions: C(N+d−1, d−1); an exact int."""
     level, dim = arguments.integer(level, "level", 0, MAX_LEVEL), arguments.integer(dim, "dim", 1, MAX_LEVEL)
     return math.comb(level + dim - 1, dim - 1)
 
 
-def quantum_numbers(max_level, dim):
+def quantum_numbers(max_level: "int", dim: "int") -> "np.ndarray":
     """All (n₁, …, n_d) with n₁ + … + n_d ≤ max_level: ndarray of int, shape (states, dim).
 
     They are ordered by level; within a level the first coordinate's number falls. `max_level` is at most 10 000. Raises
@@ -49,7 +53,7 @@ def quantum_numbers(max_level, dim):
     return np.array(rows)
 
 
-def eigenfunctions(points, max_level):
+def eigenfunctions(points: "ArrayLike", max_level: "int") -> "np.ndarray":
     """Eigenfunctions of H₀ up to level `max_level` at points (n, d): ndarray of shape (n, states).
 
     They are orthonormal functions of z, in the order of `quantum_numbers`. Raises InputError if the points are no
@@ -69,7 +73,7 @@ def eigenfunctions(points, max_level):
     return values
 
 
-def hermite_functions(z, max_n):
+def hermite_functions(z: "np.ndarray", max_n: "int") -> "np.ndarray":
     """He_n(z)/√n! · √N(z; 0, 1) for n = 0 … max_n, shape (max_n + 1, *z.shape), by the stable recurrence."""
     z, max_n = arguments.array(z, "z"), arguments.integer(max_n, "max_n", 0, MAX_LEVEL)
     arguments.memory((max_n + 1) * z.size, "The functions")
@@ -82,7 +86,7 @@ def hermite_functions(z, max_n):
     return functions
 
 
-def energy(mean, variance):
+def energy(mean: "ArrayLike", variance: "ArrayLike") -> "np.ndarray":
     """Energy ⟨H₀⟩ of the states √N(μ, diag σ²) above the ground state, shape (…), of μ and σ², both of shape (…, d).
 
     ⟨H₀⟩ = Σ_i [μ_i² + (σ_i − 1/σ_i)²] / 8, one eighth of the Fisher information relative to the prior. Raises
@@ -92,7 +96,7 @@ def energy(mean, variance):
     return (mean**2 + variance - 2 + 1 / variance).sum(-1) / 8
 
 
-def kl_bound(mean, variance):
+def kl_bound(mean: "ArrayLike", variance: "ArrayLike") -> "np.ndarray":
     """4⟨H₀⟩, which the logarithmic Sobolev inequality puts above KL(N(μ, diag σ²) ‖ N(0, I)); nats, shape (…).
 
     Equality holds when all variances are 1. Parameters and errors are those of `energy`.
@@ -100,7 +104,7 @@ def kl_bound(mean, variance):
     return 4 * energy(mean, variance)
 
 
-def level_populations(mean, variance, n_levels):
+def level_populations(mean: "ArrayLike", variance: "ArrayLike", n_levels: "int") -> "np.ndarray":
     """Probabilities |⟨N|ψ⟩|² of finding ψ = √N(μ, diag σ²) in each of the first levels of H₀, shape (…, n_levels).
 
     Over all levels they sum to 1, and Σ_N P_N N/2 is the `energy`; what is missing from 1 lies above. μ and σ² have
@@ -138,7 +142,7 @@ def _number_populations(mean, variance, size):
     return np.moveaxis(c**2, 0, -1)
 
 
-def gaussian(mean, variance):
+def gaussian(mean: "ArrayLike", variance: "ArrayLike") -> "tuple[np.ndarray, np.ndarray]":
     """μ and σ² as float arrays of one shape (…, d)."""
     mean = arguments.array(mean, "mean", shape=("n", "…"))
     variance = arguments.array(variance, "variance", shape=mean.shape)

@@ -8,6 +8,7 @@ Haffner 1998, Proc. IEEE 86, 2278). An image of shape (rows, columns) is read as
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,15 @@ from vaept.files import read_tensors, reading, write_tensors
 from vaept.processes import one_thread, plain_torch
 from vaept.progress import bar
 from vaept.vae.ensemble import as_images, filled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from numpy.typing import ArrayLike
+
+    from vaept.datasets import Dataset
 
 N_FEATURES = 64
 SURE = 0.9
@@ -58,35 +68,35 @@ class Classifier:
     image_shape: tuple
     classes: np.ndarray
 
-    def features(self, images):
+    def features(self, images: "ArrayLike") -> "np.ndarray":
         """What the last layer sees of images: ndarray of float64, shape (n, 64), at least 0."""
         x = _pictures(images, self.image_shape)
         with torch.no_grad():
             return torch.cat([self.network[:-1](part) for part in x.split(CHUNK)]).double().numpy()
 
-    def probabilities(self, images):
+    def probabilities(self, images: "ArrayLike") -> "np.ndarray":
         """Probabilities of the classes: ndarray of float64, shape (n, k), with rows that sum to 1."""
         x = _pictures(images, self.image_shape)
         with torch.no_grad():
             return torch.cat([self.network(part) for part in x.split(CHUNK)]).double().softmax(1).numpy()
 
-    def sure(self, images):
+    def sure(self, images: "ArrayLike") -> "np.ndarray":
         """Whether the largest probability is above 0.9: ndarray of bool, shape (n,)."""
         return self.probabilities(images).max(axis=1) > SURE
 
-    def accuracy(self, images, labels):
+    def accuracy(self, images: "ArrayLike", labels: "ArrayLike") -> "float":
         """Share of images whose most probable class is their label, an int each; labels (n,)."""
         found = self.classes[self.probabilities(images).argmax(axis=1)]
         return float((found == arguments.labels(labels, "labels", len(found))).mean())
 
-    def save(self, path):
+    def save(self, path: "str | Path") -> "None":
         """Write the classifier to one safetensors file; an existing file is replaced only by a whole one."""
         header = {"image_shape": self.image_shape, "classes": self.classes.tolist()}
         write_tensors(path, "classifier", header, self.network.state_dict())
 
     @classmethod
     @plain_torch()
-    def load(cls, path):
+    def load(cls, path: "str | Path") -> "Self":
         """Read a classifier that `save` wrote.
 
         Raises
@@ -107,27 +117,35 @@ class Classifier:
 class ClassifierOfMeans(Classifier):
     """A classifier whose methods take any finite values and bring them to [0, 1]: means of a Gaussian likelihood."""
 
-    def features(self, images):
+    def features(self, images: "ArrayLike") -> "np.ndarray":
         """As of `Classifier`."""
         return super().features(np.clip(images, 0, 1))
 
-    def probabilities(self, images):
+    def probabilities(self, images: "ArrayLike") -> "np.ndarray":
         """As of `Classifier`."""
         return super().probabilities(np.clip(images, 0, 1))
 
 
-def lacking(dataset):
+def lacking(dataset: "Dataset") -> "str":
     """Why no classifier can be trained on a data set: a sentence, or "" if one can be."""
     if dataset.train_labels is None:
         return "The data have no classes."
     present = np.unique(dataset.train_labels)
     if len(present) < 2:
-        return f"All training images are of one class, {dataset.classes[present[0]]}."
+        return f"All training images are of one class, {dataset.classes[present[0]]}."  # type: ignore[index]
     return ""
 
 
 @one_thread()
-def fit_classifier(images, labels, image_shape, *, epochs=None, seed=0, progress=True):
+def fit_classifier(
+    images: "ArrayLike",
+    labels: "ArrayLike",
+    image_shape: "Sequence[int] | int",
+    *,
+    epochs: "int | None" = None,
+    seed: "int" = 0,
+    progress: "bool" = True,
+) -> "Classifier":
     """Train a classifier; on one thread, where equal arguments give equal weights.
 
     Parameters

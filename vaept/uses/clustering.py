@@ -5,6 +5,7 @@ index), Vinh, Epps & Bailey 2010 (normalised mutual information).
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -13,8 +14,13 @@ from sklearn.mixture import GaussianMixture
 
 from vaept import arguments
 from vaept.errors import InputError
-from vaept.landscape.dynamics import metastable_states
+from vaept.landscape.states import metastable_states
 from vaept.uses.member import Member, Numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from vaept.datasets import Dataset
 
 IMAGES = 5_000
 TAIL = 20  # the share 1/TAIL of the points is an end of a mode
@@ -40,14 +46,14 @@ class Clustering:
     chance: Likeness
 
 
-def lacking(dataset):
+def lacking(dataset: "Dataset") -> "str":
     """Why groups of a data set's test images cannot be compared with its classes: a sentence, or "" if they can be."""
     if dataset.test_labels is None:
         return "The data have no classes."
     labels = dataset.test_labels[:IMAGES]
     present = np.unique(labels)
     if len(present) < 2:
-        return f"All test images are of one class, {dataset.classes[present[0]]}."
+        return f"All test images are of one class, {dataset.classes[present[0]]}."  # type: ignore[index]
     if len(labels) < FEWEST * len(present):
         return f"There are {len(labels)} test images of {len(present)} classes, fewer than {FEWEST} for each."
     if len(present) > MOST:
@@ -55,7 +61,7 @@ def lacking(dataset):
     return ""
 
 
-def groups(member, n_groups):
+def groups(member: "Member", n_groups: "int") -> "dict[str, np.ndarray]":
     """Test latents in groups, by each of `METHODS`.
 
     Parameters
@@ -81,7 +87,7 @@ def groups(member, n_groups):
     }
 
 
-def agreement(labels, found):
+def agreement(labels: "ArrayLike", found: "ArrayLike") -> "Likeness":
     """How alike two groupings of the same images are.
 
     Parameters
@@ -103,7 +109,7 @@ def agreement(labels, found):
     return Likeness(adjusted_rand_score(labels, found), normalized_mutual_info_score(labels, found))
 
 
-def along_mode(values, energies, n_frames=9):
+def along_mode(values: "ArrayLike", energies: "ArrayLike", n_frames: "int" = 9) -> "np.ndarray":
     """Points on a walk from one end of a mode to the other.
 
     Windows of 5 % of the points are laid evenly over their order by the mode, from the lowest values to the highest; of

@@ -10,6 +10,7 @@ Simoncelli 2004), both for values between 0 and 1. Images come and go as rows (n
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pywt
@@ -21,6 +22,13 @@ from vaept.errors import InputError
 from vaept.processes import plain_torch
 from vaept.uses.member import Member, Numbers
 from vaept.vae.model import VAE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vaept.datasets import Dataset
 
 NOISES = (0.25, 0.5, 1.0)
 IMAGES = 500
@@ -56,15 +64,15 @@ class Denoising:
     model: Quality
 
 
-def lacking(dataset):
+def lacking(dataset: "Dataset") -> "str":
     """Why the filters cannot be used on a data set's images: a sentence, or "" if they can be."""
     if not _is_picture(dataset.image_shape):
-        shape = " × ".join(map(str, dataset.image_shape))
+        shape = " × ".join(map(str, dataset.image_shape))  # type: ignore[arg-type]
         return f"Filters and structural similarity need two axes of at least {WINDOW} pixels; an image has {shape}."
     return ""
 
 
-def add_noise(images, noise, seed):
+def add_noise(images: "ArrayLike", noise: "float", seed: "int") -> "np.ndarray":
     """Images with Gaussian noise of standard deviation `noise` added, and not clipped to [0, 1].
 
     Equal seeds give equal noise at every strength, up to the factor.
@@ -90,7 +98,7 @@ def add_noise(images, noise, seed):
 
 
 @plain_torch()
-def denoise(model, noisy, noise, *, n_steps=STEPS):
+def denoise(model: "VAE", noisy: "ArrayLike", noise: "float", *, n_steps: "int" = STEPS) -> "np.ndarray":
     """The decoder's image of the most probable latent of each noisy image, under the plain prior.
 
     Adam descends from the best of `STARTS` draws from the prior and the encoder's posterior mean of the clipped
@@ -147,7 +155,7 @@ def _most_probable(model, y, noise, encoded, n_steps):
     return best
 
 
-def median(noisy, image_shape):
+def median(noisy: "ArrayLike", image_shape: "Sequence[int]") -> "np.ndarray":
     """The median of 3 × 3 pixels around each, clipped to [0, 1].
 
     Parameters
@@ -169,7 +177,7 @@ def median(noisy, image_shape):
     return filters.median(y, np.ones((1, 3, 3))).clip(0, 1).reshape(shape)
 
 
-def wavelet(noisy, image_shape, noise):
+def wavelet(noisy: "ArrayLike", image_shape: "Sequence[int]", noise: "float") -> "np.ndarray":
     """Soft thresholds on the coefficients of Daubechies wavelets (BayesShrink: Chang, Yu & Vetterli 2000), clipped.
 
     Parameters and errors are those of `median` and `denoise`; so is the result, in float64 and within [0, 1].
@@ -182,7 +190,7 @@ def wavelet(noisy, image_shape, noise):
     return restored.clip(0, 1).reshape(shape)
 
 
-def psnr(clean, restored):
+def psnr(clean: "ArrayLike", restored: "ArrayLike") -> "np.ndarray":
     """Peak signal-to-noise ratio of each image, −10 log₁₀ of its mean squared error, in dB; infinite where equal.
 
     Parameters
@@ -205,7 +213,7 @@ def psnr(clean, restored):
         return np.array([metrics.peak_signal_noise_ratio(*pair, data_range=1) for pair in zip(x, r, strict=True)])
 
 
-def ssim(clean, restored, image_shape):
+def ssim(clean: "ArrayLike", restored: "ArrayLike", image_shape: "Sequence[int]") -> "np.ndarray":
     """Structural similarity of each image, at most 1, in windows of 7 × 7 pixels.
 
     Parameters
@@ -251,12 +259,12 @@ def measure(member: Member) -> Denoising:
         noisy=quality(lambda y, noise: y.clip(0, 1)),
         median=filtered(lambda y, noise: median(y, shape)),
         wavelet=filtered(lambda y, noise: wavelet(y, shape, noise)),
-        encoder=quality(lambda y, noise: denoise(member.model, y, noise, n_steps=0)),
-        model=quality(lambda y, noise: denoise(member.model, y, noise)),
+        encoder=quality(lambda y, noise: denoise(member.model, y, noise, n_steps=0)),  # type: ignore[arg-type]
+        model=quality(lambda y, noise: denoise(member.model, y, noise)),  # type: ignore[arg-type]
     )
 
 
-def _images(images, name, pixels=None):
+def _images(images, name, pixels=None) -> "np.ndarray":
     """Images as float64 of whatever shape; raises InputError, with their `name`, unless they are that and finite."""
     x = arguments.array(images, name, shape=("n", "pixels", "…"), largest=LARGEST)
     if x.size == 0 or pixels not in (None, math.prod(x.shape[1:])):

@@ -5,6 +5,7 @@ and a few random sine waves across it, swung out until the way is as long as the
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq
@@ -13,6 +14,9 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.uses.member import Member, Numbers
 from vaept.uses.paths import MAX_POINTS, all_ways, landscape_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 N_DETOURS = 50  # of each lowest path
 N_WAVES = 4
@@ -38,7 +42,7 @@ class Detours:
     lower: Numbers
 
 
-def detours(way, n_detours=N_DETOURS, *, seed=0):
+def detours(way: "ArrayLike", n_detours: "int" = N_DETOURS, *, seed: "int" = 0) -> "np.ndarray":
     """Random smooth ways with the ends and the length of another.
 
     Parameters
@@ -97,10 +101,10 @@ def measure(member: Member) -> Detours:
     energy, paths = landscape_of(member)
     ways = [way["lowest"] for way in all_ways(paths)]
     if not ways:
-        return Detours(np.nan, np.nan, np.nan)
+        return Detours(np.nan, np.nan, np.nan)  # type: ignore[arg-type]
     lowest, others = [], []
     for way in ways:
         around = detours(way, seed=member.seed)
         lowest.append(energy(way).mean() - paths.energies[0])
         others.append(energy(around.reshape(-1, energy.dim)).reshape(N_DETOURS, -1).mean(axis=1) - paths.energies[0])
-    return Detours(np.mean(others), np.mean(lowest), np.mean(np.array(others) < np.array(lowest)[:, None]))
+    return Detours(np.mean(others), np.mean(lowest), np.mean(np.array(others) < np.array(lowest)[:, None]))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ Fréchet 1957 and Dowson & Landau 1982 (distance), Heusel et al. 2017 (between i
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import svdvals
@@ -19,6 +20,9 @@ from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.dynamics import simulate
 from vaept.landscape.energy import FreeEnergy
 from vaept.uses.member import Member, Numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 SOURCES = {"prior": "prior", "aggregate_posterior": "aggregate posterior", "langevin": "Langevin"}  # in words
 MAX_IMAGES = 5_000
@@ -54,7 +58,7 @@ class Generation:
     langevin: Quality
 
 
-def draw_latents(member, source, n, seed=0):
+def draw_latents(member: "Member", source: "str", n: "int", seed: "int" = 0) -> "np.ndarray":
     """Latents to generate images from.
 
     Parameters
@@ -80,7 +84,7 @@ def draw_latents(member, source, n, seed=0):
     InputError
         If there is no such source, or n or the seed is out of range.
     """
-    n, seed, d = arguments.integer(n, "n", 1, MAX_LATENTS), arguments.seed(seed), member.model.latent_dim
+    n, seed, d = arguments.integer(n, "n", 1, MAX_LATENTS), arguments.seed(seed), member.model.latent_dim  # type: ignore[attr-defined]
     source = arguments.choice(source, "source", SOURCES)
     if source == "prior":
         return np.random.default_rng(seed).standard_normal((n, d))
@@ -89,7 +93,7 @@ def draw_latents(member, source, n, seed=0):
     return _langevin(member, n, seed)
 
 
-def frechet_distance(a, b):
+def frechet_distance(a: "ArrayLike", b: "ArrayLike") -> "float":
     """Squared Fréchet distance between the Gaussians that fit two sets of features.
 
     d² = |μ_a − μ_b|² + tr(C_a + C_b − 2(C_a^½ C_b C_a^½)^½), with the last trace taken as the sum of the singular
@@ -119,7 +123,7 @@ def frechet_distance(a, b):
     return float(shift @ shift + max(total, 0))
 
 
-def precision_recall(real, generated, k=3):
+def precision_recall(real: "ArrayLike", generated: "ArrayLike", k: "int" = 3) -> "tuple[float, float]":
     """Shares of generated rows that look real, and of real rows that are generated.
 
     A row looks like a set if it lies no farther from one of the set's rows than that row's k-th nearest other row.
@@ -163,16 +167,16 @@ def measure(member: Member) -> Generation:
     generator = np.random.default_rng(member.seed)
     # The order of stored images need not be random: the halves of the MNIST test set come from different writers.
     test, train = (x[generator.permutation(len(x))[:n]] for x in (member.test, member.train))
-    real, other = judge.features(test), judge.features(train)
+    real, other = judge.features(test), judge.features(train)  # type: ignore[attr-defined]
     shares = precision_recall(real[:MAX_ROWS], other[:MAX_ROWS])
-    found = {"images": Quality(frechet_distance(real, other), *shares, judge.sure(test).mean())}
+    found = {"images": Quality(frechet_distance(real, other), *shares, judge.sure(test).mean())}  # type: ignore[arg-type, attr-defined]
     for source in SOURCES:
         images = member.decode(draw_latents(member, source, n, member.seed))
         images = np.clip(images, 0, 1)  # the mean of a Gaussian likelihood may lie outside
-        features = judge.features(images)
+        features = judge.features(images)  # type: ignore[attr-defined]
         rows = generator.permutation(n)[:MAX_ROWS]  # frames of walkers are in the order of time
         shares = precision_recall(real[:MAX_ROWS], features[rows])
-        found[source] = Quality(frechet_distance(real, features), *shares, judge.sure(images).mean())
+        found[source] = Quality(frechet_distance(real, features), *shares, judge.sure(images).mean())  # type: ignore[arg-type, attr-defined]
     return Generation(**found)
 
 
@@ -213,7 +217,7 @@ class _Table(FreeEnergy):
         return np.stack([map_coordinates(part, place, prefilter=False, mode="mirror") for part in self.splines], axis=1)
 
 
-def _features(a, b, fewest, names=("a", "b")):
+def _features(a, b, fewest, names=("a", "b")) -> "tuple[np.ndarray, np.ndarray]":
     """Two checked sets of features as float arrays of equal width, with at least so many rows each."""
     a = arguments.points(a, names[0], rows=fewest)
     return a, arguments.points(b, names[1], a.shape[1], rows=fewest)

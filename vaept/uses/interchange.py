@@ -7,6 +7,7 @@ those of Castro, Tan, Kainz, Konukoglu & Glocker 2019 (JMLR 20, 178), here from 
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from vaept.processes import cores, in_processes
 from vaept.progress import bar
 from vaept.uses import classifier
 from vaept.vae.ensemble import Ensemble, as_images
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 FITTED, IMAGES = 2_000, 1_000  # training images that are fitted to, and test images, at most
 SAMPLES = 8  # of the latents of an image
@@ -56,20 +60,22 @@ class Interchange:
     probes: dict[str, np.ndarray]
 
     @property
-    def above_own(self):
+    def above_own(self) -> "np.ndarray":
         """`nats` minus what the decoder needs with its own encoder, shape (members, members); 0 on the diagonal."""
         return self.nats - np.diagonal(self.nats)
 
 
-def left_out(dataset):
+def left_out(dataset: "Dataset") -> "dict[str, str]":
     """What of an `Interchange` cannot be had of a data set: a dict from "classifier" and "probes" to the reason."""
-    shape = " × ".join(map(str, dataset.image_shape))
-    pictures = "" if len(dataset.image_shape) == 2 else f"Properties are those of grey pictures; an image has {shape}."
+    shape = " × ".join(map(str, dataset.image_shape))  # type: ignore[arg-type]
+    pictures = "" if len(dataset.image_shape) == 2 else f"Properties are those of grey pictures; an image has {shape}."  # type: ignore[arg-type]
     found = {"classifier": classifier.lacking(dataset), "probes": pictures}
     return {what: reason for what, reason in found.items() if reason}
 
 
-def interchange(ensemble: Ensemble, dataset: Dataset, *, jobs=None, progress=True):
+def interchange(
+    ensemble: Ensemble, dataset: Dataset, *, jobs: "int | None" = None, progress: "bool" = True
+) -> "Interchange":
     """Use what was made with each member of an ensemble with every other.
 
     Parameters
@@ -104,9 +110,9 @@ def interchange(ensemble: Ensemble, dataset: Dataset, *, jobs=None, progress=Tru
     train, test = (as_images(images[own], ensemble.members[0].pixels) for images, own in parts)
     labels, known = None, {}
     if "classifier" not in lacking:
-        labels = dataset.train_labels[rows[0]], dataset.test_labels[rows[1]]
+        labels = dataset.train_labels[rows[0]], dataset.test_labels[rows[1]]  # type: ignore[index]
     if "probes" not in lacking:
-        of_train, of_test = (properties(x.numpy().reshape(-1, *dataset.image_shape)) for x in (train, test))
+        of_train, of_test = (properties(x.numpy().reshape(-1, *dataset.image_shape)) for x in (train, test))  # type: ignore[misc]
         known = {name: (of_train[name], of_test[name]) for name in of_train}
         known = {name: parts for name, parts in known.items() if all(map(_varies, parts))}
     done = in_processes(_row, [(ensemble, i, train, test, labels, known) for i in members], jobs=jobs or cores())
@@ -121,7 +127,7 @@ def interchange(ensemble: Ensemble, dataset: Dataset, *, jobs=None, progress=Tru
     )
 
 
-def exchanged(ensemble, image):
+def exchanged(ensemble: "Ensemble", image: "ArrayLike") -> "np.ndarray":
     """An image as every decoder shows the posterior means of every encoder.
 
     Parameters
@@ -146,7 +152,7 @@ def exchanged(ensemble, image):
     return ensemble.decode(means[:, 0]).swapaxes(0, 1)
 
 
-def properties(pictures):
+def properties(pictures: "ArrayLike") -> "dict[str, np.ndarray]":
     """Properties of what is bright in pictures, taken for squares of even brightness with sides of one pixel.
 
     Parameters

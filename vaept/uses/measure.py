@@ -41,7 +41,7 @@ MEASURES = {  # by name: the function, what it returns, and of which arms it is 
     "mixture": (baselines.measure, baselines.Mixture, WITH_WARM_START),
     "modes": (modes.measure, modes.Modes, PLAIN_AND_CORRECTED),
 }
-Uses = TypedDict("Uses", {name: kind for name, (_, kind, _) in MEASURES.items()}, total=False)
+Uses = TypedDict("Uses", {name: kind for name, (_, kind, _) in MEASURES.items()}, total=False)  # type: ignore[misc]
 LACKING = {
     "classifier": classifier.lacking,
     "clustering": clustering.lacking,

@@ -6,6 +6,7 @@ study can ask the same of every member of every arm.
 
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,12 @@ from vaept.landscape.density import AggregatePosterior
 from vaept.landscape.energy import FreeEnergy
 from vaept.vae.ensemble import Ensemble, as_images, as_latents
 from vaept.vae.model import VAE
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from vaept.spectrum import Spectrum
+    from vaept.uses.classifier import Classifier
 
 COMPONENTS = 10_000  # of the aggregate posterior, at most
 HELD_OUT = 2_000  # points that choose the blur
@@ -66,7 +73,7 @@ class Member:
     seed: int
 
     @classmethod
-    def of(cls, ensemble: Ensemble, number, dataset, judge=None):
+    def of(cls, ensemble: Ensemble, number: "int", dataset: "Dataset", judge: "Classifier | None" = None) -> "Member":
         """A member of an ensemble.
 
         Parameters
@@ -87,31 +94,31 @@ class Member:
         model, dataset = ensemble.members[number], arguments.instance(dataset, "dataset", Dataset)
         images = [as_images(x, model.pixels) for x in (dataset.train, dataset.test)]
         latents = [part for x in images for part in encode(model, x)]
-        images = [x.numpy() for x in images]
-        return cls(model, ensemble.image_shape, *images, *latents, dataset.test_labels, judge, number)
+        images = [x.numpy() for x in images]  # type: ignore[misc]
+        return cls(model, ensemble.image_shape, *images, *latents, dataset.test_labels, judge, number)  # type: ignore[arg-type, call-arg]
 
-    def decode(self, latents):
+    def decode(self, latents: "ArrayLike") -> "np.ndarray":
         """Mean images of latents (m, d), shape (m, *image_shape); raises InputError if they are anything else."""
-        z = as_latents(latents, [("n", self.model.latent_dim)])
+        z = as_latents(latents, [("n", self.model.latent_dim)])  # type: ignore[attr-defined]
         with torch.no_grad():
-            return self.model.decode(z).numpy().reshape(-1, *self.image_shape)
+            return self.model.decode(z).numpy().reshape(-1, *self.image_shape)  # type: ignore[attr-defined]
 
     @cached_property
-    def held_out(self):
+    def held_out(self) -> "np.ndarray":
         """Draws from the posteriors of the test images, which choose the blur; shape (HELD_OUT, d)."""
         return AggregatePosterior(self.test_mean, self.test_variance).sample(HELD_OUT, seed=self.seed)
 
     @cached_property
-    def aggregate(self):
+    def aggregate(self) -> "AggregatePosterior":
         """The aggregate posterior of at most `COMPONENTS` training images, blurred as the test images ask for."""
         return AggregatePosterior(self.mean[:COMPONENTS], self.variance[:COMPONENTS]).blurred(self.held_out)
 
     @cached_property
-    def energy(self):
+    def energy(self) -> "FreeEnergy":
         """The `FreeEnergy` of the aggregate posterior."""
         return FreeEnergy(self.aggregate)
 
-    def modes(self, n_levels):
+    def modes(self, n_levels: "int") -> "Spectrum":
         """The `Spectrum` of the blurred aggregate posterior with so many levels or more, from `SAMPLES` draws."""
         n_levels = max(LEVELS, arguments.integer(n_levels, "n_levels", 1))
         if n_levels not in self._modes:
@@ -132,7 +139,7 @@ def gathered(rows):
     return type(rows[0])(*map(gathered, columns))
 
 
-def encode(model, images):
+def encode(model: "VAE", images: "ArrayLike") -> "tuple[np.ndarray, np.ndarray]":
     """Posterior means and variances of images: two ndarrays of float64, shape (n, d).
 
     Parameters

@@ -8,6 +8,7 @@ how high it lies in the landscape of the training images, its KL divergence from
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,13 @@ from vaept.spectrum.oscillator import energy, level_populations
 from vaept.uses.member import Member, Numbers, encode
 from vaept.vae.ensemble import as_images
 from vaept.vae.evaluation import elbo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vaept.datasets import Dataset
 
 KINDS = ("overlaid", "halves", "scrambled")
 IMAGES = 2_000
@@ -48,12 +56,12 @@ class Outliers:
     minus_elbo: Precision
 
 
-def lacking(dataset):
+def lacking(dataset: "Dataset") -> "str":
     """Why no outliers can be planted among a data set's test images: a sentence, or "" if they can be."""
     images = dataset.test[:IMAGES]
     if reason := _lacking(len(images), dataset.image_shape, SHARE):
         return reason
-    kinds = set(plant(images, dataset.image_shape)[1])
+    kinds = set(plant(images, dataset.image_shape)[1])  # type: ignore[arg-type]
     return "" if kinds.issuperset(KINDS) else "The images are so alike that what is planted does not differ from them."
 
 
@@ -67,7 +75,9 @@ def _lacking(n, image_shape, share):
     return ""
 
 
-def plant(images, image_shape, *, share=SHARE, seed=0):
+def plant(
+    images: "ArrayLike", image_shape: "Sequence[int]", *, share: "float" = SHARE, seed: "int" = 0
+) -> "tuple[np.ndarray, np.ndarray]":
     """Replace some images, drawn at random, by outliers made of images of the same set.
 
     Parameters
@@ -125,7 +135,7 @@ def _outlier(kind, image, other):
     return image
 
 
-def scores(member, images):
+def scores(member: "Member", images: "ArrayLike") -> "dict[str, np.ndarray]":
     """How unusual images are to a member, by several scores; larger is more unusual.
 
     Of posteriors with a full covariance, the first three scores know the variances alone.
@@ -148,8 +158,8 @@ def scores(member, images):
     InputError
         If the images do not fit the model or are not in [0, 1].
     """
-    mean, variance = encode(member.model, images)
-    bound = elbo(member.model, images, n_samples=16, seed=member.seed)
+    mean, variance = encode(member.model, images)  # type: ignore[arg-type]
+    bound = elbo(member.model, images, n_samples=16, seed=member.seed)  # type: ignore[arg-type]
     # The ground state is a product, and its population in d dimensions underflows earlier than its factors.
     ground = level_populations(mean[..., None], variance[..., None], 1)
     return {
@@ -161,7 +171,7 @@ def scores(member, images):
     }
 
 
-def precision_at_k(score, planted):
+def precision_at_k(score: "ArrayLike", planted: "ArrayLike") -> "float":
     """The share of outliers among the k highest scores, k being the number of outliers.
 
     Scores that tie for the last places share them: the result is the mean over all orders of them.

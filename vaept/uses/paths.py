@@ -5,6 +5,7 @@ chosen without the landscape.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from vaept.landscape.energy import MAX_CELL_DIM, FreeEnergy
 from vaept.landscape.paths import LowestPaths, lowest_paths
 from vaept.landscape.stationary import find_stationary_points
 from vaept.uses.member import Member, Numbers
+
+if TYPE_CHECKING:
+    import numpy as np
 
 N_POINTS, MAX_POINTS = 61, 100_000
 SHALLOW = 0.1  # kT; minima that a lower barrier holds are not used as ends
@@ -45,7 +49,7 @@ class Ways:
     mirrored: Way
 
 
-def landscape_of(member):
+def landscape_of(member: "Member") -> "tuple[FreeEnergy, LowestPaths]":
     """The landscape of a member with its minima, saddles and lowest paths.
 
     Above three dimensions it is made of fewer components and searched from fewer starts: there are more minima than can
@@ -69,12 +73,12 @@ def landscape_of(member):
     return energy, lowest_paths(energy, find_stationary_points(energy, inside))
 
 
-def deep_minima(paths: LowestPaths):
+def deep_minima(paths: LowestPaths) -> "np.ndarray":
     """Numbers of the lowest minima that a barrier of at least `SHALLOW` holds, at most `MAX_ENDS`."""
     return np.flatnonzero(paths.persistence >= SHALLOW)[:MAX_ENDS]
 
 
-def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
+def ways_between(paths: LowestPaths, i: "int", j: "int", n: "int" = N_POINTS) -> "dict[str, np.ndarray]":
     """The ways from minimum i to minimum j.
 
     Parameters
@@ -104,7 +108,7 @@ def ways_between(paths: LowestPaths, i, j, n=N_POINTS):
     return {"lowest": lowest, "straight": straight, "mirrored": 2 * foot - lowest}
 
 
-def all_ways(paths: LowestPaths):
+def all_ways(paths: LowestPaths) -> "list[dict[str, np.ndarray]]":
     """The ways between every two of the deep minima that are connected, as a list of dicts of `ways_between`."""
     ends = deep_minima(arguments.instance(paths, "paths", LowestPaths))
     pairs = [(i, j) for k, i in enumerate(ends) for j in ends[k + 1 :] if np.isfinite(paths.barriers[i, j])]
@@ -123,4 +127,4 @@ def measure(member: Member) -> Ways:
         sure = np.nan if member.judge is None else member.judge.sure(member.decode(points)).mean()
         return Way(energy(points).mean() - paths.energies[0], sure)
 
-    return Ways(len(deep_minima(paths)), along("lowest"), along("straight"), along("mirrored"))
+    return Ways(len(deep_minima(paths)), along("lowest"), along("straight"), along("mirrored"))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ foretells, which knows how wide the latents lie and nothing of valleys: 2s² alo
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from vaept.landscape.dynamics import N_WALKERS, relaxation_times, simulate
 from vaept.landscape.energy import FreeEnergy
 from vaept.spectrum.levels import Spectrum
 from vaept.uses.member import Member, Numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 MODES = 3
 WALKERS = 200
@@ -70,7 +74,15 @@ class Ratios:
     gaussian: Numbers
 
 
-def relax(energy, starts, modes, *, n_modes=MODES, seed=0, progress=False):
+def relax(
+    energy: "FreeEnergy",
+    starts: "ArrayLike",
+    modes: "Spectrum",
+    *,
+    n_modes: "int" = MODES,
+    seed: "int" = 0,
+    progress: "bool" = False,
+) -> "Relaxation":
     """Let walkers relax and compare with the levels.
 
     Parameters
@@ -113,7 +125,7 @@ def relax(energy, starts, modes, *, n_modes=MODES, seed=0, progress=False):
     ends = np.minimum(1.25 / levels, walk.times[-1] / 3)
     # Each mode has lags of its own, and its values along the walk are there already.
     found = [
-        relaxation_times(walk, lambda _, own=own: own.ravel(), lags=(end / 5, end))
+        relaxation_times(walk, lambda _, own=own: own.ravel(), lags=(end / 5, end))  # type: ignore[misc]
         for own, end in zip(np.moveaxis(values, 2, 0), ends, strict=True)
     ]
     lags = np.arange(0, frames // 3, max(1, frames // 60))

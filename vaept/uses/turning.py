@@ -27,7 +27,7 @@ class Turning:
     measured: Numbers
 
 
-def measure(member: Member):
+def measure(member: Member) -> "Turning":
     """The `Turning` of a member; of no cost with one coordinate, which cannot be turned."""
     mean, variance = member.test_mean[:IMAGES].astype(float), member.test_variance[:IMAGES].astype(float)
     if mean.shape[1] < 2:
@@ -37,5 +37,5 @@ def measure(member: Member):
         rotation, turned_mean, turned = turned_posterior(mean, variance, angle)
         foretold.append(0.5 * (np.log(variance).sum(axis=1) - np.log(turned).sum(axis=1)).mean())
         how = {"n_samples": SAMPLES, "seed": member.seed}
-        elbos.append(turned_elbo(member.model, images, turned_mean, turned, rotation, **how))
+        elbos.append(turned_elbo(member.model, images, turned_mean, turned, rotation, **how))  # type: ignore[arg-type]
     return Turning(np.array(foretold[1:]), elbos[0] - np.array(elbos[1:]))

@@ -8,6 +8,7 @@ posteriors), orthogonal maps (the symmetry of the prior), all invertible affine 
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +17,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from vaept import arguments
 from vaept.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
 
 MAX_NEIGHBOUR_POINTS = 5000
 MIN_BOOTSTRAP, MAX_BOOTSTRAP = 40, 100_000
@@ -43,11 +49,11 @@ class Estimate:
     low: float
     high: float
 
-    def __format__(self, spec):
+    def __format__(self, spec: "str") -> "str":
         spec = spec or ".2f"
         return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]".replace("-", "−")
 
-    def __str__(self):
+    def __str__(self) -> "str":
         return format(self)
 
 
@@ -88,7 +94,9 @@ class Agreement:
     neighbours: Estimate
 
 
-def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
+def compare(
+    latents: "ArrayLike", *, n_neighbours: "int" = 10, n_bootstrap: "int" = 1000, seed: "int" = 0
+) -> "Agreement":
     """Measure how far the latent spaces of an ensemble agree.
 
     Parameters
@@ -140,7 +148,7 @@ def compare(latents, *, n_neighbours=10, n_bootstrap=1000, seed=0):
     return Agreement(*(_estimate(matrix, samples) for matrix in measures))
 
 
-def compare_pair(first, second):
+def compare_pair(first: "ArrayLike", second: "ArrayLike") -> "tuple[float, float, float]":
     """How far two latent spaces of the same images agree.
 
     Parameters
@@ -162,7 +170,7 @@ def compare_pair(first, second):
     return _pair(first - first.mean(axis=0), second - second.mean(axis=0))[:3]
 
 
-def mean_over_members(values, *, n_bootstrap=1000, seed=0):
+def mean_over_members(values: "np.ndarray", *, n_bootstrap: "int" = 1000, seed: "int" = 0) -> "Estimate":
     """Mean of one number per member, with its 95 % bootstrap interval over members.
 
     Parameters
@@ -195,7 +203,7 @@ def mean_over_members(values, *, n_bootstrap=1000, seed=0):
     return Estimate(float(values.mean()), float(low), float(high))
 
 
-def mean_over_pairs(values, *, n_bootstrap=1000, seed=0):
+def mean_over_pairs(values: "ArrayLike", *, n_bootstrap: "int" = 1000, seed: "int" = 0) -> "Estimate":
     """Mean of one number per ordered pair of different members, with its 95 % bootstrap interval over members.
 
     Parameters
@@ -226,7 +234,7 @@ def mean_over_pairs(values, *, n_bootstrap=1000, seed=0):
     return _estimate(np.where(np.eye(members), np.nan, values), samples)
 
 
-def shuffled_rows(latents, seed=0):
+def shuffled_rows(latents: "ArrayLike", seed: "int" = 0) -> "np.ndarray":
     """The latents of each member with its images in an order of their own: what agreement by chance looks like.
 
     Parameters
@@ -248,7 +256,9 @@ def shuffled_rows(latents, seed=0):
     return np.stack([generator.permutation(member) for member in latents])
 
 
-def turned_posterior(mean, variance, angle, plane=(0, 1)):
+def turned_posterior(
+    mean: "ArrayLike", variance: "ArrayLike", angle: "float", plane: "Sequence[int]" = (0, 1)
+) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
     """The diagonal posterior of a model whose latent space was turned by an angle.
 
     The turned posterior N(Rμ, R diag(σ²) Rᵀ) is in general not diagonal; the diagonal Gaussian closest to it in

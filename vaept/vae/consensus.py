@@ -9,6 +9,7 @@ with eigenvalues from 0 to 1. Sources: Schönemann 1966 and Gower 1975 (Procrust
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -16,6 +17,9 @@ from scipy.spatial.distance import cdist
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.perturbation.orientation import orient
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 GROUPS = ("same", "signed permutation", "rotation", "linear", "smooth", "none")
 FEWEST = 20  # examples
@@ -85,7 +89,7 @@ class Alignment:
     residual: np.ndarray
 
 
-def align(runs, *, max_rounds=100, tol=1e-12):
+def align(runs: "ArrayLike", *, max_rounds: "int" = 100, tol: "float" = 1e-12) -> "Alignment":
     """Turn runs onto a consensus of their own: generalised Procrustes analysis without scaling (Gower 1975).
 
     The axes are the principal axes of the consensus, the most varied first, each with its third moment positive.
@@ -137,7 +141,7 @@ def align(runs, *, max_rounds=100, tol=1e-12):
     return Alignment(latents * unit, matrix, centre, consensus * unit, residual)
 
 
-def difference(first, second, *, seed=0):
+def difference(first: "ArrayLike", second: "ArrayLike", *, seed: "int" = 0) -> "Difference":
     """The smallest group of maps that explains the difference of two latent spaces.
 
     Parameters
@@ -233,7 +237,7 @@ def _squares(z):
     return (z**2).sum(axis=1)
 
 
-def isometry(name, x, y):
+def isometry(name: "str", x: "np.ndarray", y: "np.ndarray") -> "np.ndarray":
     """The orthogonal R (d, d) of one of the first three `GROUPS` with the least |x Rᵀ − y|², both centred."""
     if name == "same":
         return np.eye(x.shape[1])
@@ -268,7 +272,7 @@ def _regressions(x, y, new, right, kernels, way):
     return _squares(predicted - right), _squares(predicted + bend - right)
 
 
-def linear_map(x, y):
+def linear_map(x: "np.ndarray", y: "np.ndarray") -> "np.ndarray":
     """The matrix, shape (d, k), of the ridge regression of y (n, k) on x (n, d), both centred."""
     left, sizes, _ = np.linalg.svd(x, full_matrices=False)
     return x.T @ _ridge(left, sizes**2, y)[0]

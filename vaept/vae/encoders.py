@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,13 @@ import torch
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from numpy.typing import ArrayLike
 
 MEANS = ("mu", "mean", "z_mean", "loc", "embedding")  # what results call the posterior's mean
 SECOND = {"logvar": lambda values: values, "variance": np.log, "std": lambda values: 2 * np.log(values)}
@@ -37,7 +45,9 @@ class Latents:
     mu: np.ndarray
     logvar: np.ndarray | None = None
 
-    def save(self, path, *, labels=None, names=None):
+    def save(
+        self, path: "str | Path", *, labels: "ArrayLike | None" = None, names: "Sequence[str] | None" = None
+    ) -> "None":
         """Write an .npz that `vaept report` reads, with integer labels (n,) and different names (n,) if given.
 
         Raises
@@ -53,11 +63,17 @@ class Latents:
             if parts["names"].shape != (len(self.mu),) or len(set(parts["names"])) < len(self.mu):
                 raise InputError(f"names must be {len(self.mu)} different ones.")
         content = io.BytesIO()
-        np.savez(content, **parts)
+        np.savez(content, **parts)  # type: ignore[arg-type]
         write_bytes(path, content.getvalue())
 
 
-def from_encoder(encode, data, *, second="logvar", batch_size=1000):
+def from_encoder(
+    encode: "Callable[[Any], object]",
+    data: "np.ndarray | torch.Tensor | Sequence[Any]",
+    *,
+    second: "str" = "logvar",
+    batch_size: "int" = 1000,
+) -> "Latents":
     """The posterior means and variances that a trained encoder gives for data.
 
     Parameters
@@ -137,7 +153,7 @@ def _parts(result, second):
     if mean is not None:
         kind, spread = next(iter(spreads.items()), (None, None))
     elif isinstance(result, tuple | list):
-        mean, spread, kind = *(*result, None, None)[:2], second
+        mean, spread, kind = *(*result, None, None)[:2], second  # type: ignore[misc]
     else:
         mean, spread = result, None
     mean = _array(mean)

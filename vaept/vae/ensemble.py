@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +14,12 @@ from vaept.files import read_tensors, reading, write_tensors
 from vaept.perturbation.potentials import POTENTIALS, Schedule, couplings
 from vaept.processes import plain_torch
 from vaept.vae.model import LIKELIHOODS, MAX_WIDTH, VAE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
 
 LARGEST_LATENT = 1e12  # what a decoder makes of it is finite in single precision
 PRECISIONS = ("float32", "bfloat16")
@@ -40,19 +47,19 @@ class Seed:
     noise: int
 
     @classmethod
-    def of(cls, seed):
+    def of(cls, seed: "int | Seed") -> "Seed":
         """The seed itself, or for an int one that uses it for all three sources."""
         if isinstance(seed, cls):
             return cls(*(arguments.seed(value, f"seed.{name}") for name, value in asdict(seed).items()))
         seed = arguments.seed(seed, "a seed")
         return cls(seed, seed, seed)
 
-    def __str__(self):
+    def __str__(self) -> "str":
         if self.weights == self.order == self.noise:
             return str(self.weights)
         return f"{self.weights}-{self.order}-{self.noise}"
 
-    def generators(self):
+    def generators(self) -> "tuple[torch.Generator, ...]":
         """Three independent CPU generators: weights, order, noise."""
         states = (np.random.SeedSequence((value, stream)) for stream, value in enumerate(asdict(self).values()))
         return tuple(torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[0] >> 1)) for s in states)
@@ -127,18 +134,18 @@ class Settings:
         object.__setattr__(self, "schedule", Schedule.of(self.schedule))
 
     @property
-    def final_strength(self):
+    def final_strength(self) -> "float":
         """Strength of the potential when training ends; 0 if there is none."""
         return self.schedule.strength(1.0) if self.potential else 0.0
 
-    def n_weights(self, pixels):
+    def n_weights(self, pixels: "int") -> "int":
         """Numbers that a model for images of this many pixels consists of, nearly: its matrices."""
         d = self.latent_dim
         outputs = 2 * d + (d * (d - 1) // 2 if self.full_covariance else 0)
         widths = [(pixels, *self.hidden, outputs), (d, *reversed(self.hidden), pixels)]
         return sum(a * b for each in widths for a, b in itertools.pairwise(each))
 
-    def new_model(self, pixels):
+    def new_model(self, pixels: "int") -> "VAE":
         """An untrained `VAE` for images of this many pixels."""
         # torch fills new layers from the global generator
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
@@ -152,7 +159,7 @@ class Settings:
                 self.coupling or 1.0,
             )
 
-    def model(self, pixels, weights):
+    def model(self, pixels: "int", weights: "Mapping[str, torch.Tensor]") -> "VAE":
         """The `VAE` with these weights, tensors by name, that is trained no more; InputError if they do not fit."""
         return filled(lambda: self.new_model(pixels), weights).eval().requires_grad_(False)
 
@@ -173,12 +180,12 @@ class History:
     perturbed_kl: np.ndarray
 
     @property
-    def elbo(self):
+    def elbo(self) -> "np.ndarray":
         """The ELBO under the plain prior, reconstruction − kl, shape (members, epochs), nats."""
         return self.reconstruction - self.kl
 
     @property
-    def perturbed_elbo(self):
+    def perturbed_elbo(self) -> "np.ndarray":
         """The ELBO under the perturbed prior, reconstruction − perturbed_kl, shape (members, epochs), nats."""
         return self.reconstruction - self.perturbed_kl
 
@@ -214,14 +221,14 @@ class Ensemble:
     image_shape: tuple
     data_checksum: str
 
-    def first(self, n):
+    def first(self, n: "int") -> "Ensemble":
         """The ensemble of the first n members."""
         n = arguments.integer(n, "n", 1, len(self.members))
         history = History(*(getattr(self.history, term.name)[:n] for term in fields(History)))
         return replace(self, seeds=self.seeds[:n], members=self.members[:n], history=history)
 
     @plain_torch()
-    def posterior(self, images):
+    def posterior(self, images: "ArrayLike") -> "tuple[np.ndarray, np.ndarray]":
         """Means and variances of q(z|x) of every member.
 
         Parameters
@@ -247,7 +254,7 @@ class Ensemble:
         )
 
     @plain_torch()
-    def decode(self, latents):
+    def decode(self, latents: "ArrayLike") -> "np.ndarray":
         """Mean images of latents.
 
         Parameters
@@ -270,7 +277,7 @@ class Ensemble:
             x = [member.decode(own) for member, own in zip(self.members, z, strict=True)]
         return torch.stack(x).numpy().reshape(members, -1, *self.image_shape)
 
-    def save(self, path):
+    def save(self, path: "str | Path") -> "None":
         """Write the ensemble to one safetensors file; an existing file is replaced only by a whole one."""
         tensors = {f"history.{term.name}": torch.tensor(getattr(self.history, term.name)) for term in fields(History)}
         for i, member in enumerate(self.members):
@@ -286,7 +293,7 @@ class Ensemble:
 
     @classmethod
     @plain_torch()
-    def load(cls, path):
+    def load(cls, path: "str | Path") -> "Ensemble":
         """Read an ensemble that `save` wrote.
 
         Raises
@@ -337,12 +344,12 @@ def filled(new_network, weights):
     return network
 
 
-def as_images(images, pixels):
+def as_images(images: "ArrayLike", pixels: "int") -> "torch.Tensor":
     """Images as a float32 tensor of shape (n, pixels); raises InputError if they are anything else."""
     return torch.tensor(arguments.images(images, "images", pixels), device="cpu")
 
 
-def as_latents(latents, shapes):
+def as_latents(latents: "ArrayLike", shapes: "list[tuple]") -> "torch.Tensor":
     """Latents as a float32 tensor of one of some shapes; raises InputError if they are anything else."""
     found = arguments.array(latents, "latents", shape=shapes, dtype=np.float32, largest=LARGEST_LATENT)
     return torch.tensor(np.ascontiguousarray(found))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,13 @@ from vaept.progress import TrainingBar
 from vaept.vae.ensemble import Ensemble, History, Seed, Settings
 from vaept.vae.training import ALIGNED, Task, train
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from vaept.perturbation import Field
+
 LARGEST_STACK = 2**27  # numbers: half a GB
 MOST_MEMBERS = 10_000
 LARGEST_FIELD = 1e6  # in size; of unit variance it is about 3
@@ -37,13 +45,13 @@ def fit(
     dataset: Dataset,
     *,
     seeds: Sequence,
-    field=None,
+    field: "Field | ArrayLike | None" = None,
     start: Ensemble | None = None,
     jobs: int | None = None,
     device: str = "cpu",
     checkpoint: str | Path | None = None,
     progress: bool = True,
-    **settings,
+    **settings: "Any",
 ) -> Ensemble:
     """Train one member per seed by maximising the ELBO with one latent sample per image.
 
@@ -87,16 +95,16 @@ def fit(
     """
     dataset, settings, seeds = _dataset(dataset), _settings(field is not None, **settings), _distinct(seeds)
     field = _checked_field(field, settings, len(dataset.train))
-    origins, task = _origins(start, settings, seeds, dataset), Task(dataset, field, settings, arguments.device(device))
+    origins, task = _origins(start, settings, seeds, dataset), Task(dataset, field, settings, arguments.device(device))  # type: ignore[arg-type]
     jobs = (cores() if task.device.type == "cpu" else 1) if jobs is None else arguments.integer(jobs, "jobs", 1)
     outcomes = _outcomes(task, seeds, origins, jobs, checkpoint, progress)
     failures = [outcome for outcome in outcomes if isinstance(outcome, TrainingError)]
     if failures:
         raise TrainingError(" ".join(str(failure) for failure in failures))
     with plain_torch():
-        members = tuple(settings.model(dataset.pixels, weights) for weights, _ in outcomes)
+        members = tuple(settings.model(dataset.pixels, weights) for weights, _ in outcomes)  # type: ignore[attr-defined]
     history = History(*np.stack([history for _, history in outcomes]).swapaxes(0, 1))
-    return Ensemble(settings, seeds, members, history, dataset.image_shape, dataset.checksum)
+    return Ensemble(settings, seeds, members, history, dataset.image_shape, dataset.checksum)  # type: ignore[arg-type]
 
 
 def _outcomes(task, seeds, origins, jobs, checkpoint, progress):

@@ -9,6 +9,7 @@ pixels and over latent coordinates, never averaged over either.
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -17,6 +18,12 @@ from torch.nn import functional
 from vaept import arguments
 from vaept.errors import InputError
 from vaept.perturbation.potentials import POTENTIALS, couplings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import ArrayLike
 
 MAX_WIDTH = 10**8  # of a layer
 MAX_WEIGHTS = 5e8  # of the encoder: 2 GB
@@ -40,22 +47,22 @@ class Posterior:
     lower: torch.Tensor | None = None
 
     @property
-    def log_variance(self):
+    def log_variance(self) -> "torch.Tensor":
         """log of the variance of each coordinate, shape (n, d)."""
         if self.lower is None:
             return 2 * self.log_scale
         return ((2 * self.log_scale).exp() + self.lower.square().sum(-1)).log()
 
-    def sample(self, noise):
+    def sample(self, noise: "torch.Tensor") -> "torch.Tensor":
         """z = μ + L·noise, shape (n, d), for standard normal noise of that shape."""
         z = self.mean + self.log_scale.exp() * noise
         return z if self.lower is None else z + (self.lower * noise.unsqueeze(-2)).sum(-1)
 
-    def kl(self, shift=0.0):
+    def kl(self, shift: "float | torch.Tensor" = 0.0) -> "torch.Tensor":
         """KL(q ‖ N(shift, I)) in nats, shape (n,)."""
         return 0.5 * ((self.mean - shift) ** 2 + self.log_variance.exp() - 1 - 2 * self.log_scale).sum(-1)
 
-    def log_density(self, noise):
+    def log_density(self, noise: "torch.Tensor") -> "torch.Tensor":
         """log q at `sample(noise)` in nats, shape (n,)."""
         return -(0.5 * noise**2 + self.log_scale + 0.5 * math.log(2 * math.pi)).sum(-1)
 
@@ -142,14 +149,14 @@ class VAE(nn.Module):
 
     def __init__(
         self,
-        pixels,
-        latent_dim,
-        hidden=(400,),
-        likelihood="bernoulli",
-        full_covariance=False,
-        potential=None,
-        coupling=1.0,
-    ):
+        pixels: "int",
+        latent_dim: "int",
+        hidden: "Sequence[int] | int" = (400,),
+        likelihood: "str" = "bernoulli",
+        full_covariance: "bool" = False,
+        potential: "str | None" = None,
+        coupling: "ArrayLike" = 1.0,
+    ) -> "None":
         super().__init__()
         self.pixels = arguments.integer(pixels, "pixels", 1)
         self.latent_dim = arguments.integer(latent_dim, "latent_dim", 1)
@@ -166,12 +173,12 @@ class VAE(nn.Module):
         self.decoder = _perceptron([self.latent_dim, *reversed(hidden), self.pixels])
         if likelihood == "gaussian":
             self.log_noise_variance = nn.Parameter(torch.tensor(math.log(0.1), dtype=torch.float32))
-        self.potential = None
+        self.potential: "Any" = None
         if potential is not None:
             strengths = torch.tensor(couplings(coupling, self.latent_dim), dtype=torch.float32)
             self.potential = POTENTIALS[arguments.choice(potential, "potential", POTENTIALS)](strengths)
 
-    def initialise(self, generator):
+    def initialise(self, generator: "torch.Generator") -> "None":
         """Draw all weights anew (Glorot & Bengio 2010) from `generator`; biases become zero."""
         for layer in self.modules():
             if isinstance(layer, Affine):
@@ -180,7 +187,7 @@ class VAE(nn.Module):
         if hasattr(self.potential, "initialise"):
             self.potential.initialise(generator)
 
-    def posterior(self, x):
+    def posterior(self, x: "torch.Tensor") -> "Posterior":
         """The `Posterior` of images, a float32 tensor of shape (…, pixels)."""
         arguments.tensor(x, "x", ("…", self.pixels))
         d = self.latent_dim
@@ -193,18 +200,18 @@ class VAE(nn.Module):
         lower[..., rows, columns] = rest
         return Posterior(mean, log_scale, lower)
 
-    def encode(self, x):
+    def encode(self, x: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """Mean and log-variance of q(z|x), each of shape (n, latent_dim), for images of shape (n, pixels)."""
         posterior = self.posterior(x)
         return posterior.mean, posterior.log_variance
 
-    def decode(self, z):
+    def decode(self, z: "torch.Tensor") -> "torch.Tensor":
         """Mean image E[x|z], shape (…, pixels), for latents, a float32 tensor of shape (…, latent_dim)."""
         arguments.tensor(z, "z", ("…", self.latent_dim))
         output = self.decoder(z)
         return torch.sigmoid(output) if self.likelihood == "bernoulli" else output
 
-    def log_likelihood(self, x, z):
+    def log_likelihood(self, x: "torch.Tensor", z: "torch.Tensor") -> "torch.Tensor":
         """log p(x|z) in nats, summed over pixels; the leading axes of x and z, float32 tensors, broadcast."""
         arguments.tensor(x, "x", ("…", self.pixels))
         arguments.tensor(z, "z", ("…", self.latent_dim))
@@ -214,7 +221,7 @@ class VAE(nn.Module):
         squares = ((x - output) ** 2).sum(-1) / self.log_noise_variance.exp()
         return -0.5 * (squares + self.pixels * (self.log_noise_variance + math.log(2 * math.pi)))
 
-    def elbo_terms(self, x, noise):
+    def elbo_terms(self, x: "torch.Tensor", noise: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """The two terms of the evidence lower bound under the plain prior, ELBO = reconstruction − KL.
 
         Parameters
@@ -231,7 +238,14 @@ class VAE(nn.Module):
         """
         return self.perturbed_elbo_terms(x, noise, strength=0.0)[:2]
 
-    def perturbed_elbo_terms(self, x, noise, field=None, strength=1.0, posterior=None):
+    def perturbed_elbo_terms(
+        self,
+        x: "torch.Tensor",
+        noise: "torch.Tensor",
+        field: "torch.Tensor | None" = None,
+        strength: "float" = 1.0,
+        posterior: "Posterior | None" = None,
+    ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
         """`elbo_terms`, and the KL divergence from the prior that the potential perturbs.
 
         Parameters

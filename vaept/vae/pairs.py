@@ -6,6 +6,7 @@ are.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from vaept import arguments
 from vaept.errors import InputError
 from vaept.vae.agreement import MAX_BOOTSTRAP, MIN_BOOTSTRAP, Estimate, compare_pair, mean_over_pairs
 from vaept.vae.consensus import isometry
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class PairAgreement:
     orthogonal: Estimate
 
 
-def compare_pairs(latents):
+def compare_pairs(latents: "ArrayLike") -> "PairAgreement":
     """Agreement of all pairs of members of an ensemble, as `vaept.vae.agreement.compare` has it.
 
     Parameters
@@ -49,7 +53,7 @@ def compare_pairs(latents):
     return _over_pairs(z, lambda i, j: z[j])
 
 
-def compare_aligned(latents, group, *, seed=0):
+def compare_aligned(latents: "ArrayLike", group: "str", *, seed: "int" = 0) -> "PairAgreement":
     """Agreement of all pairs on one half of the images, after one of two members was aligned on the other half.
 
     Parameters
@@ -75,7 +79,7 @@ def compare_aligned(latents, group, *, seed=0):
     return _over_pairs(z[:, judged], lambda i, j: z[j, judged] @ isometry(group, known[j], known[i]).T)
 
 
-def relative(latents, anchors):
+def relative(latents: "ArrayLike", anchors: "ArrayLike") -> "np.ndarray":
     """Cosine similarities of points to anchors in the same latent space: unchanged if both are rotated.
 
     Parameters
@@ -96,7 +100,7 @@ def relative(latents, anchors):
     return _unit(arguments.points(latents, "latents")) @ _unit(arguments.points(anchors, "anchors")).T
 
 
-def compare_relative(latents, anchors):
+def compare_relative(latents: "ArrayLike", anchors: "ArrayLike") -> "PairAgreement":
     """Mean cosine similarity between two members' relative representations of the same image, over all pairs.
 
     Parameters
@@ -121,7 +125,9 @@ def compare_relative(latents, anchors):
     return PairAgreement(*[mean_over_pairs(matrix)] * 3)
 
 
-def compare_groups(first, second, *, n_bootstrap=1000, seed=0):
+def compare_groups(
+    first: "ArrayLike", second: "ArrayLike", *, n_bootstrap: "int" = 1000, seed: "int" = 0
+) -> "tuple[Estimate, Estimate, Estimate]":
     """Agreement of the members of one ensemble with those of another, and inside both.
 
     Parameters
@@ -182,7 +188,7 @@ def _estimate(mean, samples):
     return Estimate(float(mean), *map(float, np.percentile(samples, [2.5, 97.5])))
 
 
-def _latents(latents, name="latents"):
+def _latents(latents, name="latents") -> "np.ndarray":
     z = arguments.array(latents, name, shape=("members", "n", "d"))
     if len(z) < 2:
         raise InputError(f"{name} are of one member; at least two are needed for a pair.")

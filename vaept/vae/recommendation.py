@@ -12,6 +12,7 @@ import itertools
 import math
 import warnings
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,10 @@ from vaept.vae.agreement import Estimate, compare, compare_pair, mean_over_membe
 from vaept.vae.ensemble import Settings
 from vaept.vae.evaluation import active_units, elbo
 from vaept.vae.fitting import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 EARLY, LATE = Schedule(0.1, 0.1, 0.4), Schedule(0.2, 0.15, 0.6)
 RECIPES = ((3.0, LATE), (1.5, LATE), (3.0, EARLY), (1.5, EARLY))  # couplings and schedules; fields meet in the first
@@ -70,7 +75,7 @@ class Trial:
     active: int
     alike: float = 1.0
 
-    def __str__(self):
+    def __str__(self) -> "str":
         what = "no field"
         if self.field:
             end, start = self.schedule.switch_off, self.schedule.warm_start
@@ -109,7 +114,16 @@ class Recipe:
     trials: tuple
 
 
-def recommend(dataset, latent_dim, *, epochs=None, seed=0, jobs=None, progress=True, **settings):
+def recommend(
+    dataset: "Dataset",
+    latent_dim: "int",
+    *,
+    epochs: "int | None" = None,
+    seed: "int" = 0,
+    jobs: "int | None" = None,
+    progress: "bool" = True,
+    **settings: "Any",
+) -> "Recipe":
     """Choose field, coupling and schedule for an ensemble, from the training images alone.
 
     It takes about as long as the training of six members, and up to twelve where that is short.
@@ -169,7 +183,7 @@ def recommend(dataset, latent_dim, *, epochs=None, seed=0, jobs=None, progress=T
     return Recipe(field, best.coupling, best.schedule, reasons, tuple(trials))
 
 
-def ranked(trials):
+def ranked(trials: "Sequence[Trial]") -> "list[Trial]":
     """Trials, of which the first is the plain model, in the order in which they would be chosen."""
     left, order, plain = list(trials), [], trials[0]
     while left:
@@ -185,7 +199,7 @@ def ranked(trials):
     return order
 
 
-def _split(dataset, d, seed):
+def _split(dataset: "Dataset", d: "int", seed: "int") -> "tuple[Dataset, list[int]]":
     """Training images that pilots are trained on and, as test images, those that judge them; seeds of the members."""
     n, fewest = len(dataset.train), 5 * max(8, d + 2)
     if n < fewest:
