@@ -59,7 +59,9 @@ def curve_of(member, stack, test, folder):
         if member.error:
             raise SystemExit(str(member.error))
         if member.done % OFTEN == 0 or member.done in (1, 2, 5, member.settings.epochs):
-            points.append({"epochs": member.done, "seconds": seconds, "−ELBO": -elbo(model_of(member), test)})
+            points.append(
+                {"epochs": member.done, "seconds": seconds, "−ELBO": -float(elbo(model_of(member), test).elbo.mean())}
+            )
             member.store()
             kept.write_text(json.dumps(points))
             print(f"{member.done} epochs, {seconds:.0f} s: −ELBO {points[-1]['−ELBO']:.2f} nats", flush=True)
