@@ -9,14 +9,17 @@ export OMP_NUM_THREADS = 1
 # The tests of a file stay in one process, which makes what they share once.
 PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: book test test-paths notebooks lint links clean help
+.PHONY: book test test-slow test-paths notebooks lint links clean help
 
 book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits, mnist or cells)
 	@$(VENV)/bin/vaept reproduce --profile $(PROFILE) $(if $(EVERYTHING),--everything) $(if $(PDF),--pdf)
 
-test: lint ## style, unit tests, and the stored notebooks
-	@$(VENV)/bin/python -m pytest $(PARALLEL)
+test: lint ## style, types, tests, and the stored notebooks
+	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not slow"
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -p no:randomly -W default --nbval-lax notebooks
+
+test-slow: $(VENV)/.installed ## tests that take longest: whole studies and books, kills, a cluster
+	@$(VENV)/bin/python -m pytest $(PARALLEL) -m slow
 
 test-paths: $(VENV)/.installed ## the tests that compute, once more as a processor without AVX-512 would run them
 	@OPENBLAS_CORETYPE=Haswell ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 \

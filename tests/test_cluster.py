@@ -19,6 +19,7 @@ from vaept.processes import cores, in_processes, on_cluster
 from vaept.vae.ensemble import Ensemble
 from vaept.vae.fitting import fit
 
+pytestmark = pytest.mark.slow
 SETTINGS = {"latent_dim": 2, "seeds": range(4), "hidden": [16], "batch_size": 32, "progress": False}
 
 

@@ -14,7 +14,10 @@ import pytest
 
 from vaept.companion.store import provenance
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc"),
+]
 ROUNDS = 10
 # Every Python that these tests start writes a checkpoint after each epoch.
 OFTEN = "from vaept.vae import training\nstack.CHECKPOINT_SECONDS = 0\n"

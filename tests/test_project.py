@@ -204,9 +204,9 @@ def test_workflow_and_gate_call_the_commands_of_the_readme():
     gate = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     readme = (ROOT / "README.md").read_text("utf-8")
     *steps, push = steps
-    assert steps == ["make test", "make test-paths", "make book", "make book PROFILE=mnist PDF=1"]
+    assert steps == ["make test", "make test-slow", "make test-paths", "make book", "make book PROFILE=mnist PDF=1"]
     assert "_build/mnist/launch/" in push and push.endswith(f"HEAD:{downloads.BRANCH}\n")
-    assert {"make test", "make test-paths", "make book PROFILE=quick"} <= set(gate)
+    assert {"make test", "make test-slow", "make test-paths", "make book PROFILE=quick"} <= set(gate)
     assert all(command in readme for command in steps)
 
 
@@ -222,7 +222,7 @@ def test_workflow_tests_every_environment_of_the_lock_and_keeps_one_book():
     setup = next(step["with"] for step in job["steps"] if "setup-python" in step.get("uses", ""))
     assert setup["python-version"] == "${{ matrix.python }}"
     everywhere = [step.get("run") or step["uses"].split("@")[0] for step in job["steps"] if "if" not in step]
-    assert everywhere == ["actions/checkout", "actions/setup-python", "make test"]
+    assert everywhere == ["actions/checkout", "actions/setup-python", "make test", "make test-slow"]
     assert {step["if"] for step in job["steps"] if "if" in step} == {"env.ONCE == 'true'"}
     assert job["env"]["ONCE"] == "${{ matrix.os == 'ubuntu-latest' && matrix.python == '3.11' }}"
 
@@ -256,8 +256,9 @@ def test_makefile_is_for_the_make_and_the_tools_of_macos():
 
 def test_make_test_runs_style_tests_and_notebooks():
     shown = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "test").stdout
-    assert "ruff check" in shown and f"-m pytest {PARALLEL}\n" in shown and "--nbval-lax notebooks" in shown
-    assert "bin/mypy\n" in shown
+    assert "ruff check" in shown and "bin/mypy\n" in shown and "--nbval-lax notebooks" in shown
+    rest = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "test-slow").stdout
+    assert f'-m pytest {PARALLEL} -m "not slow"\n' in shown and f"-m pytest {PARALLEL} -m slow\n" in rest
 
 
 def test_make_test_paths_runs_what_computes_on_another_code_path():

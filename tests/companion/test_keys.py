@@ -132,6 +132,7 @@ def test_what_only_shows_or_words_things_is_in_no_key(module, before, after, pac
     assert named() == old
 
 
+@pytest.mark.slow
 def test_results_are_really_made_again(package, tmp_path):
     """Not the keys alone: a change of a measure, with everything carried out."""
     import dataclasses

@@ -27,7 +27,7 @@ from vaept.landscape import slowest
 from vaept.processes import run_python
 from vaept.uses import bracket, classifier, generation, member
 
-pytestmark = [pytest.mark.files, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.files, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 SMALL = {"latent_dims": (2, 3), "members": 2, "epochs": 2, "hidden": (16,)}
 SMALL |= {"likelihood_images": 10, "importance_samples": 10, "aftermath_members": 2, "aftermath": (1,)}
 SMALL |= {"prices": ("cold", "principal"), "prices_members": 2, "labs": ("principal",), "labs_members": 2, "tuning": {}}

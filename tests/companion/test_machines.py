@@ -304,6 +304,7 @@ def test_the_table_has_every_check(entries):
     assert "published yes" not in table(some(entries, 0.0), [])
 
 
+@pytest.mark.slow
 def test_a_process_reports_the_kernels_that_its_environment_chose(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")  # of the user; a path sets its own
     task = {"do": "probe", "precision": "float32"}

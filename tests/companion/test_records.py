@@ -220,6 +220,7 @@ def test_what_is_published_fits_and_is_complete():
             assert len(record.mean) == len(record.minus_elbo) == 10 and np.isfinite(record.mean).all()
 
 
+@pytest.mark.slow
 def test_the_published_ledger_is_that_of_the_published_records():
     folder = next(path.parent for path in PUBLISHED if path.parent.name == "digits")
     records = Records.load(folder)

@@ -149,6 +149,7 @@ def test_what_the_data_do_not_allow_is_left_out_of_a_whole_study(tmp_path, rng, 
 
 
 @pytest.mark.filterwarnings("ignore")  # of few cells, and members that have learned nothing yet
+@pytest.mark.slow
 def test_a_whole_study_of_cells(tmp_path, monkeypatch):
     for module, name, value in ((classifier, "SHOWN", 3000), (member, "SAMPLES", 5000), (study, "FIELD_PAIRS", 1)):
         monkeypatch.setattr(module, name, value)

@@ -7,6 +7,7 @@ from vaept import spectrum
 from vaept.uses.bracket import measure
 
 
+@pytest.mark.slow
 def test_the_level_of_a_landscape_lies_between_the_bounds(member, rng):
     centres = np.array([[-1.3, 0.0], [1.3, 0], [0, 1.5]])
     latents = centres[rng.integers(3, size=(2, 150))] + 0.4 * rng.standard_normal((2, 150, 2))
