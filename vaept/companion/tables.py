@@ -354,7 +354,8 @@ def growth():
     """How time and memory grow, as `benchmarks/growth.py` measured it, and what a study of a million images takes."""
     found, rows = benchmark("growth"), []
     for what, row in found["rows"].items():
-        sizes, seconds = (f"{row[key][0]:.3g} to {row[key][-1]:.3g}" for key in ("sizes", "seconds"))
+        sizes = f"{row['sizes'][0]:,} to {row['sizes'][-1]:,}"
+        seconds = f"{row['seconds'][0]:.2g} to {row['seconds'][-1]:.2g}"
         exponent = "{:.2f} ± {:.2f}".format(*row["exponent"])
         rows.append((what, sizes, seconds, exponent, f"{row['GB'][0]:.2f} to {row['GB'][-1]:.2f}"))
     images, members = (found["rows"][f"training, {name}"] for name in ("images", "members"))
