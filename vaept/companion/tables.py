@@ -323,7 +323,7 @@ def other_trainer():
     costs = {d: mean_over_members(losses[d, "pythae", "field"] - losses[d, "pythae", "plain"]) for d in dims}
     fields = (f"{each['field']} field, λ = {each['coupling']:g}, at d = {each['d']}" for each in found["recipes"])
     below = f"{told} −ELBO in the field less that without it, in nats: {listed(costs)}. "
-    below += f"({found['data']}, {found['members']} seeds, {found['epochs']} epochs; {'; '.join(fields)}.)"
+    below += f"(Measured on {found['data']}, {found['members']} seeds, {found['epochs']} epochs; {'; '.join(fields)}.)"
     return table(("", "agreement", "−ELBO (nats)"), rows, below=below)
 
 
@@ -343,7 +343,7 @@ def speed():
 def times():
     """How long training, the commands and imports take, as `benchmarks/speed.py` measured them on each machine."""
     rows = [
-        (machine, name, f"{np.median(values):.3g}", f"{min(values):.3g} to {max(values):.3g}", len(values))
+        (machine, f"`{name}`", f"{np.median(values):.4g}", f"{min(values):.4g} to {max(values):.4g}", len(values))
         for machine, measured in benchmark("speed").items()
         for name, values in measured.items()
     ]
