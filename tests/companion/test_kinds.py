@@ -161,7 +161,15 @@ def test_the_book_is_whole_and_its_figures_are_there(made, kind):
 
 
 def test_no_page_shows_what_could_not_be_computed_or_belongs_to_other_data(made, kind):
-    untrue = [r"\bnan\b", r"\binf\b", r"(?<!published \()(?<!Measured on )[Dd]igit", "as here", "glue:text", r"\{\{", r"\bNone\b"]
+    untrue = [
+        r"\bnan\b",
+        r"\binf\b",
+        r"(?<!published \()(?<!Measured on )[Dd]igit",
+        "as here",
+        "glue:text",
+        r"\{\{",
+        r"\bNone\b",
+    ]
     untrue += [r"\bErrors?:"]
     for name, page in made(kind).pages.items():
         for pattern in untrue:
