@@ -283,7 +283,7 @@ def _ledger_page(records, entries):
     return f"""# The ledger
 
 Every statement of the paper's abstract, in our words, and one of ours, with what it comes to in this copy and in the
-published runs.
+published runs. Which tests fail is said below for this copy, and in `results/` for the published ones.
 
 {summary({f"this copy ({records.profile})": verdicts_of(entries)} | published_verdicts(leave_out=records.profile))}
 
