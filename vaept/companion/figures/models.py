@@ -117,7 +117,7 @@ def bound_against_time(seconds, bound, likelihood, published):
     axis.annotate("−ELBO of test images", (minutes[-1], bound[-1]), (-4, 8), textcoords="offset points", ha="right")
     words = f"−log p(x), 5 000 samples: {likelihood:.2f}"
     axis.annotate(words, (minutes[-1], likelihood), (-10, 3), textcoords="offset points", ha="right", color=RED)
-    axis.annotate(f"published: {published:.2f}", (minutes[0], published), (0, -12), textcoords="offset points")
+    axis.annotate(f"published: {published:.2f}", (minutes[0], published), (8, -12), textcoords="offset points")
     shown = np.asarray(bound)[np.asarray(bound) < published + 25]
     axis.set(xlabel="minutes of training", ylabel="nats per image", xlim=(0, None))
     axis.set_ylim(min(published, likelihood) - 2.5, max(shown.max(initial=0), bound[-1], likelihood) + 2)
