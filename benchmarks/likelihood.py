@@ -74,9 +74,11 @@ def model_of(member):
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--epochs", default=600, show_default=True, type=click.IntRange(1))
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
-@click.option("--folder", default="_build/likelihood", show_default=True, type=click.Path(path_type=Path))
+@click.option("--epochs", default=400, show_default=True, type=click.IntRange(1), help="Of the training.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Of the training.")
+@click.option(
+    "--folder", default="_build/likelihood", show_default=True, type=click.Path(path_type=Path), help="Checkpoints."
+)
 def main(epochs, threads, folder):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
