@@ -6,7 +6,8 @@
 pythae (Chadebec, Vincent & Allassonnière 2022; `pip install -r benchmarks/requirements.txt`) trains its own VAE with
 its own networks and its own loop, first as it is and then with the class of `field_for_pythae.py`. Field, coupling and
 schedule are those that `vaept.recommend` chooses on the training images; images, seeds, widths, batches, epochs and
-learning rates are the same for both trainers, the initial weights and the order of batches are each one's own.
+learning rates are the same for both trainers, the initial weights and the order of batches are each one's own; a
+further arm of this package draws the first layer of the decoder as pythae does.
 Everything is measured on the test images. The numbers are kept in results/pythae_field.json, from which the book takes
 them.
 """
@@ -110,7 +111,22 @@ def arms(dataset, latent_dim, members, epochs, recipe, show=True):
         start, ensemble = time.perf_counter(), fit(dataset, **same, **how)
         found = [own_measured(member, dataset.test) for member in ensemble.members]
         rows.append(_row("vaept", arm, latent_dim, found, time.perf_counter() - start))
-    return rows
+    start, ensemble = time.perf_counter(), fit(dataset, **same, start=with_first_layer_of_pytorch(dataset, **same))
+    found = [own_measured(member, dataset.test) for member in ensemble.members]
+    return [*rows, _row("vaept", "first layer", latent_dim, found, time.perf_counter() - start)]
+
+
+def with_first_layer_of_pytorch(dataset, *, seeds, **settings):
+    """Members before their training whose decoder's first layer was drawn as PyTorch draws it, and so pythae.
+
+    Its weights are then as large as latents with few coordinates need, and its biases differ.
+    """
+    ensemble = fit(dataset, seeds=seeds, **settings | {"epochs": 1})
+    for seed, member in zip(seeds, ensemble.members, strict=True):
+        member.initialise(torch.Generator().manual_seed(seed))
+        torch.manual_seed(seed)
+        member.decoder[0].reset_parameters()
+    return ensemble
 
 
 def _row(trainer, arm, latent_dim, found, seconds):

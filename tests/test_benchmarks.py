@@ -9,9 +9,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from click.testing import CliRunner
 
 from vaept.companion import tables
+from vaept.vae import VAE
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.files
@@ -38,8 +40,9 @@ def test_results_have_all_arms_of_both_trainers():
     assert {"data", "data_checksum", "members", "epochs", "settings", "machine", "versions", "commit"} < found.keys()
     assert found["versions"].keys() >= {"vaept", "pythae", "torch"} and re.fullmatch("[0-9a-f]{10}", found["commit"])
     arms = [(row["d"], row["trainer"], row["arm"]) for row in found["rows"]]
-    assert set(arms) == {(d, who, arm) for d in (2, 4) for who in ("pythae", "vaept") for arm in ("plain", "field")}
-    assert len(arms) == 8 and [recipe["d"] for recipe in found["recipes"]] == [2, 4]
+    kinds = {"pythae": ("plain", "field"), "vaept": ("plain", "field", "first layer")}
+    assert set(arms) == {(d, who, arm) for d in (2, 4) for who, own in kinds.items() for arm in own}
+    assert len(arms) == 10 and [recipe["d"] for recipe in found["recipes"]] == [2, 4]
     for row in found["rows"]:
         assert len(row["minus_elbo"]) == found["members"] and all(map(math.isfinite, row["minus_elbo"]))
         for measure in ("coordinates", "signed_permutation", "orthogonal"):
@@ -48,18 +51,19 @@ def test_results_have_all_arms_of_both_trainers():
 
 def rows(field):
     """A table of results in which members agree to this in the field."""
-    arms = {"plain": 0.1, "field": field}
+    arms = {"plain": 0.1, "field": field, "first layer": 0.1}
     return [
         {
             "trainer": trainer,
             "arm": arm,
             "d": d,
             "coordinates": {"mean": mean, "low": mean - 0.02, "high": mean + 0.01},
-            "minus_elbo": [25.0, 25.5, 26.0 - (arm == "field")],
+            "minus_elbo": [25.0, 25.5, 26.0 - (arm == "field") + (trainer == "vaept" and arm == "plain")],
         }
         for d in (2, 4)
         for trainer in ("pythae", "vaept")
         for arm, mean in arms.items()
+        if (trainer, arm) != ("pythae", "first layer")
     ]
 
 
@@ -68,8 +72,9 @@ def test_the_sentence_below_the_table_follows_the_results(monkeypatch, field, to
     recipes = [{"d": 2, "field": "principal", "coupling": 3.0}]
     found = {"data": "digits", "members": 3, "epochs": 7, "recipes": recipes, "rows": rows(field)}
     monkeypatch.setattr(tables, "benchmark", lambda name: found)
-    *lines, _, below = tables.other_trainer().splitlines()
-    assert len(lines) == 10 and lines[2] == "| d = 2, pythae, no field | 0.100 [0.080, 0.110] | 25.50 [25.00, 26.00] |"
+    *lines, _, below, _, weights = tables.other_trainer().splitlines()
+    assert "pythae, in nats, is 0.33 at d = 2" in weights and "0.00 at d = 2, 0.00 at d = 4 is left of it" in weights
+    assert len(lines) == 12 and lines[2] == "| d = 2, pythae, no field | 0.100 [0.080, 0.110] | 25.50 [25.00, 26.00] |"
     assert "−0.33 [−1.00, 0.00] at d = 4" in below
     assert told in below and "3 seeds, 7 epochs; principal field, λ = 3, at d = 2" in below
 
@@ -90,6 +95,16 @@ def test_without_pythae_the_command_says_what_to_install(benchmark, monkeypatch)
     monkeypatch.setattr(benchmark.metadata, "version", missing)
     result = CliRunner().invoke(benchmark.main, [])
     assert result.exit_code == 1 and "pip install -r benchmarks/requirements.txt" in result.output
+
+
+def test_members_start_with_a_first_layer_as_pytorch_draws_it_and_all_else_as_before(benchmark, digits):
+    how = {"latent_dim": 2, "epochs": 1, "hidden": 16, "jobs": 1, "progress": False}
+    first, second = benchmark.with_first_layer_of_pytorch(digits, seeds=range(2), **how).members
+    plain = VAE(64, 2, 16)
+    plain.initialise(torch.Generator().manual_seed(1))
+    same = {name: bool((value == plain.get_parameter(name)).all()) for name, value in second.named_parameters()}
+    assert [name for name, value in same.items() if not value] == ["decoder.0.weight", "decoder.0.bias"]
+    assert (second.decoder[0].bias != 0).all() and (first.decoder[0].bias != second.decoder[0].bias).all()
 
 
 @pytest.mark.filterwarnings("ignore")  # of pythae

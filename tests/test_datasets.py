@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaept import archives, datasets
+from vaept import array_files, datasets
 from vaept.errors import DownloadError, InputError
 
 SCANPY = Path(importlib.util.find_spec("scanpy").origin).parent
@@ -590,7 +590,7 @@ def bomb(path, size, forged=None):
 
 
 def test_npz_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "BOMB_BYTES", 10**7)
+    monkeypatch.setattr(array_files, "BOMB_BYTES", 10**7)
     assert "nearly all the same" in refusal(bomb(tmp_path / "a.npz", 19_999_936))
     assert datasets.load(bomb(tmp_path / "a.npz", 9_600_000)).pixels == 150_000
 
@@ -607,18 +607,18 @@ def test_npz_larger_than_the_memory(tmp_path, monkeypatch):
     x = np.zeros((100, 100_000), np.uint8)
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(100))
     needed = x.size * 5 + 100 * 16
-    monkeypatch.setattr(archives, "memory", lambda: needed - 1)
+    monkeypatch.setattr(array_files, "memory", lambda: needed - 1)
     assert "memory that may be used here" in refusal(tmp_path / "a.npz")
-    monkeypatch.setattr(archives, "memory", lambda: needed)
+    monkeypatch.setattr(array_files, "memory", lambda: needed)
     assert datasets.load(tmp_path / "a.npz").pixels == 100_000
 
 
 def test_memory_where_the_system_does_not_state_it(monkeypatch):
-    assert archives.memory() > 2**26
-    monkeypatch.setattr(archives.os, "sysconf", lambda name: -1)
-    assert archives.memory() == archives.FALLBACK_MEMORY
-    monkeypatch.delattr(archives.os, "sysconf")
-    assert archives.memory() == archives.FALLBACK_MEMORY
+    assert array_files.memory() > 2**26
+    monkeypatch.setattr(array_files.os, "sysconf", lambda name: -1)
+    assert array_files.memory() == array_files.FALLBACK_MEMORY
+    monkeypatch.delattr(array_files.os, "sysconf")
+    assert array_files.memory() == array_files.FALLBACK_MEMORY
 
 
 @pytest.mark.parametrize("name", ["x", "y"])
@@ -670,7 +670,7 @@ def test_any_failure_while_reading_becomes_a_sentence(tmp_path, monkeypatch, err
         raise error
 
     path = labelled(tmp_path / "a.npz")
-    monkeypatch.setattr(archives.npy, "read_array", fail)
+    monkeypatch.setattr(array_files.npy, "read_array", fail)
     assert "not a readable" in refusal(path)
 
 
@@ -825,10 +825,10 @@ def test_idx_that_states_a_huge_shape(tmp_path, monkeypatch, sizes):
     path.write_bytes(
         gzip.compress(b"\0\0\x08" + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + bytes(50))
     )
-    monkeypatch.setattr(archives, "memory", lambda: 10**9)
+    monkeypatch.setattr(array_files, "memory", lambda: 10**9)
     assert "more than the 0.931 GiB of memory" in idx_refusal(path)
     if len(sizes) == 1:
-        monkeypatch.setattr(archives, "memory", lambda: 10**12)
+        monkeypatch.setattr(array_files, "memory", lambda: 10**12)
         assert "but holds 50 bytes" in idx_refusal(path)
 
 

@@ -140,7 +140,15 @@ def test_what_runs_is_what_the_lock_pins():
 def test_every_import_of_the_package_is_a_dependency():
     declared = {project_name(r) for r in PYPROJECT["project"]["dependencies"]}
     modules = {"sklearn": "scikit-learn", "skimage": "scikit-image", "pywt": "pywavelets"}
-    optional = {"yaml", "ensurepip", "distributed", "myst_nb", "h5py", "pyarrow"}  # of extras, or a reader's own
+    optional = {
+        "yaml",
+        "ensurepip",
+        "distributed",
+        "myst_nb",
+        "IPython",
+        "h5py",
+        "pyarrow",
+    }  # of extras, or a reader's own
     for path in (ROOT / "vaept").rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
         names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}

@@ -21,7 +21,7 @@ import numpy as np
 import pooch
 
 from vaept import arguments
-from vaept.archives import read_idx, read_npz
+from vaept.array_files import read_idx, read_npz
 from vaept.errors import DownloadError, InputError
 
 if TYPE_CHECKING:

@@ -163,15 +163,19 @@ def test_every_figure_is_there_in_more_than_one_colour_with_its_passport(built, 
     shown = {
         cell.metadata.mystnb.figure.name
         for cell in cells
-        if any("image/png" in o.get("data", {}) for o in cell.outputs)
+        if any({"image/png", "image/svg+xml"} & o.get("data", {}).keys() for o in cell.outputs)
     }
     assert {figure.name for figure in passports.figures} == shown | {"fig-teaser"}
     for figure in passports.figures:
         path = built / f"{figure.page}.html"
         page = BeautifulSoup(path.read_text("utf-8"), "html.parser")
         (found,) = page.find_all("figure", id=figure.name)
-        pixels = matplotlib.image.imread(path.parent / found.find("img")["src"])
-        assert (pixels != pixels[0, 0]).any(), figure.name
+        picture = path.parent / found.find("img")["src"]
+        if picture.suffix == ".svg":
+            assert len(set(re.findall(r"(?:fill|stroke): ?(#\w+)", picture.read_text("utf-8")))) > 1, figure.name
+        else:
+            pixels = matplotlib.image.imread(picture)
+            assert (pixels != pixels[0, 0]).any(), figure.name
         passport = found.find_next(["details", "figure"])
         assert "passport" in passport.get("class", ()) and html.escape(figure.made_by) in str(passport), figure.name
 

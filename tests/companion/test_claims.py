@@ -22,8 +22,8 @@ from vaept.companion.ledger import (
     summary,
     verdicts_of,
 )
+from vaept.companion.markdown import shown
 from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
-from vaept.companion.wording import shown
 from vaept.errors import InputError
 from vaept.uses.measure import LACKING, MEASURES
 from vaept.vae.agreement import Estimate, mean_over_members

@@ -132,6 +132,16 @@ def test_every_figure_says_what_made_it_and_is_opaque(name, labels, rng, tmp_pat
     assert pixels[..., :3].std() > 0.01
 
 
+def test_few_lines_are_kept_as_lines_and_images_as_dots(rng):
+    first, again = (draw("training_history", np.random.default_rng(0), None) for _ in range(2))
+    lines = style.as_kept(first, "a test")
+    assert lines["text/plain"] == "a test" and set(lines) == {"image/svg+xml", "text/plain"}
+    assert lines["image/svg+xml"].startswith("<?xml") and 5_000 < len(lines["image/svg+xml"]) < 200_000
+    assert lines == style.as_kept(again, "a test"), "a figure that is drawn twice is not the same file"
+    for name in ("denoise", "oscillator_states_2d"):
+        assert set(style.as_kept(draw(name, rng, None), "a test")) == {"image/png", "text/plain"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_can_be_read_on_a_narrow_page(name, rng):
     figure = draw(name, rng, np.arange(40) % 10)

@@ -75,7 +75,7 @@ CHANGES = [
     ("perturbation/fields", 'init="pca"', 'init="random"', "neighbour"),
     ("perturbation/_signs", "N_COSINES = 64", "N_COSINES = 65", "fields"),
     ("vae/training", "1 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress)", "ensembles"),
-    ("vae/likelihood", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
+    ("vae/marginal_likelihood", "CHUNK_VALUES = 2**24", "CHUNK_VALUES = 2**23", ("evaluation",)),
     ("uses/member", "SAMPLES = 50_000", "SAMPLES = 50_001", MEASURES),
     ("spectrum/_sampled", "MASS_CUTOFF = 1e-10", "MASS_CUTOFF = 2e-10", MEASURES),
     ("landscape/dynamics", "TOO_FAR = 1e3", "TOO_FAR = 2e3", ("relaxation", "bracket", "generation")),
@@ -123,7 +123,7 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
         ("processes", "time", "time"),
         ("vae/ensemble", "# torch fills new layers", "# Torch fills new layers"),
         ("companion/commands", "Saved {output}", "Wrote {output}"),
-        ("archives", 'f"There is no file', 'f"No file'),
+        ("array_files", 'f"There is no file', 'f"No file'),
     ],
 )
 def test_what_only_shows_or_words_things_is_in_no_key(module, before, after, package, named):

@@ -8,6 +8,7 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+import torch
 from scipy.stats import t as student
 
 from vaept.companion import codepaths, machines
@@ -245,7 +246,16 @@ def fake(entries, monkeypatch):
 
     monkeypatch.setattr(codepaths, "ask", answer)
     monkeypatch.setattr(machines, "today", lambda: "this")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     return asked
+
+
+def test_a_processor_without_units_for_bfloat16_trains_in_float32(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False)
+    lines, mixed = [], dataclasses.replace(profile("quick"), precision="bfloat16")
+    found = measure(mixed, ["this machine", "bfloat16"], store=tmp_path, results=tmp_path, report=lines.append)
+    assert [(run.path, run.precision) for run in found.runs] == [("this machine", "float32")]
+    assert "bfloat16: left out, this processor cannot run it (it has no units for bfloat16)" in lines
 
 
 def test_paths_are_measured_once_and_useless_ones_left_out(fake, tmp_path):

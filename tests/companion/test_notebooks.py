@@ -36,7 +36,7 @@ def tags(cell):
 
 
 def shown(cell):
-    return not tags(cell) & {"hide-input", "remove-input", "remove-cell"}
+    return not tags(cell) & {"remove-input", "remove-cell"}
 
 
 def described(notebook):
@@ -114,7 +114,7 @@ def test_readers_see_imports_of_public_names_alone(notebook):
 def test_figures_have_caption_name_and_alternative_text(notebook):
     names = []
     for cell in code_cells(notebook):
-        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+        if any({"image/png", "image/svg+xml"} & output.get("data", {}).keys() for output in cell.outputs):
             options = cell.metadata["mystnb"]
             assert len(options["figure"]["caption"]) > 60 and len(options["image"]["alt"]) > 40
             names.append(options["figure"]["name"])

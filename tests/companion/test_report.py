@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from vaept.companion import report, tables, wording
+from vaept.companion import markdown, report, tables, wording
 from vaept.vae.agreement import Estimate
 
 
@@ -32,14 +32,14 @@ def test_likeness_forgives_rotations_only(records):
 
 
 def test_tables_show_estimates_and_minus_signs():
-    shown = report.table(("a-b", "value"), [("x", Estimate(-0.5, -0.6, 0.4)), ("-1 y-z", -2)])
+    shown = markdown.table(("a-b", "value"), [("x", Estimate(-0.5, -0.6, 0.4)), ("-1 y-z", -2)])
     assert shown.splitlines() == ["| a-b | value |", "|---|---|", "| x | −0.50 [−0.60, 0.40] |", "| −1 y-z | −2 |"]
 
 
 def test_tables_show_a_dash_for_what_is_none_and_no_interval_where_there_is_none():
     nothing, point = Estimate(np.nan, np.nan, np.nan), Estimate(0.5, np.nan, np.nan)
-    assert report.table(("a", "b"), [(nothing, point)]).splitlines()[-1] == "| – | 0.50 |"
-    assert report.cell(np.array([1.0, 2.0])) == "1.50" and report.cell(np.array([np.nan])) == "none"
+    assert markdown.table(("a", "b"), [(nothing, point)]).splitlines()[-1] == "| – | 0.50 |"
+    assert markdown.cell(np.array([1.0, 2.0])) == "1.50" and markdown.cell(np.array([np.nan])) == "none"
 
 
 def test_classes_are_predicted_only_where_all_can_be(rng):
@@ -63,13 +63,13 @@ def test_an_arm_that_was_not_trained_is_taken_from_the_published_run(records, mo
 
 
 def test_cells_of_tables_say_where_nothing_was_measured():
-    assert report.cell(np.array([1.0, 2, 3, np.nan]), ".1f").startswith("2.0 [1.")
-    assert report.cell(np.array([-1.0])).startswith("−1.00") and report.cell(None) == "–"
+    assert markdown.cell(np.array([1.0, 2, 3, np.nan]), ".1f").startswith("2.0 [1.")
+    assert markdown.cell(np.array([-1.0])).startswith("−1.00") and markdown.cell(None) == "–"
 
 
 def test_tables_are_rendered_or_replaced_by_what_is_said_instead():
-    assert report.table(("a",), [(1,)])._repr_markdown_() == "| a |\n|---|\n| 1 |"
-    assert report.table(("a",), [(1,)], instead="No data.")._repr_markdown_() == "No data."
+    assert markdown.table(("a",), [(1,)])._repr_markdown_() == "| a |\n|---|\n| 1 |"
+    assert markdown.table(("a",), [(1,)], instead="No data.")._repr_markdown_() == "No data."
 
 
 def test_pairs_with_a_level_apart_are_counted():

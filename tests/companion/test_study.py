@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from vaept.companion import checks_training, comparisons, parts, study, wording
 from vaept.companion.ledger import ledger
@@ -79,6 +80,13 @@ def test_a_likelihood_is_in_the_key_only_where_it_is_not_bernoulli(tiny, monkeyp
         Study(dataclasses.replace(tiny.profile, likelihood=likelihood), tiny.store).ensemble_folder(Run(2))
     plain, gaussian = (request["fit"] for request in asked)
     assert gaussian == plain | {"likelihood": "gaussian"} and "likelihood" not in plain
+
+
+@pytest.mark.parametrize(("units", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_study_trains_in_bfloat16_where_the_processor_has_units_for_it(tiny, monkeypatch, units, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
+    mixed = Study(dataclasses.replace(tiny.profile, precision="bfloat16", epochs=1), tiny.store, jobs=1)
+    assert mixed.ensemble(2).settings.precision == precision and mixed.profile.precision == "bfloat16"
 
 
 def test_a_study_continues_interrupted_training(tiny, monkeypatch):

@@ -6,7 +6,7 @@ import torch
 
 from vaept import files
 from vaept.errors import DamagedFileError, InputError
-from vaept.vae.ensemble import Ensemble, Seed
+from vaept.vae.ensemble import Ensemble, Seed, usable_precision
 
 
 def test_save_and_load_give_the_same_ensemble(ensemble, digits, tmp_path):
@@ -17,6 +17,16 @@ def test_save_and_load_give_the_same_ensemble(ensemble, digits, tmp_path):
     assert np.array_equal(again.history.kl, ensemble.history.kl)
     for mine, theirs in zip(again.posterior(digits.test), ensemble.posterior(digits.test), strict=True):
         assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [({}, "float32"), ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"), ({"avx512_bf16": True}, "bfloat16")],
+)
+def test_bfloat16_is_usable_where_the_processor_has_units_for_it(monkeypatch, known, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert usable_precision("bfloat16") == expected and usable_precision("float32") == "float32"
+    assert usable_precision("bfloat16", "cuda:0") == "bfloat16"
 
 
 def test_posterior_accepts_flat_and_shaped_images(ensemble, digits):

@@ -17,7 +17,7 @@ from vaept.vae.evaluation import (
     turned_elbo,
 )
 from vaept.vae.fitting import fit
-from vaept.vae.likelihood import exact_log_likelihood, log_likelihood
+from vaept.vae.marginal_likelihood import exact_log_likelihood, log_likelihood
 from vaept.vae.model import VAE
 
 
@@ -93,7 +93,7 @@ def test_one_importance_sample_is_the_elbo_on_average(linear_model, images):
 
 def test_importance_weighting_does_not_depend_on_the_chunks(linear_model, images, monkeypatch):
     exact = exact_log_likelihood(linear_model, images).values
-    monkeypatch.setattr("vaept.vae.likelihood.CHUNK_VALUES", 20 * 5 * 700)
+    monkeypatch.setattr("vaept.vae.marginal_likelihood.CHUNK_VALUES", 20 * 5 * 700)
     assert np.abs(log_likelihood(linear_model, images, n_samples=20001) - exact).max() < 0.1
 
 

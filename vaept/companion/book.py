@@ -21,12 +21,13 @@ from pathlib import Path
 from vaept.companion import citation, crate, downloads, explorer, figures, gallery, pdf, tables
 from vaept.companion.keys import PACKAGE, source_hash
 from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
+from vaept.companion.markdown import escaped, mean_and_spread, shown
 from vaept.companion.passports import Catalogue, Passports
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
 from vaept.companion.store import CHECKOUT, provenance
 from vaept.companion.study import Study
-from vaept.companion.wording import escaped, given_classes, shown, words
+from vaept.companion.wording import given_classes, words
 from vaept.errors import InputError, VaeptError
 from vaept.processes import run_python
 
@@ -323,7 +324,7 @@ def _substitutions(study, records, entries):
     values = {"profile": records.profile, "data": escaped(records.data), "n_train": f"{records.n_train:,}", "d": d}
     values |= {"what": of_data["what"], "in_classes": of_data["in_classes"], "members": len(arms["cold"].mean)}
     for name, record in arms.items():
-        values[f"{name}_loss"] = f"{record.minus_elbo.mean():.2f} ± {record.minus_elbo.std(ddof=1):.2f}"
+        values[f"{name}_loss"] = mean_and_spread(record.minus_elbo)
         values[f"{name}_agreement"] = shown(record.agreement.coordinates, ".2f")
         values[f"{name}_rotation"] = shown(record.agreement.orthogonal, ".2f")
     for entry in entries:

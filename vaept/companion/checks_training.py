@@ -12,6 +12,7 @@ import itertools
 
 import numpy as np
 
+from vaept.companion.markdown import mean_and_spread
 from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
 from vaept.spectrum import from_samples
 from vaept.spectrum.oscillator import energy, kl_bound
@@ -59,7 +60,7 @@ def degenerate(records, d):
         "share",
         exactly(spread / abs(loss)),
         at_most(EQUAL_LOSS),
-        f"−ELBO {_spread(record.minus_elbo)} nats",
+        f"−ELBO {mean_and_spread(record.minus_elbo)} nats",
         "sanity",
         d,
     )
@@ -209,9 +210,9 @@ def corrected(records, d):
         "loss",
         "−ELBO minus best model without field",
         "nats",
-        mean_over_members(_of_both(found.minus_elbo, best)),
+        mean_over_members(of_both(found.minus_elbo, best)),
         at_most(0),
-        f"{name} {_spread(best)}",
+        f"{name} {mean_and_spread(best)}",
         d=d,
     )
     if d in records.aftermath:
@@ -390,7 +391,7 @@ def topological(records, d):
                 name if other == "principal" else f"{name}, {words}",
                 f"−ELBO, {title} minus {words} field",
                 "nats",
-                mean_over_members(_of_both(own[name].minus_elbo, own[other].minus_elbo)),
+                mean_over_members(of_both(own[name].minus_elbo, own[other].minus_elbo)),
                 below(0),
                 f"agreement {raw[0]:.3f} against {raw[1]:.3f}",
                 d=d,
@@ -412,10 +413,10 @@ def exactly(value):
     return Estimate(*[float(value)] * 3)
 
 
-def _of_both(one, other):
-    """The differences of the members that both have, which share their seeds."""
-    n = min(len(one), len(other))
-    return one[:n] - other[:n]
+def of_both(one, other):
+    """The differences of the members that both have, which share their seeds; members are the last axis."""
+    n = min(one.shape[-1], other.shape[-1])
+    return one[..., :n] - other[..., :n]
 
 
 def _coordinates(own):
@@ -425,7 +426,3 @@ def _coordinates(own):
 def _difference(one, other):
     """The difference of two estimates from different members; its interval takes their ends at their worst."""
     return Estimate(one.mean - other.mean, one.low - other.high, one.high - other.low)
-
-
-def _spread(values):
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"

@@ -7,7 +7,7 @@ tenth of the time.
 
 import numpy as np
 
-from vaept.companion.checks_training import _spread
+from vaept.companion.markdown import mean_and_spread
 from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
 from vaept.uses.denoising import NOISES
 from vaept.uses.modes import between_members
@@ -189,7 +189,7 @@ def used(records, d):
         "nats",
         mean_over_members(found - theirs),
         above(0),
-        f"plain {_spread(theirs)}",
+        f"plain {mean_and_spread(theirs)}",
         d=d,
     )
 

@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from vaept.companion.checks_training import LAB
+from vaept.companion.checks_training import LAB, of_both
 from vaept.companion.records import published
 from vaept.companion.tables import whose
 from vaept.companion.wording import listed
@@ -68,8 +68,7 @@ def _cost(arm):
 
 def _difference(found, plain):
     """−ELBO less that of plain members with the same seeds, which are the first of both."""
-    k = min(found.minus_elbo.shape[-1], plain.minus_elbo.shape[-1])
-    return mean_over_members((found.minus_elbo[..., :k] - plain.minus_elbo[..., :k]).ravel())
+    return mean_over_members(of_both(found.minus_elbo, plain.minus_elbo).ravel())
 
 
 def _neighbours(records, d):

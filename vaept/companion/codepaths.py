@@ -27,6 +27,7 @@ from vaept.companion.machines import FILE, Found, Machines, Run
 from vaept.companion.study import open_study
 from vaept.errors import InputError, VaeptError
 from vaept.processes import GUARD, ONE_THREAD, ProcessError, one_thread
+from vaept.vae.ensemble import usable_precision
 
 CODE_PATHS = profiles.code_paths()
 CHILD = "import sys; sys.path[:] = {path!r}; from vaept.companion.codepaths import serve; serve()"
@@ -103,8 +104,11 @@ def measure(profile, names, *, store, results, jobs=None, report=lambda line: No
     kept = Machines.load(path) if path.is_file() else None
     for name in names:
         environment = dict(CODE_PATHS[name])
-        asked = {"profile": profile.name, "precision": environment.pop("precision", profile.precision), "jobs": jobs}
+        precision = environment.pop("precision", usable_precision(profile.precision))
+        asked = {"profile": profile.name, "precision": precision, "jobs": jobs}
         try:
+            if usable_precision(precision) != precision:
+                raise Unusable(f"it has no units for {precision}")
             found = ask({"do": "probe"} | asked, environment)
             way = (found["rounding"], asked["precision"], code)
             if same := [run.path for run in (kept.runs if kept else ()) if run.way == way]:

@@ -14,6 +14,7 @@ from vaept import arguments, datasets
 from vaept.companion import book, codepaths, machines, runs_report
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
+from vaept.companion.markdown import mean_and_spread, shown
 from vaept.companion.parts import code_hashes
 from vaept.companion.passports import Catalogue, Passports
 from vaept.companion.pdf import FILE, browser
@@ -23,7 +24,6 @@ from vaept.companion.records import Records
 from vaept.companion.report import analysis_figures
 from vaept.companion.store import default_store
 from vaept.companion.study import open_study
-from vaept.companion.wording import shown
 from vaept.errors import InputError
 from vaept.files import ensure_writable, write_json
 from vaept.perturbation.fields import FIELDS
@@ -112,9 +112,8 @@ def _check_output(output, root, study):
 def _main_numbers(record, d):
     """The numbers of one arm that a reader asks for first, from its `vaept.companion.records.ArmRecord`."""
     losses, agreement = record.minus_elbo, record.agreement
-    spread = losses.std(ddof=1) if len(losses) > 1 else 0.0
     return {
-        "−ELBO, mean ± sd over members (nats)": f"{losses.mean():.2f} ± {spread:.2f}",
+        "−ELBO, mean ± sd over members (nats)": mean_and_spread(losses),
         "log p(x) − ELBO (nats)": f"{(record.log_likelihood + record.minus_elbo_of_these).mean():.2f}",
         "active units": f"{record.active_units.mean():.1f} of {d}",
         "coordinate agreement, no alignment": shown(agreement.coordinates, ".2f"),

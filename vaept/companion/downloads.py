@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 
-from vaept.companion.wording import escaped
+from vaept.companion.markdown import escaped
 
 ROLE = re.compile(r"\{glue:text\}`(\w+)(?::([^`]+))?`")
 SOLUTION = re.compile(r"^(`{3,})\{dropdown\} Solution.*?^\1$\n?", re.MULTILINE | re.DOTALL)

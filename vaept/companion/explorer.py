@@ -21,9 +21,10 @@ from skimage.segmentation import watershed
 from vaept.companion import figures
 from vaept.companion.figures.style import STYLE, as_picture, class_colours
 from vaept.companion.keys import source_hash
+from vaept.companion.markdown import escaped
 from vaept.companion.profiles import Run
 from vaept.companion.study import Study
-from vaept.companion.wording import escaped, given_classes
+from vaept.companion.wording import given_classes
 from vaept.files import read_tensors, write_tensors
 from vaept.processes import cores, in_processes
 from vaept.spectrum import oscillator

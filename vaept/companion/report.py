@@ -1,10 +1,8 @@
-"""The analysis figures of a study's records: which numbers go into which figure; and what tables are made of.
+"""The analysis figures of a study's records: which numbers go into which figure.
 
 The figures work from `vaept.companion.records` alone, so the published ones can be drawn again without images and
 without training. Tables are text in Markdown, which a notebook renders.
 """
-
-import re
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
@@ -12,14 +10,14 @@ from scipy.stats import pearsonr
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from vaept.companion import figures
+from vaept.companion import figures, markdown
 from vaept.companion.checks_training import cost_exponent
 from vaept.companion.profiles import arm
 from vaept.companion.records import published
-from vaept.companion.wording import given_classes, shown
+from vaept.companion.wording import given_classes
 from vaept.spectrum.oscillator import kl_bound
 from vaept.uses import clustering
-from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows
+from vaept.vae.agreement import Estimate, compare, shuffled_rows
 
 CONTROLS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # arms with the whole schedule
 
@@ -97,7 +95,7 @@ def price_title(name):
 def price_list(records):
     """`figures.price_list` of all arms, of latent dimensions of which there is a price list; a sentence if of none."""
     if not records.prices:
-        return Text("This study has no price list.")
+        return markdown.Text("This study has no price list.")
     arms = {}
     for d in sorted({each.d for each in records.prices}):
         own = [each for each in records.prices if each.d == d]
@@ -198,32 +196,6 @@ def correlation(x, y):
         return Estimate(np.nan, np.nan, np.nan)
     found = pearsonr(x, y)
     return Estimate(found.statistic, *(found.confidence_interval() if len(x) > 3 else (-1, 1)))
-
-
-class Text(str):
-    """Text in Markdown, which a notebook renders."""
-
-    def _repr_markdown_(self):
-        return str(self)
-
-
-def table(header, rows, *, instead="", below=""):
-    """A table in Markdown, from a sequence of str and sequences of values; or what is said instead, if anything is.
-
-    What is said below it is a paragraph. Minus signs are set as such, and a dash stands for what could not be measured.
-    """
-    if instead:
-        return Text(instead)
-    texts = [[shown(each, ".2f") if isinstance(each, Estimate) else f"{each}" for each in row] for row in rows]
-    texts = [["–" if text == "none" else text.replace("|", "\\|") for text in row] for row in (header, *texts)]
-    lines = ["| " + " | ".join(row) + " |" for row in texts]
-    lines = [re.sub(r"-(?=\d)", "−", line) for line in lines]
-    return Text("\n".join([lines[0], "|" + "---|" * len(header), *lines[1:], *(["", below] if below else [])]))
-
-
-def cell(values, spec=".2f"):
-    """Numbers of members, shape (members,), for a table: their mean and its interval, or a dash if they are None."""
-    return "–" if values is None else shown(mean_over_members(values), spec)
 
 
 def apart(intervals):

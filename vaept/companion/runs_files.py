@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vaept import arguments
-from vaept.archives import read_npz
+from vaept.array_files import read_npz
 from vaept.errors import InputError
 
 NAMES = ("name", "names", "index", "id", "cell", "", "__index_level_0__")  # what a column of names may be called

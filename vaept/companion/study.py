@@ -26,7 +26,7 @@ from vaept.uses.baselines import Baselines, measure_data
 from vaept.uses.classifier import Classifier, ClassifierOfMeans, fit_classifier
 from vaept.uses.interchange import Interchange, interchange
 from vaept.uses.member import Member
-from vaept.vae.ensemble import Ensemble, Settings
+from vaept.vae.ensemble import Ensemble, Settings, usable_precision
 from vaept.vae.evaluation import Evaluation, evaluate
 from vaept.vae.fitting import fit
 
@@ -312,6 +312,7 @@ class Study:
         """The folder of the store with a trained ensemble."""
         chosen, data = profiles.arm(run.arm), self.data(run)
         how, seeds = self.profile.training(run)
+        how["precision"] = usable_precision(how["precision"], self.device)
         if "potential" in how:
             how["coupling"] = self._coupling(run)
         origin = self.ensemble_folder(Run(run.latent_dim, run.arm, after=run.after - 1)) if run.after else None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vaept.companion.markdown import with_minus_signs
 from vaept.vae.agreement import Estimate
 
 KINDS = {
@@ -35,7 +36,7 @@ class Threshold:
     by_chance: float = 0.0
 
     def __str__(self):
-        return _signs(self.words)
+        return with_minus_signs(self.words)
 
 
 def at_least(limit):
@@ -103,7 +104,7 @@ class Check:
     elsewhere: tuple = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "control", _signs(re.sub(r"\bnan\b", "none", self.control)))
+        object.__setattr__(self, "control", with_minus_signs(re.sub(r"\bnan\b", "none", self.control)))
 
     @property
     def met(self):
@@ -127,8 +128,3 @@ class Check:
         """The quantity with its latent dimension and its unit."""
         place = "" if self.d is None else f", d = {self.d}"
         return f"{self.quantity}{place}{f' ({self.unit})' if self.unit else ''}"
-
-
-def _signs(words):
-    """Words with minus signs before their numbers."""
-    return re.sub(r"-(?=\d)", "−", words)

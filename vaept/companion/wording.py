@@ -3,11 +3,10 @@
 An *image* is one example of the data and its *pixels* are its values, whatever they show.
 """
 
-import re
-
 import numpy as np
 
 from vaept.companion.figures.style import NAMED_CLASSES, as_picture
+from vaept.companion.markdown import escaped, shown
 from vaept.datasets import Dataset
 from vaept.vae.agreement import Estimate
 
@@ -180,20 +179,6 @@ def tell(ending="", /, **values):
     for name, value in values.items():
         value = shown(value, ".2f") if isinstance(value, Estimate) else value
         glue(name + ending, value.item() if isinstance(value, np.generic) else value, display=False)
-
-
-def shown(value, spec=".3g"):
-    """A number or an `Estimate` in words, with its interval where it has one; "none" if nothing could be measured."""
-    if value is None or np.isnan(value.mean if isinstance(value, Estimate) else value):
-        return "none"
-    if isinstance(value, Estimate) and (np.isnan(value.low) or value.low == value.high):
-        value = value.mean
-    return f"{value:{spec}}".replace("-", "−")
-
-
-def escaped(text):
-    """Text in which Markdown finds no markup."""
-    return re.sub(r"([\\`*_\[\]<>$|~{}])", r"\\\1", text)
 
 
 def said(found, values=None, /, **sentences):

@@ -27,6 +27,18 @@ MOST = {"latent_dim": 10_000, "epochs": 1_000_000, "batch_size": 2**31 - 1}
 FASTEST = 1e6  # learning rate
 
 
+def usable_precision(precision: "str", device: "str" = "cpu") -> "str":
+    """The precision itself, or "float32" instead of "bfloat16" on a processor that has no units for that.
+
+    Without units products in bfloat16 take several times longer than in float32; the losses differ by some hundredths
+    of a nat.
+    """
+    if precision != "bfloat16" or device != "cpu":
+        return precision
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # newer versions of PyTorch know
+    return precision if has.get("amx_bf16") or has.get("avx512_bf16") else "float32"
+
+
 @dataclass(frozen=True)
 class Seed:
     """Where a member's randomness comes from; a study can vary one source and hold the others.
@@ -87,7 +99,7 @@ class Settings:
         Give posteriors a full covariance instead of a diagonal one.
     precision : {"float32", "bfloat16"}
         Of the matrix products in training; everything else is float32. On processors with bfloat16 units it is nearly
-        twice as fast.
+        twice as fast, on others several times slower (see `usable_precision`).
     potential : {"dipole", "wells"}, optional
         Default: "dipole", the coupling to the field, if a field is given, else none.
     coupling : float or sequence of float

@@ -15,7 +15,7 @@ from vaept.errors import InputError
 from vaept.files import read_tensors, reading, write_tensors
 from vaept.processes import cores, in_processes, plain_torch
 from vaept.vae.ensemble import Ensemble, as_images
-from vaept.vae.likelihood import MAX_SAMPLES, exact_log_likelihood, log_likelihood
+from vaept.vae.marginal_likelihood import MAX_SAMPLES, exact_log_likelihood, log_likelihood
 from vaept.vae.model import VAE
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaept import arguments
-from vaept.archives import memory
+from vaept.array_files import memory
 from vaept.datasets import Dataset
 from vaept.errors import InputError, TrainingError
 from vaept.files import ensure_writable, remove_partials

@@ -7,7 +7,10 @@ from importlib import resources
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.collections import Collection, QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 
 STYLE = str(resources.files("vaept.companion.figures").joinpath("vaept.mplstyle"))
 WIDTH = 5.2  # of every figure, inches
@@ -16,13 +19,14 @@ BLUE, ORANGE, RED, GREY, VIOLET = "#3f90da", "#dd7800", "#b51a00", "#868d96", "#
 DIVERGING = "PuOr"
 ENERGY = LinearSegmentedColormap.from_list("energy", ["#2a6db5", "#7fb0dc", "#c9dff2", "white"])  # dark: low
 MAX_DOTS = 2500
+MAX_CORNERS = 10_000  # of what a notebook keeps as lines
 NAMED_CLASSES = 20  # of more, not all are named
 
 
 def book_figure(draw):
     """A function that draws a figure, in the book's style, with the keyword `made_by` printed in its corner.
 
-    What a notebook keeps of it as plain text is `made_by` too.
+    A notebook keeps it as lines where they are few (SVG), else as dots (PNG), and `made_by` as its plain text.
     """
 
     @functools.wraps(draw)
@@ -34,11 +38,42 @@ def book_figure(draw):
             figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
             where = {"ha": "right", "va": "bottom", "fontsize": 6.5, "color": "#666666"}
             figure.text(0.995, 0.004, "\n".join(lines), parse_math=False, **where)
-            figure._repr_mimebundle_ = lambda **how: {"text/plain": made_by}
+            figure._ipython_display_ = functools.partial(_display, figure, made_by)
             plt.close(figure)  # the caller has it; pyplot need not show it a second time
         return figure
 
     return styled
+
+
+def as_kept(figure, made_by):
+    """What a notebook keeps of a figure: a dict from MIME type to content."""
+    from IPython.core.pylabtools import print_figure
+
+    with plt.style.context(STYLE):
+        if _has_few_lines(figure):
+            shown = {"image/svg+xml": print_figure(figure, "svg", metadata={"Date": None})}
+        else:
+            shown = {"image/png": print_figure(figure, "png", base64=True)}
+    return {**shown, "text/plain": made_by}
+
+
+def _display(figure, made_by):
+    from IPython.display import display
+
+    display(as_kept(figure, made_by), raw=True)
+
+
+def _has_few_lines(figure):
+    """Whether all of a figure is text and lines with at most `MAX_CORNERS` corners together."""
+    corners = 0
+    for artist in figure.findobj():
+        if isinstance(artist, AxesImage | QuadMesh):
+            return False
+        if isinstance(artist, Line2D):
+            corners += len(artist.get_path().vertices)
+        elif isinstance(artist, Collection):
+            corners += max(1, len(artist.get_offsets())) * sum(len(path.vertices) for path in artist.get_paths())
+    return corners <= MAX_CORNERS
 
 
 def label_ends(axis, ends, gap=0.09):
