@@ -1,4 +1,6 @@
+import base64
 import inspect
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,12 +136,15 @@ def test_every_figure_says_what_made_it_and_is_opaque(name, labels, rng, tmp_pat
 
 def test_few_lines_are_kept_as_lines_and_images_as_dots(rng):
     first, again = (draw("training_history", np.random.default_rng(0), None) for _ in range(2))
-    lines = style.as_kept(first, "a test")
+    lines, metadata = style.as_kept(first, "a test")
     assert lines["text/plain"] == "a test" and set(lines) == {"image/svg+xml", "text/plain"}
     assert lines["image/svg+xml"].startswith("<?xml") and 5_000 < len(lines["image/svg+xml"]) < 200_000
-    assert lines == style.as_kept(again, "a test"), "a figure that is drawn twice is not the same file"
+    assert lines == style.as_kept(again, "a test")[0], "a figure that is drawn twice is not the same file"
+    preview = mpimg.imread(io.BytesIO(base64.b64decode(metadata["image/svg+xml"]["preview"])))
+    assert preview.std() > 0.01 and abs(preview.shape[1] - style.PREVIEW) < 50
     for name in ("denoise", "oscillator_states_2d"):
-        assert set(style.as_kept(draw(name, rng, None), "a test")) == {"image/png", "text/plain"}
+        shown, metadata = style.as_kept(draw(name, rng, None), "a test")
+        assert set(shown) == {"image/png", "text/plain"} and not metadata
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -217,7 +217,7 @@ def _write_figures(study, records, executed, source, made):
         notebook = _described(path, study)
         found += gallery.stamp(notebook, path, **how)
         downloads.write(source, path.stem, notebook, made)
-    (book / "gallery.md").write_text(gallery.page(found, how["folder"]), "utf-8")
+    (book / "gallery.md").write_text(gallery.page(found), "utf-8")
     return replace(passports, figures=tuple(found))
 
 

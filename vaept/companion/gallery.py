@@ -16,7 +16,7 @@ FIGURE = re.compile(r"^```\{figure\} (\S+)\n:name: (\S+)\n:alt: ([^\n]+)\n\n(.*?
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 FOLDER = "images/gallery"  # beside the page
 ACROSS = 420  # pixels; a card is narrower
-SUFFIXES = {"image/png": ".webp", "image/svg+xml": ".svg"}
+KINDS = ("image/png", "image/svg+xml")
 
 
 def stamp(notebook, path, *, made, catalogue, folder):
@@ -48,15 +48,16 @@ def stamp(notebook, path, *, made, catalogue, folder):
     for cell in notebook["cells"]:
         cells.append(cell)
         options = cell["metadata"].get("mystnb", {})
-        outputs = [output.get("data", {}) for output in cell.get("outputs", ())]
-        shown = [(data, kind) for data in outputs for kind in SUFFIXES if kind in data]
+        shown = [
+            (output, kind) for output in cell.get("outputs", ()) for kind in KINDS if kind in output.get("data", {})
+        ]
         if "figure" in options and shown:
-            (data, kind), name = shown[0], options["figure"]["name"]
-            content, made_by = "".join(data[kind]), "".join(data["text/plain"])
+            (output, kind), name = shown[0], options["figure"]["name"]
+            dots = output["data"][kind] if kind == "image/png" else output["metadata"][kind]["preview"]
+            made_by = "".join(output["data"]["text/plain"])
             words = {"caption": "".join(options["figure"]["caption"]), "alt": "".join(options["image"]["alt"])}
             figures.append(Figure(name, **words, **place, made_by=made_by, **catalogue.drawn_on(name, made_by)))
-            content = base64.b64decode(content) if kind == "image/png" else content.encode()
-            small_copy(content, folder / f"{name}{SUFFIXES[kind]}")
+            small_copy(base64.b64decode("".join(dots)), folder / f"{name}.webp")
             text = made.as_html(figures[-1])
             cells.append({"cell_type": "markdown", "id": f"passport-{name}", "metadata": {}, "source": text})
     notebook["cells"] = cells
@@ -77,35 +78,30 @@ def stamp_page(path, made_by, source, code, *, made, catalogue, folder):
 
 
 def small_copy(content, path):
-    """Write a small copy of the picture in a PNG file or, unchanged, an SVG file, given as bytes.
+    """Write a small copy of the picture in a PNG file, given as bytes.
 
     Raises
     ------
     InputError
         If the picture has a single colour.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".svg":
-        empty = len(set(re.findall(rb"(?:fill|stroke): ?(#\w+)", content))) < 2
-        path.write_bytes(content)
-    else:
-        pixels = matplotlib.image.imread(io.BytesIO(content))
-        empty, rows = (pixels == pixels[0, 0]).all(), round(len(pixels) * ACROSS / pixels.shape[1])
-        small = resize(pixels, (rows, ACROSS), anti_aliasing=True)
-        matplotlib.image.imsave(path, small, format="webp", pil_kwargs={"quality": 80})
-    if empty:
+    pixels = matplotlib.image.imread(io.BytesIO(content))
+    if (pixels == pixels[0, 0]).all():
         raise InputError(f"The figure {path.stem} is empty: it has a single colour.")
+    rows = round(len(pixels) * ACROSS / pixels.shape[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = resize(pixels, (rows, ACROSS), anti_aliasing=True)
+    matplotlib.image.imsave(path, small, format="webp", pil_kwargs={"quality": 80})
 
 
-def page(figures, folder):
-    """All figures, with small copies from a folder and first sentences of captions, as a page in MyST Markdown."""
+def page(figures):
+    """All figures, with small copies and first sentences of captions, as a page in MyST Markdown."""
     parts = ["# All figures\n\nEach leads to its place in the book, where the line under it says how it was made."]
     for title, own in itertools.groupby(figures, key=lambda figure: figure.title):
         parts.append(f"## {title}\n\n::::{{grid}} 1 2 2 3\n:gutter: 3\n")
         for figure in own:
-            (picture,) = folder.glob(f"{figure.name}.*")
             parts.append(f""":::{{grid-item-card}}
-:img-top: {FOLDER}/{picture.name}
+:img-top: {FOLDER}/{figure.name}.webp
 :img-alt: {figure.alt}
 :link: {figure.name}
 :link-type: ref

@@ -20,6 +20,7 @@ DIVERGING = "PuOr"
 ENERGY = LinearSegmentedColormap.from_list("energy", ["#2a6db5", "#7fb0dc", "#c9dff2", "white"])  # dark: low
 MAX_DOTS = 2500
 MAX_CORNERS = 10_000  # of what a notebook keeps as lines
+PREVIEW = 840  # pixels across, twice as many as where it is shown
 NAMED_CLASSES = 20  # of more, not all are named
 
 
@@ -46,21 +47,22 @@ def book_figure(draw):
 
 
 def as_kept(figure, made_by):
-    """What a notebook keeps of a figure: a dict from MIME type to content."""
+    """What a notebook keeps of a figure: a dict from MIME type to content, and metadata: of lines a preview in dots."""
     from IPython.core.pylabtools import print_figure
 
     with plt.style.context(STYLE):
-        if _has_few_lines(figure):
-            shown = {"image/svg+xml": print_figure(figure, "svg", metadata={"Date": None})}
-        else:
-            shown = {"image/png": print_figure(figure, "png", base64=True)}
-    return {**shown, "text/plain": made_by}
+        if not _has_few_lines(figure):
+            return {"image/png": print_figure(figure, "png", base64=True), "text/plain": made_by}, {}
+        lines = print_figure(figure, "svg", metadata={"Date": None})
+        preview = print_figure(figure, "png", base64=True, dpi=PREVIEW / WIDTH)
+    return {"image/svg+xml": lines, "text/plain": made_by}, {"image/svg+xml": {"preview": preview}}
 
 
 def _display(figure, made_by):
     from IPython.display import display
 
-    display(as_kept(figure, made_by), raw=True)
+    data, metadata = as_kept(figure, made_by)
+    display(data, metadata=metadata, raw=True)
 
 
 def _has_few_lines(figure):
