@@ -73,6 +73,23 @@ def prices(records):
     return table(("arm", *header), rows, instead="" if rows else "This study has no price list.", below=whose(records))
 
 
+def against_turning(records):
+    """How many arms of the price list agree clearly more than plain models that were turned, in one sentence."""
+    told, plain = [], f"{records.prices[0].arm}, turned" if records.prices else ""
+    for d in sorted({each.d for each in records.prices}):
+        turned = records.price(plain, d)
+        own = [each.coordinates for each in records.prices if each.d == d and _in_shared_field(each)]
+        if turned and own:
+            more = sum(each.low > turned.coordinates.high for each in own)
+            told.append(f"{more} of {len(own)} at d = {d}")
+    return f"Of all arms in a field these agree clearly more than turned models: {', '.join(told)}." if told else ""
+
+
+def _in_shared_field(price):
+    """Whether a `Price` is that of members who were trained in one field, and not in a shuffled one."""
+    return price.coupling is not None and arm(price.arm).field != "shuffled" and not arm(price.arm).own_field
+
+
 def sources(records):
     """Which of the three sources of a seed make members differ: agreement where some vary and the others are shared."""
     names = {
@@ -172,7 +189,12 @@ def lengths(records):
     """The coupling at which agreement reaches one half, for trainings of several lengths."""
     rows = [(f"{epochs}", shown(coupling_at(each), ".2g")) for epochs, each in sorted(records.lengths.items())]
     instead = "" if rows else "This study has one length only."
-    return table(("epochs", "λ at which agreement is ½"), rows, instead=instead, below=whose(records))
+    return table(
+        ("epochs", "λ at which agreement is ½ (–: none of those tried, or between them)"),
+        rows,
+        instead=instead,
+        below=whose(records),
+    )
 
 
 def exchange(records):

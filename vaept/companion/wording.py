@@ -215,6 +215,18 @@ def side(value):
     return "above" if value.low > 0 else "below" if value.high < 0 else "unclear"
 
 
+def lasting(held, aftermath):
+    """What became of an agreement: for each d "yes" where it `held`, else "falls" or, where no fall is clear, "short".
+
+    `aftermath` is as in `vaept.companion.records.Records`.
+    """
+    found = {}
+    for d, answer in held.items():
+        before, after = (aftermath[d].coordinates[k] for k in (0, -1))
+        found[d] = answer if answer != "no" else "falls" if after.high < before.low else "short"
+    return found
+
+
 def listed(values, *, bare=False):
     """Numbers or `Estimate`s of several d, a dict from d, in words; bare: without d."""
     return ", ".join(shown(value, ".2f") + ("" if bare else f" at d = {d}") for d, value in values.items())

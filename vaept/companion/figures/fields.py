@@ -14,10 +14,11 @@ from vaept.companion.figures.style import (
     WIDTH,
     book_figure,
     draw_cloud,
-    draw_intervals,
     draw_planes,
     label_ends,
 )
+
+ENDS = (-0.9, 0.9995)  # of agreement on an axis of its inverse hyperbolic tangent
 
 
 @book_figure
@@ -101,18 +102,17 @@ def agreement_with_controls(arms):
     figure, axes = plt.subplots(
         len(arms), 2, figsize=(WIDTH, (0.27 * rows + 1.1) * len(arms)), sharey="row", squeeze=False
     )
-    lowest = min(0.0, *(agreement.low for own in arms.values() for agreement, _ in own.values()))
     for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
         for row, (title, (agreement, losses)) in enumerate(own.items()):
             colour = RED if "neighbour" in title else GREY if "no field" in title or "shuffled" in title else BLUE
-            draw_intervals(left, [agreement], [row], colour, title)
+            _draw_stretched(left, agreement, row, color=colour, markersize=4)
             right.plot(losses, np.full(len(losses), row), "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
             right.plot(losses.mean(), row, "|", color="black", markersize=11)
             if "warm start" in title:
                 right.axvline(losses.mean(), color="black", linewidth=0.8, linestyle=":")
-        for line in (0, 1):
-            left.axvline(line, color=GREY, linewidth=0.8)
-        left.set(yticks=range(len(own)), yticklabels=list(own), title=name, xlim=(lowest - 0.05, 1.05))
+        left.axvline(0, color=GREY, linewidth=0.8)
+        left.set(yticks=range(len(own)), yticklabels=list(own), title=name)
+        _stretch(left)
         left.invert_yaxis()
         right.set_title("dots: members, bar: mean,\ndotted: warm start", fontsize=SMALL)
         right.xaxis.set_major_locator(MaxNLocator(3))
@@ -147,17 +147,14 @@ def price_list(arms):
             row = titles.index(title) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             colour = {"field": RED, "none": BLUE, "collapsed": GREY}[kind]
             marks = {"color": colour, "markersize": 4, "fillstyle": filled}
-            x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], -0.9, 0.9995))
-            left.plot(x[[0, 2]], [row, row], color=colour, linewidth=1.2)
-            left.plot(x[1], row, "o", **marks)
+            _draw_stretched(left, agreement, row, **marks)
             far = costs[name][title] > reach
             right.plot(min(costs[name][title], reach), row, ">" if far else "o", **marks)
             if far:
                 where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colour}
                 right.text(0.93 * reach, row, f"{costs[name][title]:+.2g}", **where)
-    ticks = [0, 0.9, 0.99, 0.999]
-    left.set_xticks(np.arctanh(ticks), ["0", "0.9", ".99", ".999"], fontsize=SMALL)
-    left.set(xlabel="agreement", xlim=(-0.6, 4), ylim=(len(titles) - 0.4, -0.6))
+    _stretch(left)
+    left.set(xlabel="agreement", ylim=(len(titles) - 0.4, -0.6))
     left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
     right.set(xlabel="change of −ELBO (nats)", xlim=(all_costs.min() - 0.1 * reach, 1.08 * reach))
     for axis in (left, right):
@@ -165,6 +162,19 @@ def price_list(arms):
         axis.hlines(np.arange(1, len(titles)) - 0.5, *axis.get_xlim(), color=GREY, linewidth=0.3)
     figure.legend(loc="outside upper right", ncols=len(arms))
     return figure
+
+
+def _draw_stretched(axis, agreement, row, color, **marks):
+    """An agreement with its interval on an axis of `_stretch`."""
+    x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], *ENDS))
+    axis.plot(x[[0, 2]], [row, row], color=color, linewidth=1.2)
+    axis.plot(x[1], row, "o", color=color, **marks)
+
+
+def _stretch(axis):
+    """Ticks of agreement that is drawn as its inverse hyperbolic tangent, so that 0.99 and 0.999 can be told apart."""
+    axis.set_xticks(np.arctanh([0, 0.9, 0.99, 0.999]), ["0", "0.9", ".99", ".999"], fontsize=SMALL)
+    axis.set_xlim(np.arctanh(ENDS[0]) - 0.1, 4)
 
 
 @book_figure
@@ -193,7 +203,7 @@ def dose_response(couplings, agreement, costs, exponent, used):
     mean = costs.mean(axis=1)
     error = 2 * costs.std(axis=1, ddof=1) / np.sqrt(costs.shape[1])
     seen = mean > error  # of the others, only the upper end can be said
-    right.errorbar(couplings[seen], mean[seen], error[seen], color=BLUE, fmt="o", markersize=4)
+    right.errorbar(couplings[seen], mean[seen], error[seen], color=BLUE, fmt="o", markersize=4, label="mean ± 2 se")
     above = ~seen & (mean + error > 0)
     right.plot(
         couplings[above], (mean + error)[above], "v", color=BLUE, markersize=5, fillstyle="none", label="at most"
