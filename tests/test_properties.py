@@ -49,7 +49,7 @@ from vaept.uses import (
 )
 from vaept.uses import member as members
 from vaept.uses.classifier import Classifier, fit_classifier
-from vaept.vae import agreement, consensus, evaluation, likelihood, recommendation
+from vaept.vae import agreement, consensus, evaluation, marginal_likelihood, recommendation
 from vaept.vae.ensemble import Ensemble, Seed
 from vaept.vae.fitting import fit
 from vaept.vae.model import VAE
@@ -545,9 +545,9 @@ CASES = [
          n_samples=2, seed=0),
     case("evaluation.turned_elbo", evaluation.turned_elbo, 60, model=MODEL, images=IMAGES[:12], mean=POINTS,
          variance=VARIANCE, rotation=np.eye(2)[::-1].copy(), n_samples=2, seed=0),
-    case("likelihood.log_likelihood", likelihood.log_likelihood, 50, model=MODEL, images=IMAGES[:5], n_samples=3,
+    case("marginal_likelihood.log_likelihood", marginal_likelihood.log_likelihood, 50, model=MODEL, images=IMAGES[:5], n_samples=3,
          seed=0),
-    case("likelihood.exact_log_likelihood", likelihood.exact_log_likelihood, 50, model=MODEL, images=IMAGES[:5],
+    case("marginal_likelihood.exact_log_likelihood", marginal_likelihood.exact_log_likelihood, 50, model=MODEL, images=IMAGES[:5],
          n_points=21, tolerance=0.5),
     case("evaluation.active_units", evaluation.active_units, 40, model=MODEL, images=IMAGES[:5], threshold=0.0625),
     case("evaluation.evaluate", functools.partial(evaluation.evaluate, jobs=1), 40, ensemble=ENSEMBLE,

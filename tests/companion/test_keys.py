@@ -119,7 +119,7 @@ def test_a_changed_helper_makes_exactly_the_dependent_results_anew(module, befor
         ("landscape/dynamics", '"Langevin"', '"walkers"'),
         ("uses/classifier", 'unit="epoch"', 'unit="pass"'),
         ("companion/figures/seeds", "figsize=(WIDTH, 2.7)", "figsize=(WIDTH, 2.8)"),
-        ("companion/report", "Minus signs are set as such", "Minus signs too"),
+        ("companion/markdown", "Minus signs are set as such", "Minus signs too"),
         ("processes", "time", "time"),
         ("vae/ensemble", "# torch fills new layers", "# Torch fills new layers"),
         ("companion/commands", "Saved {output}", "Wrote {output}"),

@@ -121,7 +121,8 @@ def _coordinates(means):
     for other in means[1:]:
         a, b = (z - z.mean(axis=0) for z in (first, other))
         scale = np.outer(np.linalg.norm(a, axis=0), np.linalg.norm(b, axis=0))
-        correlation = np.divide(a.T @ b, scale, out=np.zeros_like(scale), where=scale > 0)
+        alive = scale > 1e-12 * max(scale.max(), np.finfo(float).tiny)  # as in `vaept.vae.agreement`
+        correlation = np.divide(a.T @ b, scale, out=np.zeros_like(scale), where=alive)
         own, partner = linear_sum_assignment(-np.abs(correlation))
         best.append(np.zeros(len(correlation)))
         best[-1][own] = np.abs(correlation[own, partner])
