@@ -26,27 +26,37 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
     )
     deviations = np.sqrt(variances)
     reach = max(1.5, float((np.abs(means) + 2 * deviations).max()))
-    for row, image, mean, deviation, population, energy in zip(
-        axes, images, means, deviations, populations, energies, strict=True
+    tiny = deviations.max(axis=1) < reach / 20
+    tops = np.array([np.max(each) for each in populations])
+    if tops.min() > tops.max() / 5:  # one scale for all, unless it would hide some
+        tops[:] = tops.max()
+    ends = [np.flatnonzero(each > top / 200).max(initial=4) + 1 for each, top in zip(populations, tops, strict=True)]
+    for row, image, mean, deviation, is_tiny, population, top, energy in zip(
+        axes, images, means, deviations, tiny, populations, tops, energies, strict=True
     ):
         draw_image(row[0], image)
         for radius in np.sqrt(8 * np.array([0.5, 1, 1.5, 2])):
             row[1].add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
         row[1].add_patch(Ellipse((0, 0), 2, 2, color=BLUE, alpha=0.3, linewidth=0))
         row[1].add_patch(Ellipse(mean, *(2 * deviation), color=RED, linewidth=0))
-        if deviation.max() < reach / 20:
+        if is_tiny:
             row[1].plot(*mean, "o", color="black", markersize=10, fillstyle="none", markeredgewidth=1)  # finds it
         row[1].set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
         row[1].set_title(f"widths {deviation[0]:.2g} and {deviation[1]:.2g}", fontsize=SMALL)
-        row[2].fill_between(np.arange(len(population)), population, step="mid", color=RED, linewidth=0)
+        row[2].stairs(population, np.arange(len(population) + 1) - 0.5, fill=True, color=RED, linewidth=0)
         row[2].axvline(2 * energy, color="black", linewidth=1, linestyle="--")
-        row[2].set_title(f"energy {energy:.3g}, mean level {2 * energy:.3g}", fontsize=SMALL)
-        row[2].set(xlim=(-0.5, max(map(len, populations))), ylim=(0, None))
+        row[2].set_title(f"energy {_short(energy)}, mean level {_short(2 * energy)}", fontsize=SMALL)
+        row[2].set(xlim=(-0.6, max(*ends, 2.1 * max(energies)) - 0.4), ylim=(0, 1.05 * top))
         row[2].yaxis.set_major_locator(MaxNLocator(2))
-    axes[-1, 1].set_xlabel("blue: prior, widths 1\nred: posterior", fontsize=SMALL)
-    axes[-1, 2].set_xlabel("level N of the well, energy N/2")
+    ringed = ", ringed\nwhere very small" if tiny.any() else ""
+    axes[-1, 1].set_xlabel(f"blue: prior, widths 1\nred: posterior{ringed}", fontsize=SMALL)
+    axes[-1, 2].set_xlabel("level N of the bowl, energy N/2")
     axes[len(images) // 2, 2].set_ylabel("population")
     return figure
+
+
+def _short(value):
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 @book_figure

@@ -79,8 +79,14 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
             ends = np.array([-half, half])
             axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")
         column[0].set_title(f"{np.degrees(angle):.0f}°")
-    gaps = dict.fromkeys(f"{gap:.0e}" for gap in (min(splittings), max(splittings)))
-    figure.suptitle(f"direction of the perturbation; energy between the states: {' to '.join(gaps)}", fontsize="medium")
+    gaps = dict.fromkeys(_as_power(gap) for gap in (min(splittings), max(splittings)))
+    figure.suptitle(f"direction of the push; energy between the states: {' to '.join(gaps)}", fontsize="medium")
     axes[0, 0].set_ylabel("lower state")
     axes[1, 0].set_ylabel("upper state")
     return figure
+
+
+def _as_power(value):
+    """A number to one digit, with a power of ten: "2 × 10⁻⁶"."""
+    digit, power = f"{value:.0e}".split("e")
+    return f"{digit} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
