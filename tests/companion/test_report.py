@@ -106,13 +106,25 @@ def test_verdicts_of_chapters_follow_the_checks():
     found = defaultdict(dict, loss={2: "yes", 4: "yes"}, permuted={2: "yes", 4: "no"})
     told = wording.same_model(found, {"rotation": {2: "no", 4: "yes"}})
     assert all(words in told["same"] for words in ("it nearly is.", "it is not at d = 2", "may well be at d = 4"))
-    assert "only part of the difference at d = 2" in told["rotated"] and "equal in that sense." in told["equal"]
+    assert "only part of the difference at d = 2, where" in told["rotated"] and told["rotated"].endswith("it at d = 4.")
+    assert told["counted"].startswith("In that sense, the members of this copy are equal in loss and different in")
+    assert told["counted"].endswith("equal in loss, and do not count as different in their coordinates at d = 4.")
+    alone = wording.same_model({"loss": {2: "no"}, "permuted": {2: "none"}}, {"rotation": {2: "no"}})
+    assert alone["counted"].endswith("are not equal in loss.") and "difference: the arrangement" in alone["rotated"]
     assert "no source" in wording.sources(found)
     found["same order"] = {2: "no", 4: "no"}
     assert wording.sources(found) == "Members that share the order of batches do not count as different."
     levels = {"levels": {2: "yes"}, "shuffled": {2: "yes"}, "Gaussian": {2: "no"}}
-    assert wording.fingerprint(levels)["told"].startswith("But")
+    assert "do not count" not in wording.fingerprint(levels)["told"] and "cannot be told" in wording.fingerprint(levels)["told"]
     assert "do not agree" in wording.predicted({2: "no"})
+    few, many = Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 0.95)
+    assert "With more" in wording.folded(few, many) and wording.folded(many, few) == wording.folded(few, few) == ""
+
+
+def test_how_a_difference_grows_is_told_where_members_share_all_but_one_source(records):
+    varied = dataclasses.replace(records.prices[0], arm="vary_order")
+    assert "has grown" in wording.grown(dataclasses.replace(records, prices=[varied]))
+    assert wording.grown(dataclasses.replace(records, prices=[])) == ""
 
 
 def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():

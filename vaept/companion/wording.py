@@ -12,23 +12,29 @@ from vaept.vae.agreement import Estimate
 
 KNOWN = {"digits": "handwritten digits, ", "mnist": "handwritten digits, ", "cells": "blood cells, "}
 MAY_LACK = ("classifier", "clustering", "filters", "generation", "outliers")
+BINARY = "All pixels are 0 or 1 here, so this is the log-probability of the image."
+GREY = (
+    "If all pixels are 0 or 1, this is the log-probability of the image. If some lie between, {here}the same expression "
+    "still serves as a score and all inequalities below hold, but it is not a normalised probability."
+)
 GAUSSIAN = "In this copy each value is scored by a Gaussian around the decoder's, with one learned width for all."
 
 
 def words(study):
     """Words and sentences about the data of a `Study`, as a dict by name.
 
-    "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", whether all are 0 or 1;
-    "likelihood", if it is Gaussian; "in_classes"; "classes_shown", how many of many classes are named; and for each of
+    "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", what the score means of pixels that
+    are all 0 or 1 or not; "likelihood", if it is Gaussian; "in_classes"; "classes_shown", how many of many classes are named; and for each of
     `MAY_LACK` why it is left out. Sentences that are not needed are "".
     """
     dataset, n_classes = study.dataset, len(study.dataset.classes)
+    gaussian = study.profile.likelihood == "gaussian"
     binary = all(np.isin(part, (0, 1)).all() for part in (dataset.train, dataset.test))
     found = {
         "data_name": dataset.name,
         "what": KNOWN.get(dataset.name, "") + _kind(dataset, "black-and-white" if binary else "grey"),
-        "pixel_values": f"Here {'all are 0 or 1' if binary else 'some lie between'}.",
-        "likelihood": GAUSSIAN if study.profile.likelihood == "gaussian" else "",
+        "pixel_values": BINARY if binary else GREY.format(here="" if gaussian else "as here, "),
+        "likelihood": GAUSSIAN if gaussian else "",
         "in_classes": "without classes" if n_classes == 0 else _count(n_classes, "class", "classes"),
         "classes_shown": f"(The names of {NAMED_CLASSES} are shown.)" if n_classes > NAMED_CLASSES else "",
     }
@@ -98,20 +104,60 @@ def same_model(found, symmetry):
         yes="Judged by its coordinates, it is not{at}: even after flips and exchanges they differ.",
         no="Judged by its coordinates, it may well be{at}: flips and exchanges make them much alike.",
     )
-    return {
-        "same": f"{good} {alike}",
-        "equal": said(
-            loss,
-            yes="The members of this copy are equal in that sense{at}.",
-            no="The members of this copy are not equal in that sense{at}, so that they may differ for other reasons.",
-        ),
-        "different": said(permuted, yes="They are different{at}.", no="They do not count as different{at}."),
-        "rotated": said(
-            rotation,
+    return {"same": f"{good} {alike}", "counted": _counted(loss, permuted), "rotated": _rotated(rotation)}
+
+
+def _counted(loss, permuted):
+    """Whether members count as equal and as different, from what was found for each d: sentences."""
+    both = {d: f"{equal}_{permuted.get(d, 'none')}" for d, equal in loss.items()}
+    equal, unequal = "The members of this copy are equal in loss", "The members of this copy are not equal in loss"
+    told = said(
+        both,
+        yes_yes=f"{equal} and different in their coordinates{{at}}.",
+        yes_no=f"{equal}, and do not count as different in their coordinates{{at}}.",
+        yes_none=f"{equal}{{at}}.",
+        no_yes=f"{unequal}{{at}}, so that their coordinates, which are different, may differ for other reasons.",
+        no_no=f"{unequal}, and do not count as different in their coordinates{{at}}.",
+        no_none=f"{unequal}{{at}}.",
+    )
+    return f"In that sense, {told[0].lower()}{told[1:]}" if told else ""
+
+
+def _rotated(found):
+    """How much of the difference a rotation explains, from what was found for each d: one sentence."""
+    arranged = "the arrangement of the images differs as well"
+    yes, no = ([d for d, answer in found.items() if answer == which] for which in ("yes", "no"))
+    if not (yes and no):
+        return said(
+            found,
             yes="A rotation explains nearly all of the difference{at}.",
-            no="A rotation explains only part of the difference{at}: the arrangement of the images differs as well.",
-        ),
-    }
+            no=f"A rotation explains only part of the difference{{at}}: {arranged}.",
+        )
+    return (
+        f"A rotation explains only part of the difference at d = {_and(no)}, where {arranged}, "
+        f"and nearly all of it at d = {_and(yes)}."
+    )
+
+
+def folded(small, large):
+    """Why maps with more coordinates agree better after a rotation, if they do; from `Estimate`s of R²: a sentence."""
+    if not large.low > small.high:
+        return ""
+    return (
+        "With more coordinates members agree better. A likely reason, not tested here: more of what tells images apart "
+        "fits in, where a plane has to fold it, which each seed may do in its own way."
+    )
+
+
+def grown(records):
+    """What it means that members with one source of randomness of their own differ, where a study has such members."""
+    if not any(records.price(f"vary_{source}", d) for source in ("order", "noise") for d in records.latent_dims):
+        return ""
+    return (
+        "Where members differ although they share everything but the order, or everything but the noise, a difference "
+        "that was tiny at first has grown during training. So it is with a marble near the middle of the table, where "
+        "every small push leads further away."
+    )
 
 
 def sources(found):
@@ -132,25 +178,27 @@ def predicted(found):
     """Whether turning costs what the widths predict, in words, from what the check of C2 found."""
     return said(
         found,
-        yes="Over members the two agree to within a quarter{at}.",
-        no="Over members the two do not agree to within a quarter{at}.",
+        yes="For these members, prediction and measurement agree to within a quarter{at}.",
+        no="For these members, prediction and measurement do not agree to within a quarter{at}.",
     )
 
 
 def fingerprint(found):
     """Whether levels tell densities apart and seeds not, in sentences by name, from what the checks of C3 found."""
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
+    like, unlike = ([d for d, answer in others.items() if answer == which] for which in ("no", "yes"))
+    same = "be told from those of a Gaussian of the same widths, or of the map with each coordinate shuffled by itself"
+    if like and unlike:
+        told = f"At d = {_and(like)} these levels cannot clearly {same}; at d = {_and(unlike)} they can."
+    else:
+        told = said(others, yes=f"These levels can {same}.", no=f"These levels cannot clearly {same}.")
     return {
         "shared": said(
             found["levels"],
-            yes="The seeds of this copy share their levels to within a tenth{at}.",
-            no="The seeds of this copy do not share their levels to within a tenth{at}.",
+            yes="Seed by seed, the d lowest levels of this copy are within a tenth of their means over seeds{at}.",
+            no="Seed by seed, the d lowest levels of this copy are not all within a tenth of their means over seeds{at}.",
         ),
-        "told": said(
-            others,
-            yes="A Gaussian as wide and a map with shuffled coordinates have clearly other ones{at}.",
-            no="But they do not differ clearly from those of a Gaussian as wide or of shuffled coordinates{at}.",
-        ),
+        "told": told,
     }
 
 
@@ -170,6 +218,11 @@ def mode_ends(classes, shares):
         return ""
     low, high = (f"{escaped(str(classes[end.argmax()]))} ({end.max():.0%} of the images there)" for end in shares[0])
     return f"The most frequent class at its low end is {low}, at its high end {high}."
+
+
+def grouped(number):
+    """A whole number in words, its digits in groups of three: "60 000"."""
+    return f"{number:,}".replace(",", " ")
 
 
 def tell(ending="", /, **values):
@@ -202,10 +255,14 @@ def said(found, values=None, /, **sentences):
     for d, name in found.items():
         dims.setdefault(name, []).append(d)
     for name, own in dims.items():
-        place = "" if len(dims) == 1 else f" at d = {' and '.join(map(str, own))}"
+        place = "" if len(dims) == 1 else f" at d = {_and(own)}"
         value = listed({d: values[d] for d in own}, bare=len(found) == 1) if values else ""
         told += [sentences[name].format(at=place, value=value)] if name in sentences else []
     return " ".join(told)
+
+
+def _and(dims):
+    return " and ".join(map(str, dims))
 
 
 def side(value):

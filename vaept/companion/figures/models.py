@@ -30,7 +30,7 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
     tops = np.array([np.max(each) for each in populations])
     if tops.min() > tops.max() / 5:  # one scale for all, unless it would hide some
         tops[:] = tops.max()
-    ends = [np.flatnonzero(each > top / 200).max(initial=4) + 1 for each, top in zip(populations, tops, strict=True)]
+    ends = [np.flatnonzero(each > top / 100).max(initial=4) + 1 for each, top in zip(populations, tops, strict=True)]
     for row, image, mean, deviation, is_tiny, population, top, energy in zip(
         axes, images, means, deviations, tiny, populations, tops, energies, strict=True
     ):

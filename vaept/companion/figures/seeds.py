@@ -45,11 +45,17 @@ def ten_seeds(latents, elbo, labels):
 
 MEASURES = {
     "coordinates": "as they are\n(correlation)",
-    "signed_permutation": "best signed permutation\n(correlation)",
+    "signed_permutation": "best flips and swaps\n(correlation)",
     "orthogonal": "best rotation\n(R²)",
     "linear": "best linear map\n(R²)",
     "cka": "similarity of shapes\n(linear CKA)",
     "neighbours": "shared neighbours\n(fraction of 10)",
+}
+ALLOWED = {
+    "correlation": "as they are, or moved by flips and swaps",
+    "R²": "turned, or turned and stretched",
+    "linear CKA": "not aligned",
+    "fraction of 10": "not aligned",
 }
 
 
@@ -88,7 +94,7 @@ def agreement_by_group(agreements, controls):
                     far.append((axis, place, by_chance))
         axis.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
         axis.set(yticks=range(len(own)), yticklabels=own.values(), ylim=(len(own) - 0.5, -0.5))
-        axis.set_title(unit, loc="left", fontsize=SMALL)
+        axis.set_title(f"{ALLOWED[unit]} ({unit})", loc="left", fontsize=SMALL)
     for axis, place, by_chance in far:
         if by_chance < lowest - 0.05:
             words = f"◂ chance {by_chance:.2f}".replace("-", "−")
