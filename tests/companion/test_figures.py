@@ -43,7 +43,11 @@ def draw(name, rng, labels):
         "series_against_exact": (np.linspace(0, 1, 5), np.arange(5.0), {"order 1": np.ones(5), "Padé": np.ones(5)}),
         "error_slopes": (np.logspace(-3, -1, 5), rng.random((2, 5)) + 0.1, [1.0, 2.0]),
         "levels_of_a_latent_space": (np.linspace(0, 1, 21), rng.random((21, 3)), [0.0, 1.0, 2.0], [1, 2], [0.0, 0.4]),
-        "fingerprints": ({"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))}, {"d = 2": np.arange(4)}),
+        "fingerprints": (
+            {"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))},
+            {"d = 2": np.arange(4)},
+            {"0, shuffled": {"d = 2": (rng.random(4), rng.random((4, 2)))}},
+        ),
         "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),
         "populations_by_class": (rng.random((3, 5)), [0, 1, 2], [0.5, 1.0, 2.0], 10),
         "symmetry_breaking_toy": (rng.standard_normal((3, 10, 2)), ["a", "b", "c"], 0.5),
@@ -198,6 +202,22 @@ def test_images_of_any_shape_can_be_shown(shape, shown, rng):
         rng.random((2, *shape)), np.zeros((2, 2)), np.ones((2, 2)), np.ones((2, 5)), [0.0, 0.0], made_by="test"
     )
     assert len(figure.axes) == 6
+
+
+def test_populations_share_a_scale_unless_it_hides_some():
+    for second, shared in (([0.4, 0.3, 0.3], True), (np.full(100, 0.01), False)):
+        made = figures.posterior_as_wave_packet(
+            np.ones((2, 8, 8)), np.zeros((2, 2)), np.ones((2, 2)), [[0.8, 0.2], second], [0.1, 1.0], made_by="test"
+        )
+        tops = [axis.get_ylim()[1] for axis in (made.axes[2], made.axes[5])]
+        assert (tops[0] == tops[1]) == shared
+        assert "ringed" not in made.axes[4].get_xlabel()
+
+
+def test_a_power_of_ten_is_set_as_one(rng):
+    plane = rng.standard_normal((5, 5))
+    made = figures.tilt_chooses_axes(np.arange(5.0), [0.0], np.array([[plane, plane]]), [2e-6], made_by="test")
+    assert "2 × 10⁻⁶" in made.get_suptitle()
 
 
 def test_style_does_not_leak(rng):

@@ -115,7 +115,10 @@ def test_verdicts_of_chapters_follow_the_checks():
     found["same order"] = {2: "no", 4: "no"}
     assert wording.sources(found) == "Members that share the order of batches do not count as different."
     levels = {"levels": {2: "yes"}, "shuffled": {2: "yes"}, "Gaussian": {2: "no"}}
-    assert "do not count" not in wording.fingerprint(levels)["told"] and "cannot be told" in wording.fingerprint(levels)["told"]
+    assert wording.fingerprint(levels)["told"].startswith("These levels cannot clearly be told")
+    levels["Gaussian"][4] = levels["shuffled"][4] = levels["levels"][4] = "yes"
+    told = wording.fingerprint(levels)["told"]
+    assert told.startswith("At d = 2 these levels cannot") and told.endswith("at d = 4 they can.")
     assert "do not agree" in wording.predicted({2: "no"})
     few, many = Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 0.95)
     assert "With more" in wording.folded(few, many) and wording.folded(many, few) == wording.folded(few, few) == ""
@@ -130,8 +133,8 @@ def test_how_a_difference_grows_is_told_where_members_share_all_but_one_source(r
 def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():
     assert "more than a direction" in wording.ramp(0.5) != wording.ramp(0.95)
     values, labels = np.arange(60.0), np.repeat([7, 3, 5], 20)
-    assert "low end is 7" in (told := wording.mode_ends(*report.ends(values[:, None], labels)))
-    assert "high end 5" in told
+    assert "orange end is 7" in (told := wording.mode_ends(*report.ends(values[:, None], labels)))
+    assert "purple end 5" in told
     assert wording.mode_ends(None, None) == wording.mode_ends(*report.ends(values[:, None], labels * 0)) == ""
 
 

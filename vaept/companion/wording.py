@@ -14,8 +14,8 @@ KNOWN = {"digits": "handwritten digits, ", "mnist": "handwritten digits, ", "cel
 MAY_LACK = ("classifier", "clustering", "filters", "generation", "outliers")
 BINARY = "All pixels are 0 or 1 here, so this is the log-probability of the image."
 GREY = (
-    "If all pixels are 0 or 1, this is the log-probability of the image. If some lie between, {here}the same expression "
-    "still serves as a score and all inequalities below hold, but it is not a normalised probability."
+    "If all pixels are 0 or 1, this is the log-probability of the image. If some lie between, {here}the same "
+    "expression still serves as a score and all inequalities below hold, but it is not a normalised probability."
 )
 GAUSSIAN = "In this copy each value is scored by a Gaussian around the decoder's, with one learned width for all."
 
@@ -23,8 +23,8 @@ GAUSSIAN = "In this copy each value is scored by a Gaussian around the decoder's
 def words(study):
     """Words and sentences about the data of a `Study`, as a dict by name.
 
-    "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", what the score means of pixels that
-    are all 0 or 1 or not; "likelihood", if it is Gaussian; "in_classes"; "classes_shown", how many of many classes are named; and for each of
+    "data_name"; "what", such as "grey pictures of 8 × 8 pixels"; "pixel_values", what the score means of such pixels;
+    "likelihood", if it is Gaussian; "in_classes"; "classes_shown", how many of many classes are named; and for each of
     `MAY_LACK` why it is left out. Sentences that are not needed are "".
     """
     dataset, n_classes = study.dataset, len(study.dataset.classes)
@@ -187,7 +187,11 @@ def fingerprint(found):
     """Whether levels tell densities apart and seeds not, in sentences by name, from what the checks of C3 found."""
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
     like, unlike = ([d for d, answer in others.items() if answer == which] for which in ("no", "yes"))
-    same = "be told from those of a Gaussian of the same widths, or of the map with each coordinate shuffled by itself"
+    seeds, first, means = "The seeds of this copy", "the first d of a seed", "their means over seeds"
+    same = (
+        "be told from those of a Gaussian of the same widths, or of the map with each coordinate shuffled over the "
+        "images by itself"
+    )
     if like and unlike:
         told = f"At d = {_and(like)} these levels cannot clearly {same}; at d = {_and(unlike)} they can."
     else:
@@ -195,8 +199,8 @@ def fingerprint(found):
     return {
         "shared": said(
             found["levels"],
-            yes="Seed by seed, the d lowest levels of this copy are within a tenth of their means over seeds{at}.",
-            no="Seed by seed, the d lowest levels of this copy are not all within a tenth of their means over seeds{at}.",
+            yes=f"{seeds} share their levels{{at}}: {first} are on average within a tenth of {means}.",
+            no=f"{seeds} do not clearly share their levels{{at}}: {first} are not clearly within a tenth of {means}.",
         ),
         "told": told,
     }
@@ -212,12 +216,12 @@ def ramp(straight):
 def mode_ends(classes, shares):
     """Which classes lie at the ends of the first mode: a sentence, or "" where there are no two classes.
 
-    Arguments are as `vaept.companion.report.ends` returns them.
+    Arguments are as `vaept.companion.report.ends` returns them. Its low end is orange where it is drawn (`DIVERGING`).
     """
     if classes is None or len(classes) < 2:
         return ""
     low, high = (f"{escaped(str(classes[end.argmax()]))} ({end.max():.0%} of the images there)" for end in shares[0])
-    return f"The most frequent class at its low end is {low}, at its high end {high}."
+    return f"The most frequent class at its orange end is {low}, at its purple end {high}."
 
 
 def grouped(number):

@@ -101,14 +101,17 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
     near = couplings <= 0.1 * couplings[-1]
     for state, shell in enumerate(shells):
         colour = palette[shell % len(palette)]
-        axes[0].plot(couplings[near], levels[near, state] - levels[0, state], color=colour, linewidth=2)
-        axes[0].plot(couplings[near], first_order[state] * couplings[near], color="black", linewidth=1, linestyle=":")
         axes[1].plot(couplings, levels[:, state], color=colour, linewidth=2)
+        if shell in (1, 2):  # more would cross
+            shifts, foretold = levels[near, state] - levels[0, state], first_order[state] * couplings[near]
+            axes[0].plot(couplings[near], shifts, color=colour, linewidth=2)
+            axes[0].plot(couplings[near], foretold, color="black", linewidth=1, linestyle=":")
     axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=4, clip_on=False, zorder=5)
     for shell, multiplicity in enumerate(multiplicities):
         where = {"ha": "right", "va": "center", "weight": "bold", "color": palette[shell % len(palette)]}
         axes[1].text(-0.03 * couplings[-1], levels[0, shells == shell][0], f"{multiplicity}×", **where)
-    axes[0].set(xlabel="coupling λ", ylabel="shift from the oscillator", title="near the start\n(dotted: first order)")
+    axes[0].set(xlabel="coupling λ", ylabel="shift from the round bowl's level")
+    axes[0].set_title("near the start, N = 1 and 2\n(dotted: first order)")
     axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level")
     axes[1].set(xlim=(-0.15 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
     for axis in axes:
@@ -117,7 +120,7 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
 
 
 @book_figure
-def fingerprints(spectra, reference):
+def fingerprints(spectra, reference, others=None):
     """Lowest levels of every member's latent space with intervals, one panel for each latent dimension.
 
     Parameters
@@ -126,27 +129,37 @@ def fingerprints(spectra, reference):
         Levels and the ends of their intervals.
     reference : mapping from str to array of shape (n,)
         The oscillator's levels for comparison.
+    others : mapping from str to mapping from str to pair of arrays, shapes (n,) and (n, 2), optional
+        Further rows by their names: for each panel levels and the ends of their intervals.
     """
-    rows = [len(levels) + 2.5 for levels, _ in spectra.values()]
+    others = others or {}
+    rows = [len(levels) + len(others) + 2.5 for levels, _ in spectra.values()]
     figure, axes = plt.subplots(
         len(spectra), 1, figsize=(WIDTH, 0.16 * sum(rows) + 0.75 * len(rows)), squeeze=False, height_ratios=rows
     )
     for axis, (name, (levels, intervals)) in zip(axes[:, 0], spectra.items(), strict=True):
-        levels, intervals, members = np.array(levels), np.array(intervals), np.arange(len(levels))
-        for level in range(1, levels.shape[1]):  # the lowest is 0 for all
-            colour = (BLUE, ORANGE, RED, VIOLET)[level % 4]
-            places = members + 0.2 * (level % 3 - 1)
-            axis.hlines(places, *intervals[:, level].T, color=colour, linewidth=2)
-            axis.plot(levels[:, level], places, "o", color=colour, markersize=3.5)
-        prior = len(levels) + 0.7
+        names, places = [*map(str, range(len(levels)))], [*range(len(levels))]
+        for place, row in enumerate(zip(levels, intervals, strict=True)):
+            _draw_ladder(axis, place, *row, BLUE)
+        for place, (other, row) in enumerate(others.items(), start=len(levels)):
+            _draw_ladder(axis, place + 0.4, *row[name], ORANGE)
+            names, places = [*names, other], [*places, place + 0.4]
+        prior = len(levels) + len(others) + 0.7
         for level, count in zip(*np.unique(reference[name][1:], return_counts=True), strict=True):
             axis.plot(level, prior, "D", color="black", markersize=4)
-            axis.annotate(f"{count}×", (level, prior), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
-        axis.axhline(len(levels) - 0.2, color=GREY, linewidth=0.8)
-        axis.set(yticks=[*members, prior], yticklabels=[*map(str, members), "prior"], ylim=(prior + 0.7, -0.7))
+            number = f"{count}×" if count > 1 else ""
+            axis.annotate(number, (level, prior), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+        axis.axhline(len(levels) - 0.3, color=GREY, linewidth=0.8)
+        axis.set(yticks=[*places, prior], yticklabels=[*names, "prior"], ylim=(prior + 0.7, -0.7))
         axis.set(title=name, ylabel="seed")
     axes[-1, 0].set_xlabel("level (energy, or relaxation rate)")
     return figure
+
+
+def _draw_ladder(axis, place, levels, intervals, colour):
+    """Levels as dots in one row, with their intervals; the lowest, which is 0 for all, is left out."""
+    axis.hlines(np.full(len(levels) - 1, place), *np.asarray(intervals)[1:].T, color=colour, linewidth=2)
+    axis.plot(levels[1:], np.full(len(levels) - 1, place), "o", color=colour, markersize=3.5)
 
 
 @book_figure
@@ -169,7 +182,9 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
     height = rows * (WIDTH / columns * up / across + 0.35) + 0.8
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
     shape = {"extent": [end for points in axes_points for end in (points[0], points[-1])], "origin": "lower"}
-    for number, (axis, values, level) in enumerate(zip(axes.flat, functions, levels, strict=False), start=1):
+    first, last, *further = axes.flat  # the plane beside mode 1
+    panels = [first, *further[: len(functions) - 1]]
+    for number, (axis, values, level) in enumerate(zip(panels, functions, levels, strict=True), start=1):
         shades = axis.imshow(values / np.nanquantile(np.abs(values), 0.98), cmap=DIVERGING, vmin=-1, vmax=1, **shape)
         axis.set_title(f"mode {number}, level {level:.2f}")
     images = [[as_picture(image) for image in row] for row in grid_images[::-1]]
@@ -177,7 +192,6 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
         images = [[np.reshape(image, (1, -1)) for image in row] for row in grid_images[::-1]]
     framed = [[np.pad(image, [(1, 1), (1, 1), (0, 0)][: image.ndim]) for image in row] for row in images]
     mosaic = np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
-    last = axes.flat[len(functions)]
     last.imshow(mosaic[::-1], **shape)
     last.set_title("the plane, decoded")
     for axis in axes.flat[len(functions) + 1 :]:
@@ -186,7 +200,7 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
         axis.set(aspect="equal", xlabel="z₁", ylabel="z₂")
         axis.label_outer()
     scale = figure.colorbar(shades, ax=axes, location="bottom", aspect=40, shrink=0.6, ticks=[-1, 0, 1])
-    scale.set_label("mode, in units of its largest values")
+    scale.set_label("mode, scaled to its largest value")
     return figure
 
 
@@ -206,15 +220,17 @@ def populations_by_class(populations, classes, energies, n_levels):
         How many levels all bins cover.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 3.1))
+    seen = 1 + np.flatnonzero(populations.max(axis=0) > populations.max() / 200).max(initial=0)
+    end = max(seen * n_levels / populations.shape[1], 2 * max(energies) + 1) - 0.5
     extent = (-0.5, n_levels - 0.5, len(classes) - 0.5, -0.5)
     shades = PowerNorm(0.5, 0, populations.max())  # the tails would be white otherwise
     picture = axis.imshow(populations, aspect="auto", cmap="Blues", norm=shades, extent=extent)
     axis.plot(2 * np.asarray(energies), np.arange(len(classes)), "D", color=ORANGE, markersize=4)
-    axis.set(xlabel="level N", ylabel="class", xlim=extent[:2], title="orange: mean level, twice the mean energy")
+    axis.set(xlabel="level N", ylabel="class", xlim=(-0.5, end), title="orange: mean level, twice the mean energy")
     named = name_classes(axis.yaxis, classes)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in named:
-        axis.text(n_levels - 0.5, row, f" {energies[row]:.3g}", va="center", fontsize=SMALL)
-    axis.text(n_levels - 0.5, -0.7, " energy", va="bottom", fontsize=SMALL)
-    figure.colorbar(picture, ax=axis, label="mean population", pad=0.13, ticks=MaxNLocator(4))
+        axis.text(end, row, f" {energies[row]:.3g}", va="center", fontsize=SMALL)
+    axis.text(end, -0.7, " energy", va="bottom", fontsize=SMALL)
+    figure.colorbar(picture, ax=axis, label="mean population (square-root scale)", pad=0.13, ticks=MaxNLocator(4))
     return figure
