@@ -216,7 +216,8 @@ def test_populations_share_a_scale_unless_it_hides_some():
 
 def test_a_power_of_ten_is_set_as_one(rng):
     plane = rng.standard_normal((5, 5))
-    made = figures.tilt_chooses_axes(np.arange(5.0), [0.0], np.array([[plane, plane]]), [2e-6], made_by="test")
+    pairs = np.array([[plane, plane]] * 2)
+    made = figures.tilt_chooses_axes(np.arange(5.0), [0.0, 1.0], pairs, [2e-6, 2e-6], made_by="test")
     assert "2 × 10⁻⁶" in made.get_suptitle()
 
 
