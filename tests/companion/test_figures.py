@@ -97,7 +97,11 @@ def draw(name, rng, labels):
             None if labels is None else (rng.random((10, 8, 8)), rng.random(10)),
         ),
         "denoise": ({"clean": (rng.random((5, 8, 8)), ""), "noisy": (rng.random((5, 8, 8)), "9 dB")},),
-        "scores_against_noise": ((0.5, 1.0), {"PSNR": {"noisy": [agreement.linear] * 2, "median": []}}),
+        "scores_against_noise": (
+            (0.5, 1.0),
+            {"PSNR (dB), d = 2": {"noisy": [agreement.linear] * 2, "median": []}},
+            {"PSNR (dB), d = 2": {"corrected − plain": [agreement.linear] * 2}},
+        ),
         "cluster": (
             {"cold": (rng.random((3, 8, 8)), "0.5")},
             None if labels is None else [["0 (90 %)", "1", "2"]],

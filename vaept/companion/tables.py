@@ -1,5 +1,6 @@
 """The tables of the book that are made from a study's records and from benchmarks: one function each."""
 
+import itertools
 import json
 from collections import defaultdict
 
@@ -12,7 +13,7 @@ from vaept.companion.machines import machines_of
 from vaept.companion.markdown import cell, mean_and_spread, shown, table
 from vaept.companion.profiles import arm
 from vaept.companion.store import CHECKOUT
-from vaept.companion.wording import listed
+from vaept.companion.wording import listed, side
 from vaept.perturbation import held_out_agreement
 from vaept.uses import modes
 from vaept.uses.denoising import NOISES
@@ -124,54 +125,77 @@ def spaces(records):
 
 def rates(records):
     """The slowest rate between its bounds, and walks of the length of the lowest paths, plain and corrected."""
-    rows = []
+    rows, reversed_by = [], []
     for (name, d), record in records.arms.items():
         if "detours" in record.uses:
             found, detours = record.uses.get("bracket"), record.uses["detours"]
             keys = ("lower", "upper", "quotient")
-            own = [cell(found and getattr(found, key)[:, 0], ".3f") for key in keys]
+            values = [getattr(found, key)[:, 0] for key in keys] if found else [None] * 3
+            pairs = itertools.pairwise(values) if found else ()
+            reversed_by += [by for a, b in pairs if (by := mean_over_members(a - b)).mean > 0]
+            own = [cell(each, ".3f") for each in values]
             known = np.isfinite(detours.lower).any()
             own += [cell(detours.lowest - detours.energy), cell(detours.lower)] if known else ["–", "–"]
             rows.append((f"d = {d}, {arm(name).title}", *own))
     header = ("members", "lower bound", "upper bound (walkers)", "trial functions", "path minus detours (kT)")
-    return table((*header, "detours that are lower"), rows, instead="" if rows else "This was not measured.")
+    below = ""
+    if reversed_by:
+        clear = any(side(each) == "above" for each in reversed_by)
+        below = "But for errors the first three numbers would rise from left to right. Where they do not, "
+        below += (
+            "the step is larger than its 95 % interval at least once: an assumption fails."
+            if clear
+            else ("the step is smaller than its 95 % interval: the bounds are closer than they are known.")
+        )
+    header, instead = (*header, "detours that are lower"), "" if rows else "This was not measured."
+    return table(header, rows, instead=instead, below=below)
 
 
 def baselines(records):
     """What methods that need no such model reach at denoising, grouping and generating, beside corrected members."""
-    rows = []
+    rows, told = [], []
+    columns = (*(f"noise {noise}" for noise in NOISES), "Rand index", "Fréchet distance")
     for d, found in records.baselines.items():
-        uses = records.arms["corrected", d].uses
-        own = uses["denoising"].model.psnr.mean(axis=0)
-        rows.append((f"d = {d}", "corrected members", *_three(own), *_grouped(uses), *_generated(uses)))
-        names = {
-            "principal": f"{d} principal components", "principal_best": "best number of components",
-            "nearest": "nearest training image", "autoencoder": "denoising autoencoder",
-        }  # fmt: skip
-        for key, words in names.items():
-            rand = frechet = "–"
-            if key == "principal" and found.clustering:
-                rand = f"{found.clustering.principal.rand_index.mean():.2f}"
-                frechet = f"{found.generation.mixture.frechet.mean():.1f}"
-            rows.append((f"d = {d}", words, *_three(getattr(found.denoising, key).psnr.mean(axis=0)), rand, frechet))
-        if found.clustering:
-            rand = f"{found.clustering.pixels.rand_index.mean():.2f}"
-            frechet = f"{found.generation.windows.frechet.mean():.1f}"
-            rows.append((f"d = {d}", "the images themselves", "–", "–", "–", rand, f"{frechet} (with noise)"))
-    header = ("", "method", *(f"dB, noise {noise}" for noise in NOISES), "Rand index", "Fréchet distance")
-    return table(header, rows, instead="" if rows else "This study has no baselines.")
+        uses, better = records.arms["corrected", d].uses, []
+        own = [*uses["denoising"].model.psnr.T, None, None]
+        if "clustering" in uses:
+            own[-2] = uses["clustering"].k_means.rand_index
+        if "generation" in uses:
+            own[-1] = uses["generation"].aggregate_posterior.frechet
+        rows.append(
+            (f"d = {d}", "corrected members", *_in_cells([each if each is None else each.mean() for each in own]))
+        )
+        for words, values in _without_models(found, d).items():
+            rows.append((f"d = {d}", words, *_in_cells(values)))
+            gains = zip(columns, own, values, strict=True)
+            gains = [(what, mean_over_members(a - b)) for what, a, b in gains if a is not None and b is not None]
+            where = [what for what, gain in gains if side(gain) == ("above" if "Fréchet" in what else "below")]
+            better += [f"{words} ({', '.join(where)})"] if where else []
+        told += [f"Better than corrected members at d = {d}: {'; '.join(better) or 'none of these'}."]
+    header = ("", "method", *(f"dB, {noise}" for noise in columns[:-2]), *columns[-2:])
+    return table(header, rows, instead="" if rows else "This study has no baselines.", below=" ".join(told))
 
 
-def _three(values):
-    return [f"{value:.1f}" for value in values]
+def _without_models(found, d):
+    """For each method its PSNR at every noise, its Rand index and its Fréchet distance, None where it has none."""
+    names = {
+        "principal": f"{d} principal components", "principal_best": "best number of components",
+        "nearest": "nearest training image", "autoencoder": "denoising autoencoder",
+    }  # fmt: skip
+    own = {words: [*getattr(found.denoising, key).psnr.mean(axis=0), None, None] for key, words in names.items()}
+    if found.clustering:
+        own[names["principal"]][-2:] = (
+            found.clustering.principal.rand_index.mean(),
+            found.generation.mixture.frechet.mean(),
+        )
+        noisy = found.generation.windows.frechet.mean()
+        own["the images themselves"] = [*[None] * len(NOISES), found.clustering.pixels.rand_index.mean(), noisy]
+    return own
 
 
-def _grouped(uses):
-    return [f"{uses['clustering'].k_means.rand_index.mean():.2f}" if "clustering" in uses else "–"]
-
-
-def _generated(uses):
-    return [f"{uses['generation'].langevin.frechet.mean():.1f}" if "generation" in uses else "–"]
+def _in_cells(values):
+    digits = (*[1] * len(NOISES), 2, 1)
+    return ["–" if value is None else f"{value:.{n}f}" for value, n in zip(values, digits, strict=True)]
 
 
 def labs(records):
@@ -276,6 +300,17 @@ def answers(records, claim):
     for check in _checks(records, claim):
         answered = "yes" if check.holds else "no"
         found[check.key][check.d] = "none" if np.isnan(check.value.mean) else answered
+    return found
+
+
+def outcomes(records, claim):
+    """As `answers`, but "contrary" instead of "no" where no part of the interval meets the threshold."""
+    found = answers(records, claim)
+    for check in _checks(records, claim):
+        ends = (check.value.low, check.value.mean, check.value.high)
+        missed = not any(check.threshold.test(Estimate(end, end, end)) for end in ends)
+        if check.verdict == "fails" and missed and not np.isnan(ends).any():
+            found[check.key][check.d] = "contrary"
     return found
 
 

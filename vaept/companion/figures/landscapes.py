@@ -15,12 +15,14 @@ from vaept.companion.figures.style import (
     WIDTH,
     book_figure,
     draw_image,
+    draw_intervals,
     name_classes,
 )
+from vaept.vae.agreement import mean_over_members
 
 
 @book_figure
-def landscape(axes_points, energy, minima, numbers, ways, images=None, *, unit="kT"):
+def landscape(axes_points, energy, minima, numbers, ways, images=None, *, shallow=(), unit="kT"):
     """A free energy over a plane with its minima, saddles and lowest paths; beside it what the minima stand for.
 
     Parameters
@@ -36,6 +38,8 @@ def landscape(axes_points, energy, minima, numbers, ways, images=None, *, unit="
         Lowest paths.
     images : array, shape (n, height, width), optional
         Decoded at the minima; the first twelve are shown. Without them the first path is shown from the side.
+    shallow : array, shape (m, 2), optional
+        Further minima, without numbers.
     unit : str
         Of the energy.
     """
@@ -54,9 +58,11 @@ def landscape(axes_points, energy, minima, numbers, ways, images=None, *, unit="
     crosses = np.reshape(saddles, (-1, 2)).T
     passes = axis.plot(*crosses, "X", color=RED, markeredgecolor="white", markersize=8, linestyle="none")
     bottoms = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
-    shown = {"minima": bottoms, "saddles": passes[: len(saddles)], "paths": lines[:1]}
+    rings = axis.plot(*np.reshape(shallow, (-1, 2)).T, "o", color="none", markeredgecolor="black", markersize=7)
+    shown = {"minima": bottoms, "shallow": rings[: len(shallow)]}
+    shown |= {"saddles": passes[: len(saddles)], "paths": lines[:1]}
     handles = {name: own[0] for name, own in shown.items() if own}
-    axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1)
+    axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, columnspacing=1)
     for number, point in zip(numbers, minima, strict=True):
         axis.text(*point, str(number), ha="center", va="center_baseline", fontsize=SMALL, weight="bold")
     axis.set(xlabel="z₁", ylabel="z₂")
@@ -64,21 +70,29 @@ def landscape(axes_points, energy, minima, numbers, ways, images=None, *, unit="
         axis.set(**{f"{coordinate}lim": (line[0], line[-1])})
     parts[0].colorbar(filled, ax=axis, location="bottom", aspect=30, label=f"energy F ({unit})", ticks=MaxNLocator(5))
     if images is not None:
-        count = min(12, len(images))
-        columns = 1 if count < 3 else 2 if count < 9 else 3
-        panels = parts[1].subplots(-(-count // columns), columns, squeeze=False).flat
-        for place, panel in enumerate(panels):
-            if place < count:
-                draw_image(panel, images[place])
-                panel.set_title(str(numbers[place]), weight="bold")
-            else:
-                panel.set_axis_off()
+        _draw_numbered(parts[1], images[:12], numbers)
     else:
         panel = parts[1].subplots()
         lengths = np.linalg.norm(np.diff(ways[0].images, axis=0), axis=1).cumsum()
         panel.plot(np.append(0, lengths), ways[0].energies, color="black", linewidth=1.4)
-        panel.set(xlabel="length along a path", ylabel=f"energy F ({unit})", title="seen from the side")
+        panel.set(xlabel="along the path", ylabel=f"energy F ({unit})", title="seen from the side")
     return figure
+
+
+def _draw_numbered(part, images, numbers):
+    """Framed images under their numbers, no larger than a third of the height."""
+    columns = 1 if len(images) < 4 else 2 if len(images) < 9 else 3
+    rows = max(3, -(-len(images) // columns))
+    panels = list(part.subplots(rows, columns, squeeze=False).flat)
+    for panel in panels:
+        panel.set_axis_off()
+    first = 1 if len(images) == 1 else 0
+    for panel, image, number in zip(panels[first:], images, numbers, strict=False):
+        draw_image(panel, image)
+        panel.set_axis_on()
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set(visible=True, color=GREY, linewidth=0.8)
+        panel.set_title(str(number), weight="bold")
 
 
 @book_figure
@@ -134,17 +148,17 @@ def relaxation_against_gap(panels):
     panels : mapping from str to vaept.uses.relaxation.Relaxation
         For each landscape.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.9), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
     for axis, (title, found) in zip(axes[0], panels.items(), strict=True):
         for k, (time, colour) in enumerate(zip(found.predicted, (RED, BLUE, ORANGE), strict=False)):
             decay = np.exp(-found.lags / time)
             axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: {time:.3g}")
             rows, dots = decay > 0.05, {"fmt": "o", "markersize": 3.5, "color": colour, "linewidth": 0.8}
             axis.errorbar(found.lags[rows], found.correlation[rows, k], 1.96 * found.error[rows, k], **dots)
-        axis.set(title=title, xlabel="lag (time of the dynamics)", yscale="log", ylim=(0.03, 8))
+        axis.set(title=title, xlabel="lag (time of the dynamics)", yscale="log", ylim=(0.03, 1.3))
         axis.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
         axis.minorticks_off()
-        axis.legend(loc="upper right", title="1/level", labelspacing=0.2)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), title="1/level", labelspacing=0.2)
     axes[0, 0].set_ylabel("autocorrelation\n(lines: predicted)")
     return figure
 
@@ -200,7 +214,7 @@ def states_against_classes(table, classes, scores):
         For each score, such as the adjusted Rand index, the title of each arm and each method: the members' values.
     """
     rows = max(map(len, scores.values()))
-    heights = [3.1, 0.5 * rows + 1.0]
+    heights = [3.1, 0.6 * rows + 1.0]
     figure = plt.figure(figsize=(WIDTH, sum(heights)))
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     axis = above.subplots()
@@ -218,16 +232,19 @@ def states_against_classes(table, classes, scores):
     name_classes(axis.xaxis, classes)
     name_classes(axis.yaxis, letters)
     axis.set_title("% of a class (column) in each state (row)")
-    panels = below.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    panels = below.subplots(1, len(scores), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (score, arms) in zip(panels, scores.items(), strict=True):
         for place, methods in enumerate(arms.values()):
             for i, ((method, values), colour) in enumerate(zip(methods.items(), (RED, BLUE, GREY), strict=False)):
-                y = np.full(len(values), place + 0.22 * (i - (len(methods) - 1) / 2))
-                panel.plot(values, y, "o", color=colour, markersize=3, alpha=0.5, linewidth=0)
-                panel.plot(np.mean(values), y[0], "|", color=colour, markersize=12, markeredgewidth=2, label=method)
-        panel.set(title=score, yticks=range(len(arms)), yticklabels=list(arms), xlim=(0, None))
+                y, value = place + 0.27 * (i - (len(methods) - 1) / 2), mean_over_members(values)
+                draw_intervals(panel, [value], [y], colour, "" if place else method)
+                end = np.nanmax([value.mean, value.high])
+                words = {"textcoords": "offset points", "va": "center_baseline", "fontsize": SMALL, "color": colour}
+                panel.annotate(f"{value.mean:.2f}", (end, y), (4, 0), **words)
+        panel.set(title=score, yticks=range(len(arms)), yticklabels=list(arms))
         panel.xaxis.set_major_locator(MaxNLocator(3))
         panel.set_ylim(len(arms) - 0.5, -0.5)
+    panels[0].set_xlim(0, 1.3 * max(panel.get_xlim()[1] for panel in panels))
     handles, names = panels[0].get_legend_handles_labels()
     known = dict(zip(names, handles, strict=True))  # a method has one entry, whatever the number of arms
     below.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))

@@ -75,16 +75,18 @@ def denoise(rows):
 
 
 @book_figure
-def scores_against_noise(noises, panels):
-    """Quality of images restored by several methods against the strength of the noise.
+def scores_against_noise(noises, panels, gains):
+    """Quality of images restored by several methods against the strength of the noise, and what is gained.
 
     Parameters
     ----------
     noises : sequence of float
         Standard deviations.
     panels : mapping from str to mapping from str to sequence of Estimate
-        For each score and each method its value at every noise; nothing where a method has none. Below each panel is
-        what the last method has more than the last but one.
+        For the name of each vertical axis and panel, such as "PSNR (dB), d = 2", and each method its value at every
+        noise; nothing where a method has none.
+    gains : mapping from str to mapping from str to sequence of Estimate
+        By the same names, for what is below each panel, such as "corrected − plain", its values; may be empty.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -101,15 +103,17 @@ def scores_against_noise(noises, panels):
                 means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
                 upper.plot(noises, means, "o-", color=colour, markersize=3.5, linewidth=1.5, label=name)
                 upper.vlines(noises, low, high, color=colour, linewidth=1)
-        upper.set(title=title, xticks=noises, xticklabels=[f"{noise:g}" for noise in noises])
+        name, _, words = title.partition(", ")
+        upper.set(title=words, ylabel=name, xticks=noises, xticklabels=[f"{noise:g}" for noise in noises])
         lower.set_xlabel("noise s")
-        (before, first), (after, second) = list(lines.items())[-2:]
-        lower.set_visible(bool(first and second))
-        for noise, a, b in zip(noises, first, second, strict=False):  # intervals of independent members, combined
-            ends = np.hypot([b.mean - b.low, b.high - b.mean], [a.high - a.mean, a.mean - a.low])
-            lower.errorbar(noise, b.mean - a.mean, ends[:, None], fmt="o", color=RED, markersize=3.5, linewidth=1)
+        lower.set_visible(bool(gains.get(title)))
+        for words, values in gains.get(title, {}).items():
+            means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
+            lower.plot(noises, means, "o", color=RED, markersize=3.5)
+            lower.vlines(noises, low, high, color=RED, linewidth=1)
+            lower.set_title(words, fontsize=SMALL)
         lower.axhline(0, color="black", linewidth=0.8, linestyle=":")
-        lower.set_title(f"{after} − {before}", fontsize=SMALL)
+        lower.set_ylabel(name)
     for upper, lower in pairs[len(panels) :]:
         upper.set_axis_off()
         lower.set_axis_off()
@@ -133,9 +137,17 @@ def cluster(rows, names):
 
 
 @book_figure
-def generate(rows):
-    """Generated images by where their latents are drawn, with the quality of each; rows are as for `denoise`."""
-    return draw_gallery(rows)
+def generate(rows, best=None):
+    """Generated images by where their latents are drawn, with the quality of each, the best in bold.
+
+    Parameters
+    ----------
+    rows : mapping from str to tuple
+        As for `denoise`.
+    best : str, optional
+        The row whose number is the best.
+    """
+    return draw_gallery(rows, bold=best)
 
 
 @book_figure
