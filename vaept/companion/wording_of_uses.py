@@ -70,7 +70,7 @@ def along_paths(energy, sure, mirrored):
         {d: f"{sure[d]} {side(mirrored[d])}" for d in sure},
         **{"yes above": "Along mirrored paths it is less sure{at}, so that it is not the detour alone."},
         **dict.fromkeys(("yes unclear", "yes below"), "But it is not clearly surer than along mirrored paths{at}."),
-        **{"contrary below": "It is surer along the mirrored path too{at}, which knows no landscape."},
+        **{"contrary below": "On the mirrored path, which knows no landscape, it is surer than that{at}."},
     )
     doubtful = "What is decoded along it need not look better than along a straight line{at}."
     kept = said(

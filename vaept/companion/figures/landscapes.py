@@ -59,7 +59,7 @@ def landscape(axes_points, energy, minima, numbers, ways, images=None, *, shallo
     passes = axis.plot(*crosses, "X", color=RED, markeredgecolor="white", markersize=8, linestyle="none")
     bottoms = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
     rings = axis.plot(*np.reshape(shallow, (-1, 2)).T, "o", color="none", markeredgecolor="black", markersize=7)
-    shown = {"minima": bottoms, "shallow": rings[: len(shallow)]}
+    shown = {"minima": bottoms, "further": rings[: len(shallow)]}
     shown |= {"saddles": passes[: len(saddles)], "paths": lines[:1]}
     handles = {name: own[0] for name, own in shown.items() if own}
     axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, columnspacing=1)
@@ -244,7 +244,7 @@ def states_against_classes(table, classes, scores):
         panel.set(title=score, yticks=range(len(arms)), yticklabels=list(arms))
         panel.xaxis.set_major_locator(MaxNLocator(3))
         panel.set_ylim(len(arms) - 0.5, -0.5)
-    panels[0].set_xlim(0, 1.3 * max(panel.get_xlim()[1] for panel in panels))
+    panels[0].set_xlim(0, 1.15 * max(panel.get_xlim()[1] for panel in panels))
     handles, names = panels[0].get_legend_handles_labels()
     known = dict(zip(names, handles, strict=True))  # a method has one entry, whatever the number of arms
     below.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
