@@ -7,7 +7,6 @@ from dataclasses import astuple
 
 import numpy as np
 
-from vaept.companion.markdown import shown
 from vaept.companion.wording import listed, said, side
 from vaept.uses.outliers import KINDS
 from vaept.uses.paths import MAX_ENDS, SHALLOW
@@ -239,6 +238,26 @@ def exchanged(found, ratios):
     return " ".join(filter(None, parts))
 
 
+def turned(costs, more):
+    """What turning plain members onto each other after training comes to, and what is to be kept of it: two texts.
+
+    `costs`: nats of an exchange between members that were turned; `more`: these less those of corrected members; for
+    each d an `Estimate`.
+    """
+    brings = "Turning plain members onto each other after training brings their cost to {value} nats"
+    sides = {d: side(each) for d, each in more.items()}
+    told = said(
+        sides,
+        costs,
+        above=f"{brings}, more than that of corrected ones.",
+        unclear=f"{brings}, not clearly more or less than that of corrected ones.",
+        below=f"{brings}, less than that of corrected ones.",
+    )
+    enough = "To turn finished models onto each other serves as well{at}."
+    dearer = "To turn finished models onto each other helps less{at}."
+    return told, said(sides, above=dearer, unclear=enough, below=enough)
+
+
 def found_by_energy(outcomes, values, chance):
     """How many planted outliers the energy finds, for each d one of "yes", "no", "few", "chance" and "none"."""
     return {
@@ -247,16 +266,15 @@ def found_by_energy(outcomes, values, chance):
     }
 
 
-def energies_find(found, values, chance):
-    """How many planted outliers the energy finds beside chance: sentences, from what `found_by_energy` gives."""
-    beside = f"where chance would find {shown(chance, '.2f')}"
+def energies_find(found, values):
+    """How many planted outliers the energy finds: sentences, from what `found_by_energy` gives."""
     return said(
         found,
         values,
         yes="The energy finds more than half of them{at}.",
         no="The energy does not clearly find half of them{at}.",
-        few=f"The energy finds few of them: {{value}}, {beside}.",
-        chance=f"The energy does not clearly find more of them than chance: {{value}}, {beside}.",
+        few="The energy finds few of them, {value}.",
+        chance="The energy does not clearly find more of them than chance: {value}.",
     )
 
 
@@ -299,6 +317,6 @@ def rebuilt(found, more):
 
 def counted(gains):
     """How many numbers are gains, losses and neither, from `Estimate`s that are above 0 where they are gains."""
-    sides = [side(each) for each in gains]
+    sides = [where for each in gains if (where := side(each)) != "none"]
     n, more, less = len(sides), sides.count("above"), sides.count("below")
     return f"of {n} numbers {more} are gains, {less} losses and {n - more - less} undecided."
