@@ -262,5 +262,7 @@ def test_what_is_absent_is_not_in_the_legend(rng):
     axes, plane = (np.arange(5.0),) * 2, rng.random((5, 5))
     made = figures.landscape(axes, plane, np.ones((1, 2)), [0], [], rng.random((1, 8, 8)), made_by="a test")
     assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["minima"]
+    made = figures.landscape(axes, plane, np.ones((1, 2)), [0], [], shallow=[[2, 2]], images=[plane], made_by="a test")
+    assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["minima", "further"]
     made = figures.outliers_by_energy(rng.random((4, 8, 8)), rng.random(4), {}, np.nan, made_by="a test")
     assert len(made.axes) == 4

@@ -71,12 +71,10 @@ def along_paths(energy, sure, mirrored):
         **dict.fromkeys(("yes unclear", "yes below"), "But it is not clearly surer than along mirrored paths{at}."),
         **{"contrary below": "On the mirrored path, which knows no landscape, it is surer than that{at}."},
     )
-    doubtful = "What is decoded along it need not look better than along a straight line{at}."
     kept = said(
-        sure,
+        {d: "no" if outcome == "contrary" else outcome for d, outcome in sure.items()},
         yes="What is decoded along it looks better than along a straight line{at}.",
-        no=doubtful,
-        contrary=doubtful,
+        no="What is decoded along it need not look better than along a straight line{at}.",
     )
     return " ".join(filter(None, (low, classified, control))), kept
 
@@ -103,7 +101,7 @@ def forgetting(outcomes, ratios, gaussian, nearer):
             {d: side(each) for d, each in nearer.items()},
             above="The landscape predicts better than the width{at}.",
             below="The width predicts better than the landscape{at}.",
-            unclear="The width tells as much as the landscape{at}.",
+            unclear="Neither predicts clearly better{at}.",
         )
     late = {d: side(Estimate(*(end - 1 for end in astuple(each)))) for d, each in ratios.items()}
     return told, said(
@@ -244,18 +242,18 @@ def turned(costs, more):
     `costs`: nats of an exchange between members that were turned; `more`: these less those of corrected members; for
     each d an `Estimate`.
     """
-    brings = "Turning plain members onto each other after training brings their cost to {value} nats"
+    brings = "Turning plain members onto each other after training brings their cost in nats to {value}"
     sides = {d: side(each) for d, each in more.items()}
     told = said(
         sides,
         costs,
-        above=f"{brings}, more than that of corrected ones.",
-        unclear=f"{brings}, not clearly more or less than that of corrected ones.",
-        below=f"{brings}, less than that of corrected ones.",
+        above=f"{brings}: more than that of corrected ones.",
+        unclear=f"{brings}: not clearly more or less than that of corrected ones.",
+        below=f"{brings}: less than that of corrected ones.",
     )
-    enough = "To turn finished models onto each other serves as well{at}."
-    dearer = "To turn finished models onto each other helps less{at}."
-    return told, said(sides, above=dearer, unclear=enough, below=enough)
+    turning = "For that, turning finished models onto each other {}{{at}}."
+    kept = {"above": "costs more", "unclear": "does not clearly cost more", "below": "costs less"}
+    return told, said(sides, **{where: turning.format(words) for where, words in kept.items()})
 
 
 def found_by_energy(outcomes, values, chance):
@@ -299,14 +297,14 @@ def found_by_kind(precisions, chance):
 def kinds_found(found):
     """What −ELBO finds of each kind of outlier: a sentence."""
     phrases = {"half": "more than half{at}|", "some": "some{at}|", "chance": "not clearly more than by chance{at}|"}
-    told = {kind: said(own, **phrases).rstrip("|").split("| ") for kind, own in found.items()}
-    return f"−ELBO finds {'; '.join(f'of {kind} images {joined(words)}' for kind, words in told.items())}."
+    told = {kind: joined(said(own, **phrases).rstrip("|").split("| ")) for kind, own in found.items()}
+    return f"By kind, −ELBO finds: {'; '.join(f'{kind}, {words}' for kind, words in told.items())}."
 
 
 def rebuilt(found, more):
     """Whether −ELBO finds more than the energy, by `Estimate`s for each d, and which kinds it finds: a sentence."""
     whole = [kind for kind, own in found.items() if set(own.values()) == {"half"}]
-    kinds = f"more than half of the {joined(whole)} images" if whole else "of no kind more than half for every d"
+    kinds = f"more than half of those that are {joined(whole)}" if whole else "of no kind more than half for every d"
     return said(
         {d: side(each) for d, each in more.items()},
         above=f"Whether the model can rebuild it tells more{{at}}: it finds {kinds}.",
@@ -319,4 +317,4 @@ def counted(gains):
     """How many numbers are gains, losses and neither, from `Estimate`s that are above 0 where they are gains."""
     sides = [where for each in gains if (where := side(each)) != "none"]
     n, more, less = len(sides), sides.count("above"), sides.count("below")
-    return f"of {n} numbers {more} are gains, {less} losses and {n - more - less} undecided."
+    return f"gains in {more} of {n} numbers, losses in {less}, neither clearly in {n - more - less}."
