@@ -45,14 +45,14 @@ def ten_seeds(latents, elbo, labels):
 
 MEASURES = {
     "coordinates": "as they are\n(correlation)",
-    "signed_permutation": "best flips and swaps\n(correlation)",
+    "signed_permutation": "best flips and exchanges\n(correlation)",
     "orthogonal": "best rotation\n(R²)",
     "linear": "best linear map\n(R²)",
     "cka": "similarity of shapes\n(linear CKA)",
     "neighbours": "shared neighbours\n(fraction of 10)",
 }
 ALLOWED = {
-    "correlation": "as they are, or moved by flips and swaps",
+    "correlation": "as they are, or moved by flips and exchanges",
     "R²": "turned, or turned and stretched",
     "linear CKA": "not aligned",
     "fraction of 10": "not aligned",
