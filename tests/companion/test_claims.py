@@ -32,24 +32,32 @@ VALUE = Estimate(0.5, 0.4, 0.6)
 
 
 def entry(*held, kind="test"):
-    """Checks that are held or not, or, where they are said to be "undecided", held here and not elsewhere."""
+    """Checks that are held or not, or, where they are "undecided", held here and not elsewhere; "none": no value."""
     return Entry(CLAIMS[0], tuple(a_check(k, holds, kind) for k, holds in enumerate(held)))
 
 
 def a_check(k, holds, kind="test"):
     threshold, elsewhere = at_least(0) if holds else at_least(1), (False,) * (holds == "undecided")
-    return Check(f"number {k}", f"quantity {k}", "nats", VALUE, threshold, "a control", kind, 2, elsewhere)
+    value = Estimate(np.nan, np.nan, np.nan) if holds == "none" else VALUE
+    return Check(f"number {k}", f"quantity {k}", "nats", value, threshold, "a control", kind, 2, elsewhere)
 
 
 @pytest.mark.parametrize(
     ("held", "verdict"),
     [
         ((), "Not yet run."),
-        ((True, True), CLAIMS[0].holds),
+        ((True, True), f"2 of 2 tests hold. {CLAIMS[0].holds}"),
         ((True, False), "1 of 2 tests hold. Not: quantity 1 (d = 2)."),
-        ((False, False), CLAIMS[0].fails),
+        ((False, False), f"0 of 2 tests hold. {CLAIMS[0].fails}"),
         ((True, "undecided"), "1 of 2 tests hold. Not: quantity 1 (d = 2)."),
-        (("undecided", "undecided"), CLAIMS[0].fails),
+        (("undecided", "undecided"), f"0 of 2 tests hold. {CLAIMS[0].fails}"),
+        ((True, "none"), "1 of 2 tests hold. Not measurable: quantity 1 (d = 2)."),
+        ((False, "none"), f"0 of 2 tests hold. {CLAIMS[0].fails} Not measurable: quantity 1 (d = 2)."),
+        (
+            (True, False, "none"),
+            "1 of 3 tests hold. Not: quantity 1 (d = 2). Not measurable: quantity 2 (d = 2).",
+        ),
+        (("none",), "0 of 1 tests hold. Not measurable: quantity 0 (d = 2)."),
     ],
 )
 def test_verdicts(held, verdict):
@@ -59,7 +67,9 @@ def test_verdicts(held, verdict):
 def test_only_tests_make_a_verdict():
     for kind in ("theorem", "sanity"):
         beside = dataclasses.replace(entry(True), checks=(a_check(0, True), a_check(1, False, kind)))
-        assert beside.verdict == CLAIMS[0].holds and beside.count == "1 of 1 tests hold"
+        assert beside.verdict == f"1 of 1 tests hold. {CLAIMS[0].holds}" and beside.count == "1 of 1 tests hold"
+        assert beside.unsound.endswith(" that do not hold: quantity 1 (d = 2).") and "see C1." in rules([beside])
+        assert f"**{beside.verdict}** {beside.unsound}" in as_markdown([beside]) and beside.unsound in as_text([beside])
         assert entry(True, False, kind=kind).verdict == "Not yet run."
 
 
@@ -75,7 +85,7 @@ def test_the_ledger_has_every_claim_once_with_controls(entries):
     for each in entries:
         assert each.tests and all(check.threshold and len(check.quantity.split()) <= 7 for check in each.checks)
         assert all(check.control for check in each.tests)
-    assert {each.claim.id: each.verdict for each in entries}["C1"] == CLAIMS[0].holds
+    assert {each.claim.id: each.verdict for each in entries}["C1"].endswith(f" tests hold. {CLAIMS[0].holds}")
 
 
 def test_a_threshold_is_one_for_all_data_and_dimensions(entries):
@@ -212,9 +222,17 @@ def test_the_ledger_as_text_and_as_a_page(entries):
     assert f"Of {len(tests)} tests here" in rules(entries) and "2.5% of cases" in rules(entries)
 
 
+def test_few_members_are_said_to_make_intervals_narrow():
+    def told(members):
+        return rules([dataclasses.replace(entry(True), members=members)])
+
+    assert "a mean over 3 members, the fewest here, are narrower: all" in told(3) and "in 1 of 8 cases" in told(3)
+    assert "over 10 members, the fewest here, are narrower. Of the other" in told(10) and "fewest" not in told(0)
+
+
 def test_uses_are_judged_and_can_fail(records):
     verdicts = {claim.id: Entry(claim, tuple(claim.of(records))).verdict for claim in CLAIMS[5:]}
-    assert verdicts == {claim.id: claim.holds for claim in CLAIMS[5:]}
+    assert all(verdicts[claim.id].endswith(f" tests hold. {claim.holds}") for claim in CLAIMS[5:])
     arms = records.arms | {("corrected", d): dataclasses.replace(records.arms["cold", d], uses={}) for d in (2, 4)}
     nothing = dataclasses.replace(records, arms=arms, interchange={})
     assert all(claim.of(nothing) == [] for claim in CLAIMS[5:])

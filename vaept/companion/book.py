@@ -20,7 +20,7 @@ from pathlib import Path
 
 from vaept.companion import citation, crate, downloads, explorer, figures, gallery, pdf, tables
 from vaept.companion.keys import PACKAGE, source_hash
-from vaept.companion.ledger import as_markdown, published_verdicts, summary, verdicts_of
+from vaept.companion.ledger import CAVEAT, as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.markdown import escaped, mean_and_spread, shown
 from vaept.companion.passports import Catalogue, Passports
 from vaept.companion.profiles import profile
@@ -281,6 +281,7 @@ def _described(path, study):
 
 def _ledger_page(records, entries):
     """The ledger as a page, in MyST Markdown."""
+    page = as_markdown(entries).replace(CAVEAT, "[](fidelity.md)")
     return f"""# The ledger
 
 Every statement of the paper's abstract, in our words, and one of ours, with what it comes to in this copy and in the
@@ -292,7 +293,7 @@ Below is every number of this copy: profile **{records.profile}**, {records.n_tr
 {escaped(records.data)}. Values are means with 95 % intervals over members.
 `vaept verify --profile {records.profile}` prints them.{_borrowed(records)}
 
-{as_markdown(entries)}"""
+{page}"""
 
 
 def _borrowed(records):

@@ -82,8 +82,8 @@ CLAIMS = (
     Claim(
         "C4",
         "Optimising a perturbed Hamiltonian corrects the degeneracy.",
-        "Coordinate agreement and −ELBO of members trained in a field that is gone at the end, in one lab and between "
-        "two; how long it lasts; the order of its effect in λ.",
+        "Coordinate agreement and −ELBO of members trained in a field that is gone at the end, in one lab and, where "
+        "measured, between two; how long it lasts; the order of its effect in λ.",
         "Models that were trained in a field agree, for good, between labs and at no cost, however weak it was.",
         "Training in a field does not make models agree.",
         corrected,
@@ -93,8 +93,8 @@ CLAIMS = (
     Claim(
         "C5",
         "The potential is related to the unobserved topology of the data.",
-        "Fields from the neighbour graph of the images against a linear field and one of a random network, each with "
-        "its own coupling, everything else equal.",
+        "Fields from the neighbour graph of the images against a linear field and, where measured, one of a random "
+        "network, each with its own coupling, everything else equal.",
         "Fields that know neighbourhoods give better models than fields that do not.",
         "A field need know nothing of neighbourhoods: linear or random ones give models as good.",
         topological,
@@ -106,8 +106,8 @@ CLAIMS = (
         "Spectra help to interpret the latent space and the generative process.",
         "Slow eigenfunctions against the classes, which training never saw, beside what positions tell; the energy of "
         "a data point against how unusual it is.",
-        "Slow modes tell more about classes than positions do, and energies tell outliers.",
-        "Slow modes tell less about classes than positions do, and energies no outliers.",
+        "Slow modes tell more about classes than positions do, and energies find outliers.",
+        "Slow modes tell less about classes than positions do, and energies do not reliably find outliers.",
         interpreted,
         ("training", "fields", "clustering", "modes", "outliers"),
     ),

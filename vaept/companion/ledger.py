@@ -1,8 +1,9 @@
 """The ledger: claims with their checks, each a number against a threshold, in which records are judged.
 
-The verdict of a claim is a sentence, made by its tests alone: checks of the kinds "theorem" and "sanity" stand beside
-them. A check is "undecided", and does not hold, if runs of one study on several machines (`vaept.companion.machines`)
-differ in whether they meet its threshold.
+The verdict of a claim is made by its tests alone: how many hold, a sentence where all do or none, and else those that
+do not; checks of the kinds "theorem" and "sanity" stand beside them. What could not be measured does not hold, and is
+named by itself. A check is "undecided", and does not hold, if runs of one study on several machines
+(`vaept.companion.machines`) differ in whether they meet its threshold.
 
 A number of a fresh run is compared with the published one by this rule. It is the *same* if it differs by no more than
 1e-6 of it. Else it is *within the spread between machines* if it lies in the interval that
@@ -12,6 +13,7 @@ machines; without that interval either, the number moved if it differs by more t
 be measured it moved.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +33,7 @@ SAME, WITHIN, MEMBERS, MOVED = (
     "within the interval over members",
     "moved",
 )
+CAVEAT = '"Fidelity to the paper"'  # a page of the book
 UNDECIDED = (
     "A check is undecided, and counts as not holding, if runs of the same study on several machines differ in whether "
     "they meet its threshold: the last bit of a number is rounded differently there, and training amplifies that. In "
@@ -38,18 +41,23 @@ UNDECIDED = (
 )
 VERDICTS = "verdicts.json"
 ALWAYS = ("training", "fields", "evaluation")  # parts that all records have
+BESIDE = {"theorem": "Theorems that do", "sanity": "Sanity checks that do"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "undecided"}
 NEEDED = {"prices": "the price list", "labs": "two labs", "interchange": "the exchange of parts"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with its checks, a sentence for each thing that these data do not allow, and what was not yet run."""
+    """A claim with its checks, a sentence for each thing that these data do not allow, and what was not yet run.
+
+    `members` is how many an arm has at least; 0 if that is not known.
+    """
 
     claim: Claim
     checks: tuple
     left_out: tuple = ()
     not_run: tuple = ()
+    members: int = 0
 
     @property
     def tests(self):
@@ -58,31 +66,47 @@ class Entry:
 
     @property
     def verdict(self):
-        """What the claim comes to, in a sentence."""
+        """What the claim comes to: how many tests hold, and a sentence or those that do not."""
         tests, failed = self.tests, [check for check in self.tests if not check.holds]
         if not tests:
             return "Not measured for these data." if self.left_out else "Not yet run."
+        none = [check for check in failed if not check.measured]
+        missed, words = [check for check in failed if check.measured], [f"{_share(tests)} hold."]
         if not failed:
-            return self.claim.holds
-        if len(failed) == len(tests):
-            return self.claim.fails
-        where = {}
-        for check in failed:
-            where.setdefault(check.quantity, []).append(f"{check.d}")
-        words = "; ".join(f"{quantity} (d = {', '.join(dims)})" for quantity, dims in where.items())
-        return f"{len(tests) - len(failed)} of {len(tests)} tests hold. Not: {words}."
+            words.append(self.claim.holds)
+        elif missed:
+            words.append(self.claim.fails if len(failed) == len(tests) else f"Not: {_named(missed)}.")
+        if none:
+            words.append(f"Not measurable: {_named(none)}.")
+        return " ".join(words)
+
+    @property
+    def unsound(self):
+        """Which checks of the other kinds do not hold, in a sentence for each kind; "" if all do."""
+        failed = {kind: [each for each in self.checks if each.kind == kind and not each.holds] for kind in BESIDE}
+        return " ".join(f"{BESIDE[kind]} not hold: {_named(own)}." for kind, own in failed.items() if own)
 
     @property
     def count(self):
         """How many tests hold, in words, and how many are undecided, where any is."""
-        verdicts = [check.verdict for check in self.tests]
-        undecided = verdicts.count("undecided")
-        words = f"{verdicts.count('holds')} of {len(verdicts)} tests hold"
-        return words + (f", {undecided} undecided" if undecided else "")
+        undecided = sum(check.verdict == "undecided" for check in self.tests)
+        return f"{_share(self.tests)} hold" + (f", {undecided} undecided" if undecided else "")
 
     def ids(self):
         """Pairs (id, `Check`); an id names a check for good, whatever was measured."""
         return [(f"{self.claim.id} {check.key}, d = {check.d}", check) for check in self.checks]
+
+
+def _share(tests):
+    return f"{sum(check.holds for check in tests)} of {len(tests)} tests"
+
+
+def _named(checks):
+    """Quantities of checks, each once with the latent dimensions in which it is among them."""
+    where = {}
+    for check in checks:
+        where.setdefault(check.quantity, []).append(f"{check.d}")
+    return "; ".join(f"{quantity} (d = {', '.join(dims)})" for quantity, dims in where.items())
 
 
 def ledger(records, machines=None, claims=None):
@@ -107,13 +131,14 @@ def ledger(records, machines=None, claims=None):
         If the records lack a number that a check needs.
     """
     entries, taken = [], {use for record in records.arms.values() for use in record.uses}
+    members = min((len(own.minus_elbo) for own in (*records.arms.values(), *records.prices)), default=0)
     for claim in (each for each in CLAIMS if claims is None or each.id in claims):
         try:
             missing = [(what, reason) for what, reason in records.left_out.items() if what in claim.parts]
             words = tuple(f"Not measured for these data: {what}. {reason}" for what, reason in missing)
             lacking = [NEEDED[what] for what in claim.needs if not getattr(records, what)]
             lacking += [part for part in claim.parts if part in MEASURES and part not in (*taken, *records.left_out)]
-            entry = Entry(claim, tuple(claim.of(records)), words, tuple(lacking))
+            entry = Entry(claim, tuple(claim.of(records)), words, tuple(lacking), members)
         except KeyError as error:
             raise InputError(
                 f"The records of the profile {records.profile} lack {error.args[0]!r}, which {claim.id} needs. Make "
@@ -225,18 +250,33 @@ def outdated(records, today):
 
 
 def rules(entries):
-    """How the ledger is to be read, and how many of its tests would pass by chance: two sentences or more."""
+    """How the ledger is to be read, and how many of its tests would pass by chance: some sentences."""
     tests = [check for entry in entries for check in entry.tests]
     one_sided = [check for check in tests if check.threshold.by_chance]
-    kinds = "; ".join(f"a *{kind}* {words}" for kind, words in KINDS.items())
+    unsound = ", ".join(entry.claim.id for entry in entries if entry.unsound)
+    told = f"Not all of the others hold here: see {unsound}." if unsound else "All others hold here."
     return (
-        f"Each check is of a kind: {kinds}. Only tests make the verdict. A threshold is met by a whole 95 % interval "
-        "over members or not at all. Thresholds and kinds were written down before the runs, in the commit "
-        f"`{COMMITTED}`. Of {len(tests)} tests here {len(one_sided)} ask on which side of 0 an interval lies: where "
-        f"there is nothing to find each of these holds by chance in {ONE_SIDED:.1%} of cases, "
-        f"{ONE_SIDED * len(one_sided):.1f} in all; of the others that share is not known, and their controls stand "
-        "beside them."
+        f"{KINDS} Only tests make the verdict. {told} A threshold is met by a whole 95 % interval over members, where "
+        "a number comes from members, or not at all. Thresholds and kinds were written down before these runs, in the "
+        f"commit `{COMMITTED}`; what had been seen by then is on the page {CAVEAT}. Of {len(tests)} tests here "
+        f"{len(one_sided)} ask on which side of 0 an interval lies: where there is nothing to find each of these would "
+        f"hold by chance in {ONE_SIDED:.1%} of cases, {ONE_SIDED * len(one_sided):.1f} in all, if intervals were as "
+        f"wide as they should be. {_narrow(min((entry.members for entry in entries), default=0))}Of the other tests "
+        "that share is not known, and their controls stand beside them."
     )
+
+
+def _narrow(members):
+    """What so few members do to an interval of their mean, as a sentence with a blank after it; "" if it is not known.
+
+    An interval from resampled members lies on one side of 0 at least where all of them do.
+    """
+    if not members:
+        return ""
+    words = f"Those of a mean over {members} members, the fewest here, are narrower"
+    if 0.5**members <= ONE_SIDED:
+        return f"{words}. "
+    return f"{words}: all members lie on that side, and with them the interval, by chance in 1 of {2**members} cases. "
 
 
 def summary(verdicts):
@@ -249,7 +289,7 @@ def summary(verdicts):
     """
     lines = ["| | statement | " + " | ".join(verdicts) + " |", "|---" * (2 + len(verdicts)) + "|"]
     for claim in CLAIMS:
-        found = (own.get(claim.id, "Not yet run.").partition(" Not: ")[0] for own in verdicts.values())
+        found = (re.split(" Not(?: measurable)?: ", own.get(claim.id, "Not yet run."))[0] for own in verdicts.values())
         cells = (claim.id, claim.statement, *found)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
@@ -279,7 +319,7 @@ def as_markdown(entries):
         lines += [
             f"## {entry.claim.id}: {entry.claim.statement}",
             "",
-            f"**{entry.verdict}**",
+            f"**{entry.verdict}** {entry.unsound}".strip(),
             "",
             entry.claim.measured,
             "",
@@ -318,7 +358,7 @@ def as_text(entries):
     """The ledger for a terminal."""
     lines = []
     for entry in entries:
-        lines += [f"{entry.claim.id}  {entry.claim.statement}", f"    {entry.verdict}"]
+        lines += [f"{entry.claim.id}  {entry.claim.statement}", f"    {entry.verdict} {entry.unsound}".rstrip()]
         for check in entry.checks:
             lines.append(
                 f"    {answer(check)}  {check.words}: {shown(check.value)}, pass if {check.threshold}, {check.kind}"

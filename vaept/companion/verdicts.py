@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from vaept.companion.markdown import with_minus_signs
 from vaept.vae.agreement import Estimate
 
-KINDS = {
-    "theorem": "must hold by mathematics: it checks the code",
-    "sanity": "must hold for the tests to mean anything",
-    "test": "could have failed",
-}
+KINDS = (
+    "There are three kinds of check. A *theorem* holds by mathematics and checks the code; a *sanity* check must hold "
+    "for the tests to mean anything; a *test* could have failed."
+)
 ONE_SIDED = 0.025  # of intervals that are all on one side of 0 by chance alone
 
 
@@ -86,7 +87,7 @@ class Check:
         What the control or the reference gave, in words. Its numbers are set with minus signs; what could not be
         measured is none.
     kind : {"theorem", "sanity", "test"}
-        See `KINDS`. Only tests make the verdict of a claim.
+        `KINDS` tells them apart. Only tests make the verdict of a claim.
     d : int or None
         The latent dimension.
     elsewhere : tuple of bool
@@ -110,6 +111,11 @@ class Check:
     def met(self):
         """Whether these records meet the threshold."""
         return bool(self.threshold.test(self.value))
+
+    @property
+    def measured(self):
+        """Whether there is a number at all."""
+        return not np.isnan(self.value.mean)
 
     @property
     def verdict(self):
