@@ -163,6 +163,16 @@ def test_labels_can_be_read_on_a_narrow_page(name, rng):
     assert min(text.get_fontsize() for text in words) * pixels > 7
 
 
+def test_only_named_classes_are_written_and_means_stand_beside_their_rows(rng):
+    latents, labels = rng.standard_normal((3, 40, 2)), np.arange(40) % 10
+    for name in ("planes_of_runs", "ten_seeds_in_a_field"):
+        figure = getattr(figures, name)(latents, latents, labels, [7, 2], made_by="a test")
+        written = [text.get_text() for text in figure.findobj(Text)]
+        assert [text for text in written if text.isdigit()] == ["7", "2"] * 6
+    figure = figures.explained_by_group({"same": np.array([-3.0, 1.0])}, "same", None, made_by="a test")
+    assert "−1.00" in [text.get_text() for text in figure.findobj(Text)]
+
+
 def test_every_colour_can_be_seen_on_white():
     with plt.style.context(style.STYLE):
         classes = plt.rcParams["axes.prop_cycle"].by_key()["color"]

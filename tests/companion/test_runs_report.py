@@ -74,6 +74,15 @@ def test_a_smaller_group_that_nearly_explains_is_said():
     assert runs_report.nearly({"group": "same", "pairs": [pair]}) == ""
 
 
+def test_how_much_more_a_group_explains_is_said_in_numbers():
+    pairs = [{"r2": {"rotation": 0.5, "linear": each, "smooth": 0.99}} for each in (0.96, 0.98)]
+    words = runs_report.explained({"group": "smooth", "pairs": pairs})
+    assert words == "Explained variance of held-out examples, R², by group: linear 0.97, smooth 0.99."
+    assert runs_report.explained({"group": "rotation", "pairs": pairs}).endswith("by group: rotation 0.50.")
+    assert runs_report.explained({"group": "none", "pairs": pairs}) == ""
+    assert "8% (smooth)" in runs_report.RULE and "3.5 standard errors" in runs_report.RULE
+
+
 def test_every_group_has_its_meaning():
     assert tuple(runs_report.MEANING) == GROUPS and all(len(words) == 3 for words in runs_report.MEANING.values())
 

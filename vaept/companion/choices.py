@@ -24,7 +24,7 @@ PLAIN = "cold"  # the arm that others are compared with
 class Leaf:
     """What to do, in HTML; and what of it is measured: a function of `Records` and d, for the "{}" of words.
 
-    `cost` is another such function: −ELBO less that of plain members, in nats; None: nothing is trained.
+    `cost` is another such function: −ELBO minus that of plain members, in nats; None: nothing is trained.
     """
 
     do: str
@@ -67,7 +67,7 @@ def _cost(arm):
 
 
 def _difference(found, plain):
-    """−ELBO less that of plain members with the same seeds, which are the first of both."""
+    """−ELBO minus that of plain members with the same seeds, which are the first of both."""
     return mean_over_members(of_both(found.minus_elbo, plain.minus_elbo).ravel())
 
 
@@ -92,10 +92,14 @@ def _cost_in_labs(records, d):
 
 
 def _more_coordinates(records):
-    """Whether turning finished models reaches the more, the more coordinates they have: a sentence, or ""."""
-    reached = [value.mean for value in measured(records, TURN).values()]
-    rises = len(reached) > 1 and (np.diff(reached) > 0).all()
-    return "Before you do, see what turning reaches; it is more with more coordinates." if rises else ""
+    """Whether turning finished models reached the more, the more coordinates they have: a sentence, or ""."""
+    reached = measured(records, TURN)
+    if len(reached) < 2 or not (np.diff([value.mean for value in reached.values()]) > 0).all():
+        return ""
+    first, *_, last = reached
+    return (
+        f"Before you do, see what turning reaches: measured on {escape(records.data)}, more at d = {last} than {first}."
+    )
 
 
 AGREE = "Coordinates agree to {}."
@@ -144,7 +148,9 @@ TREE = Question(
         no=Question("Must every axis stay an axis, so that coordinates are only renamed?", no=TURN, yes=FLIP),
         yes=Question(
             "Must groups agree that cannot share their data?",
-            no=Question("Shall all match one model that exists, or are many runs to come?", no=START, yes=TRAINED),
+            no=Question(
+                "Do you have one trained model that all others, now or later, should match?", no=START, yes=TRAINED
+            ),
             yes=APART,
         ),
         hint=_more_coordinates,
@@ -195,7 +201,7 @@ def told(records, leaf):
     if leaf.cost is None:
         price = "It needs no training."
     else:
-        beside = "−ELBO less that of plain models, in nats"
+        beside = "−ELBO minus that of plain models (negative: better), in nats"
         price = f"{beside}: {listed(costs)}." if costs else "What it costs was not measured here."
     return f"{leaf.words.format(listed(reached))} {price}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
 

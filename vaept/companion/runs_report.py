@@ -12,6 +12,7 @@ import numpy as np
 import vaept
 from vaept.companion import figures, runs_files
 from vaept.companion.figures.style import MAX_DOTS
+from vaept.companion.markdown import shown
 from vaept.errors import InputError
 from vaept.files import ensure_writable, write_bytes
 from vaept.perturbation.fields import load_field, neighbour_field
@@ -19,7 +20,7 @@ from vaept.perturbation.orientation import orient
 from vaept.spectrum import oscillator
 from vaept.uses.runs import LEVELS, examine
 from vaept.vae.agreement import compare
-from vaept.vae.consensus import GROUPS, align
+from vaept.vae.consensus import GROUPS, SHARE, SIGNIFICANT, align
 
 NEARLY = 0.95  # share of what a group explains; a smaller group that reaches it nearly explains the difference
 DRAWN, COMPARED = 5, 5000  # runs of which planes are drawn, and examples of which an orientation is judged
@@ -61,6 +62,12 @@ MEANING = {
         "Nothing may be concluded from a distance of one run.",
     ),
 }
+RULE = (
+    "A larger group is named only if on held-out examples it takes away, by "
+    f"{SIGNIFICANT} standard errors, more than a share of the error that the smaller one leaves: "
+    + ", ".join(f"{share:.0%} ({name})" for name, share in SHARE.items())
+    + "."
+)
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:760px;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
     "table{border-collapse:collapse}td,th{padding:2px 9px;border-bottom:1px solid #ddd;text-align:left}img{width:100%}"
@@ -166,6 +173,18 @@ def nearly(found):
     return ""
 
 
+def explained(found):
+    """How much the named group and the next smaller one explain, means over pairs, in a sentence; or ""."""
+    names = [name for name in GROUPS if all(name in pair["r2"] for pair in found["pairs"])]
+    if found["group"] not in names:
+        return ""
+    at = names.index(found["group"])
+    told = [
+        f"{name} {shown(np.mean([pair['r2'][name] for pair in found['pairs']]), '.2f')}" for name in names[: at + 1]
+    ]
+    return f"Explained variance of held-out examples, R², by group: {', '.join(told[-2:])}."
+
+
 def _page(found, planes):
     """The HTML of what was found."""
     group, made_by = found["group"], f"{len(found['runs'])} runs, {found['n']:,} examples"
@@ -178,7 +197,7 @@ def _page(found, planes):
     rows = [row + [f"{pair['r2'][name]:.3f}" for name in names] for row, pair in zip(rows, pairs, strict=True)]
     parts = [
         f"<h1>{html.escape(MEANING[group][0])}</h1>",
-        _paragraph(words) if (words := nearly(found)) else "",
+        *(_paragraph(words) for words in (explained(found), nearly(found)) if words),
         _conclusions(found),
         *map(_paragraph, found["notes"]),
         "<h2>What differs</h2>" + _paragraph(_judged(found, noise)),
@@ -244,8 +263,8 @@ def _judged(found, noise):
         beside = f"In every pair this group explains {least:.1%} of the variance or more. {beside}"
     return (
         f"For {'each run and the next' if each else 'every pair of runs'} the best map of each group was fitted to "
-        "some examples and judged on others. A larger group is named if it explains significantly and materially more."
-        f"{some} Neighbours, partitions and the probe take {used['neighbours, partitions and probe']:,}. {beside}"
+        f"some examples and judged on others. {RULE}{some} Neighbours, partitions and the probe take "
+        f"{used['neighbours, partitions and probe']:,}. {beside}"
     )
 
 

@@ -384,12 +384,12 @@ def other_trainer():
     told = told if better else "In pythae raw coordinates do not agree better in the field for every d."
     costs = {d: mean_over_members(losses[d, "pythae", "field"] - losses[d, "pythae", "plain"]) for d in dims}
     fields = (f"{each['field']} field, λ = {each['coupling']:g}, at d = {each['d']}" for each in found["recipes"])
-    below = f"{told} −ELBO in the field less that without it, in nats: {listed(costs)}. "
+    below = f"{told} −ELBO in the field minus that without it (negative: better), in nats: {listed(costs)}. "
     below += f"(Measured on {found['data']}, {found['members']} seeds, {found['epochs']} epochs; {'; '.join(fields)}.)"
     plain = {d: losses[d, "pythae", "plain"].mean() for d in dims}
     ours, drawn = ({d: losses[d, "vaept", name].mean() - plain[d] for d in dims} for name in ("plain", "first layer"))
     below += (
-        f"\n\nWithout a field our −ELBO less that of pythae, in nats, is {listed(ours)}. It comes from one layer's "
+        f"\n\nWithout a field our −ELBO minus that of pythae, in nats, is {listed(ours)}. It comes from one layer's "
     )
     below += f"initial weights: with the first of the decoder drawn as in pythae, {listed(drawn)} is left of it."
     return table(("", "agreement", "−ELBO (nats)"), rows, below=below)

@@ -69,15 +69,17 @@ def first_components(values, labels, titles):
 
 
 @book_figure
-def ten_seeds_in_a_field(before, after, labels):
+def ten_seeds_in_a_field(before, after, labels, named=None):
     """The latent planes of the members without a field and, below a line, trained in one that is gone at the end.
 
     Parameters
     ----------
     before, after : arrays, shape (members, n, 2)
     labels : array of int, shape (n,), or None
+    named : sequence of int, optional
+        Labels that are written; all if None.
     """
-    return draw_planes({"without a field": before, "in a field that is gone at the end": after}, labels, 5)
+    return draw_planes({"without a field": before, "in a field that is gone at the end": after}, labels, 5, named)
 
 
 @book_figure

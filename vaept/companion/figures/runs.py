@@ -4,11 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from vaept.companion.figures.style import BLUE, GREY, ORANGE, SMALL, WIDTH, book_figure, draw_planes
+from vaept.companion.markdown import shown
 
 
 @book_figure
 def explained_by_group(r2, group, noise):
-    """What the best map of each group explains of held-out examples, a dot for each pair of runs.
+    """What the best map of each group explains of held-out examples: a dot for each pair that was compared, the mean.
 
     Parameters
     ----------
@@ -25,7 +26,9 @@ def explained_by_group(r2, group, noise):
         colour = ORANGE if name == group else BLUE
         spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0]
         axis.plot(np.clip(values, -0.2, 1), place + spread, "o", color=colour, markersize=4)
-        axis.vlines(np.clip(np.mean(values), -0.2, 1), place - 0.35, place + 0.35, color=colour)
+        mean = np.mean(values)
+        axis.vlines(np.clip(mean, -0.2, 1), place - 0.35, place + 0.35, color=colour)
+        axis.text(1.04, place, shown(mean, ".2f"), color=colour, va="center", fontsize=SMALL)
     if noise is not None:
         axis.axvspan(1 - noise, 1, color=GREY, alpha=0.35, linewidth=0)
         axis.set_title("grey band: the posteriors' own noise", loc="right", fontsize=SMALL)
@@ -57,12 +60,14 @@ def coordinates_of_runs(equal, best):
 
 
 @book_figure
-def planes_of_runs(before, after, labels):
+def planes_of_runs(before, after, labels, named=None):
     """The first two coordinates of runs as they are and, below, turned onto their consensus.
 
     Parameters
     ----------
     before, after : arrays, shape (members, n, 2)
     labels : array of int, shape (n,), or None
+    named : sequence of int, optional
+        Labels that are written; all if None.
     """
-    return draw_planes({"as they are": before, "turned onto their consensus": after}, labels, 5)
+    return draw_planes({"as they are": before, "turned onto their consensus": after}, labels, 5, named)

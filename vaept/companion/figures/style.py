@@ -123,20 +123,20 @@ def draw_image(axis, image):
         axis.set_axis_off()
 
 
-def draw_cloud(axis, points, labels):
-    """Points (n, 2) as dots, coloured by class, with the names of the classes amid them."""
+def draw_cloud(axis, points, labels, named=None):
+    """Points (n, 2) as dots, coloured by class, with the names of these classes amid them: of the first if None."""
     colours = class_colours(labels, len(points))[:MAX_DOTS]
     axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0)
     if labels is None:
         return
     outline = [patheffects.withStroke(linewidth=2, foreground="white")]
-    for label in np.unique(labels)[:NAMED_CLASSES]:
+    for label in np.unique(labels)[:NAMED_CLASSES] if named is None else named:
         x, y = np.median(points[labels == label], axis=0)
         axis.text(x, y, str(label), ha="center", va="center", fontsize=SMALL, weight="bold", path_effects=outline)
 
 
-def draw_planes(groups, labels, columns):
-    """Latent planes in rows, each group of rows under its title."""
+def draw_planes(groups, labels, columns, named=None):
+    """Latent planes in rows, each group of rows under its title; the named classes are as in `draw_cloud`."""
     members = min(len(latents) for latents in groups.values())
     columns = min(columns, members)
     rows = -(-members // columns)
@@ -149,7 +149,7 @@ def draw_planes(groups, labels, columns):
         for axis in axes.flat[members:]:
             axis.set_axis_off()
         for axis, points in zip(axes.flat, latents[:members], strict=False):
-            draw_cloud(axis, points, labels)
+            draw_cloud(axis, points, labels, named)
             axis.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
     return figure
 
