@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vaept.companion import ledger as ledger_module
+from vaept.companion.checks import Check, above, at_least, at_most, below, within
 from vaept.companion.checks_training import cost_exponent, coupling_at, length_exponent
 from vaept.companion.claims import CLAIMS
 from vaept.companion.ledger import (
@@ -23,7 +24,6 @@ from vaept.companion.ledger import (
     verdicts_of,
 )
 from vaept.companion.markdown import shown
-from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
 from vaept.errors import InputError
 from vaept.uses.measure import LACKING, MEASURES
 from vaept.vae.agreement import Estimate, mean_over_members

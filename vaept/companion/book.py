@@ -270,7 +270,7 @@ def _described(path, study):
             cell["metadata"]["tags"].append("remove-cell")
         cell["source"] = "".join(cell["source"]).replace(PARAMETERS, ", ".join(map(json.dumps, own)))
         options = cell["metadata"].get("mystnb", {})
-        if not any(gallery.SUFFIXES.keys() & output.get("data", {}).keys() for output in cell["outputs"]):
+        if not any(set(gallery.KINDS) & output.get("data", {}).keys() for output in cell["outputs"]):
             options.pop("figure", None)
         for part, key in (("figure", "caption"), ("image", "alt")):
             if key in options.get(part, {}):

@@ -12,8 +12,8 @@ import itertools
 
 import numpy as np
 
+from vaept.companion.checks import Check, above, at_least, at_most, below, within
 from vaept.companion.markdown import mean_and_spread
-from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
 from vaept.spectrum import from_samples
 from vaept.spectrum.oscillator import energy, kl_bound
 from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows

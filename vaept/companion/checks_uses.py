@@ -7,8 +7,8 @@ tenth of the time.
 
 import numpy as np
 
+from vaept.companion.checks import Check, above, at_least, at_most, below, within
 from vaept.companion.markdown import mean_and_spread
-from vaept.companion.verdicts import Check, above, at_least, at_most, below, within
 from vaept.uses.denoising import NOISES
 from vaept.uses.modes import between_members
 from vaept.vae.agreement import mean_over_members

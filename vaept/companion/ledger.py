@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vaept.companion.checks import KINDS, ONE_SIDED
 from vaept.companion.claims import CLAIMS, COMMITTED, Claim
 from vaept.companion.markdown import shown
 from vaept.companion.store import CHECKOUT
-from vaept.companion.verdicts import KINDS, ONE_SIDED
 from vaept.errors import InputError
 from vaept.files import read_json
 from vaept.uses.measure import MEASURES
