@@ -35,7 +35,8 @@ def usable_precision(precision: "str", device: "str" = "cpu") -> "str":
     """
     if precision != "bfloat16" or device != "cpu":
         return precision
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # newer versions of PyTorch know
+    known = getattr(torch.cpu, "get_capabilities", None)  # of newer versions of PyTorch
+    has = known() if known else {}
     return precision if has.get("amx_bf16") or has.get("avx512_bf16") else "float32"
 
 
