@@ -62,6 +62,7 @@ def execute_here(source, command, **how):
             outcome.raise_error()
             shown = [(each.data, each.metadata) for each in captured.outputs]
             shown += [(each["data"], each["metadata"]) for each in last]
+            shown = [each for each in shown if each[0]]  # what displays itself comes back empty too
             cell.outputs = [nbformat.v4.new_output("display_data", data, metadata=meta) for data, meta in shown]
             if captured.stdout:
                 cell.outputs.append(nbformat.v4.new_output("stream", text=captured.stdout))
