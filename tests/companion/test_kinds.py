@@ -156,7 +156,7 @@ def kind(request):
 def test_the_book_is_whole_and_its_figures_are_there(made, kind):
     found = made(kind)
     assert {path.stem for path in found.executed} | {"intro", "ledger", "status", "fidelity"} <= found.pages.keys()
-    pictures = [path for path in (found.html / "_images").iterdir() if path.suffix == ".png"]
+    pictures = [path for path in (found.html / "_images").iterdir() if path.suffix in (".png", ".svg")]
     assert len(pictures) >= 25 and all(path.stat().st_size > 3000 for path in pictures)
     assert all(all(page.figures) for page in found.pages.values() if page.text), "a caption without its figure"
 
