@@ -33,7 +33,7 @@ def words(study):
     found = {
         "data_name": dataset.name,
         "what": KNOWN.get(dataset.name, "") + _kind(dataset, "black-and-white" if binary else "grey"),
-        "pixel_values": BINARY if binary else GREY.format(here="" if gaussian else "as here, "),
+        "pixel_values": BINARY if binary else GREY.format(here="" if gaussian else "as in this copy, "),
         "likelihood": GAUSSIAN if gaussian else "",
         "in_classes": "without classes" if n_classes == 0 else _count(n_classes, "class", "classes"),
         "classes_shown": f"(The names of {NAMED_CLASSES} are shown.)" if n_classes > NAMED_CLASSES else "",
