@@ -21,11 +21,8 @@ test: lint ## style, types, tests, and the stored notebooks
 test-slow: $(VENV)/.installed ## tests that take longest: whole studies and books, kills, a cluster
 	@$(VENV)/bin/python -m pytest $(PARALLEL) -m slow
 
-test-paths: $(VENV)/.installed ## the tests that compute, once more as a processor without AVX-512 would run them
-	@if $(VENV)/bin/python -c "import torch; exit(torch.backends.cpu.get_cpu_capability() == 'AVX2')"; then \
-		OPENBLAS_CORETYPE=Haswell ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 \
-			$(VENV)/bin/python -m pytest $(PARALLEL) -m "not files"; \
-	else echo "This processor has no AVX-512: make test and make test-slow were run that way."; fi
+test-paths: $(VENV)/.installed ## the tests that compute, once more as an older processor would run them
+	@$(VENV)/bin/python tools/older.py -m pytest $(PARALLEL) -m "not files"
 
 lint: $(VENV)/.installed ## style, types, and which room may import which
 	@$(VENV)/bin/ruff check .

@@ -586,6 +586,7 @@ CASES = [
          k=3),
     case("interchange.interchange", with_progress_off(functools.partial(interchange.interchange, jobs=1)), 10,
          ensemble=ENSEMBLE, dataset=DATASET),
+    case("interchange.turned_exchange", interchange.turned_exchange, 10, ensemble=ENSEMBLE, dataset=DATASET),
     case("interchange.exchanged", functools.partial(interchange.exchanged, ENSEMBLE), 40, image=IMAGES[0]),
     case("interchange.properties", interchange.properties, 60, pictures=IMAGES[:4].reshape(4, 8, 8), finite=False),
     case("baselines.PrincipalComponents.of", baselines.PrincipalComponents.of, 40, images=IMAGES),

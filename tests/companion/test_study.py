@@ -86,7 +86,8 @@ def test_a_likelihood_is_in_the_key_only_where_it_is_not_bernoulli(tiny, monkeyp
 def test_a_study_trains_in_bfloat16_where_the_processor_has_units_for_it(tiny, monkeypatch, units, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
     mixed = Study(dataclasses.replace(tiny.profile, precision="bfloat16", epochs=1), tiny.store, jobs=1)
-    assert mixed.ensemble(2).settings.precision == precision and mixed.profile.precision == "bfloat16"
+    assert mixed.ensemble(2).settings.precision == mixed.precision == precision
+    assert mixed.profile.precision == "bfloat16", "what is published would no longer be of the same settings"
 
 
 def test_a_study_continues_interrupted_training(tiny, monkeypatch):

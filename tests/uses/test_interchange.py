@@ -8,7 +8,7 @@ from vaept.datasets import Dataset
 from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json
 from vaept.uses import interchange as module
-from vaept.uses.interchange import Interchange, exchanged, interchange, left_out, properties
+from vaept.uses.interchange import Interchange, exchanged, interchange, left_out, properties, turned_exchange
 from vaept.vae.ensemble import Ensemble, History, Settings
 from vaept.vae.evaluation import elbo
 
@@ -177,6 +177,15 @@ def test_an_empty_picture_has_mass_alone():
     assert found.pop("mass") == 0 and all(np.isnan(values).all() for values in found.values())
 
 
+def test_turning_undoes_what_is_only_turned(ensemble, digits):
+    own = ensemble.members[0]
+    turned = (own, flipped(own, ensemble.settings, 1), ensemble.members[1])
+    of_three = dataclasses.replace(ensemble, members=turned)
+    before, after = taken(of_three, digits).above_own, turned_exchange(of_three, digits)
+    assert before[0, 1] > 0.1 and before[1, 0] > 0.1 and not after.diagonal().any()
+    np.testing.assert_allclose(after[:2, :2], 0, atol=0.02)  # of the noise, which is not turned
+
+
 def test_refusals(ensemble, digits):
     with pytest.raises(InputError, match="two at least"):
         taken(ensemble.first(1), digits)
@@ -188,6 +197,10 @@ def test_refusals(ensemble, digits):
         interchange(ensemble, digits, jobs=0)
     with pytest.raises(InputError, match="shape"):
         taken(ensemble, Dataset("other", digits.train[:, :60], digits.test[:, :60]))
+    with pytest.raises(InputError, match="two at least"):
+        turned_exchange(ensemble.first(1), digits)
+    with pytest.raises(InputError, match="shape"):
+        turned_exchange(ensemble, Dataset("other", digits.train[:, :60], digits.test[:, :60]))
     with pytest.raises(InputError, match="image must have shape"):
         exchanged(ensemble, digits.test[:2])
     with pytest.raises(InputError, match="pictures must have"):

@@ -356,7 +356,7 @@ for each arm and each of d = {", ".join(map(str, profile.latent_dims))}, {profil
 |---|---|---|---|
 {table}
 
-Trained on {record["machine"]}, with {", ".join(versions)}; built with {", ".join(tools)}.
+Trained in {study.precision} on {record["machine"]}, with {", ".join(versions)}; built with {", ".join(tools)}.
 
 The checksum of the data is `{dataset.checksum}`. A run is named by a hash of everything that made it: parameters, data,
 the code that it came through and the versions of the packages which that uses.

@@ -12,10 +12,6 @@ import numpy as np
 from vaept.companion.markdown import with_minus_signs
 from vaept.vae.agreement import Estimate
 
-KINDS = (
-    "There are three kinds of check. A *theorem* holds by mathematics and checks the code; a *sanity* check must hold "
-    "for the tests to mean anything; a *test* could have failed."
-)
 ONE_SIDED = 0.025  # of intervals that are all on one side of 0 by chance alone
 
 
@@ -87,7 +83,8 @@ class Check:
         What the control or the reference gave, in words. Its numbers are set with minus signs; what could not be
         measured is none.
     kind : {"theorem", "sanity", "test"}
-        `KINDS` tells them apart. Only tests make the verdict of a claim.
+        What holds by mathematics, what must hold for tests to mean anything, and what could have failed. Only tests
+        make the verdict of a claim.
     d : int or None
         The latent dimension.
     elsewhere : tuple of bool

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaept.companion.checks import KINDS, ONE_SIDED
+from vaept.companion.checks import ONE_SIDED
 from vaept.companion.claims import CLAIMS, COMMITTED, Claim
 from vaept.companion.markdown import shown
 from vaept.companion.store import CHECKOUT
@@ -32,6 +32,10 @@ SAME, WITHIN, MEMBERS, MOVED = (
     "within the spread between machines",
     "within the interval over members",
     "moved",
+)
+KINDS = (
+    "There are three kinds of check. A *theorem* holds by mathematics and checks the code; a *sanity* check must hold "
+    "for the tests to mean anything; a *test* could have failed."
 )
 CAVEAT = '"Fidelity to the paper"'  # a page of the book
 UNDECIDED = (

@@ -165,11 +165,15 @@ class Series:
 
 
 class Provenance(TypedDict, total=False):
-    """When, where, with what and from what the results were made; "code": a hash of the code of each part."""
+    """When, where, with what and from what the results were made; "code": a hash of the code of each part.
+
+    "precision" is that of the training, which is not that of the profile where the processor has no units for it.
+    """
 
     created: str
     machine: str
     versions: dict[str, str]
+    precision: str
     data_checksum: str
     settings: dict
     code: dict[str, str]

@@ -5,7 +5,6 @@ without training. Tables are text in Markdown, which a notebook renders.
 """
 
 import numpy as np
-import torch
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import pearsonr
 from sklearn.model_selection import cross_val_score
@@ -19,7 +18,6 @@ from vaept.companion.wording import given_classes
 from vaept.spectrum.oscillator import kl_bound
 from vaept.uses import clustering
 from vaept.vae.agreement import Estimate, compare, shuffled_rows
-from vaept.vae.ensemble import as_images
 
 CONTROLS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # arms with the whole schedule
 
@@ -290,36 +288,6 @@ def majorities(groups, labels, k):
     most, shares = classes[counts.argmax(axis=1)], counts.max(axis=1) / np.maximum(counts.sum(axis=1), 1)
     order = np.argsort(most, kind="stable")
     return order, [f"{most[group]}: {shares[group]:.0%}" for group in order]
-
-
-def turned_exchange(ensemble, dataset, n_images=500):
-    """Nats of an exchange between members of which one is turned onto the other, as `Interchange.above_own` has them.
-
-    Parameters
-    ----------
-    ensemble : vaept.vae.ensemble.Ensemble
-        With diagonal posteriors.
-    dataset : vaept.datasets.Dataset
-    n_images : int
-        Test images, at most.
-
-    Returns
-    -------
-    ndarray, shape (members, members)
-        From encoder (rows) to decoder, with the rotation that fits the means of the training images best.
-    """
-    members, generator = ensemble.members, torch.Generator().manual_seed(0)
-    images = as_images(dataset.test[:n_images], members[0].pixels)
-    means = ensemble.posterior(dataset.train[:5000])[0].astype(float)
-    nats = np.zeros((len(members), len(members)))
-    with torch.no_grad():
-        for i, giver in enumerate(members):
-            posterior = giver.posterior(images)
-            z = posterior.sample(torch.randn(len(images), giver.latent_dim, generator=generator))
-            for j, taker in enumerate(members):
-                turn = torch.as_tensor(orthogonal_procrustes(means[i], means[j])[0], dtype=z.dtype)
-                nats[i, j] = (posterior.kl() - taker.log_likelihood(images, z @ turn)).double().mean()
-    return nats - np.diagonal(nats)
 
 
 def _counts(groups, names, labels, classes):

@@ -36,6 +36,7 @@ SEEDED = ("neighbour", "shuffled", "random")  # fields that depend on a seed
 NARROW = "Posteriors under a Gaussian likelihood are so narrow that walkers would take too many steps to relax."
 FIELD = "field.safetensors"
 LANDMARKS = 6000  # most of a member's own field
+OTHERWISE = "Training in {}: this processor has no units for {}, which would take several times longer."
 BORROWED = "Price list, two labs and lengths: published {}, by the same code; --everything makes them here."
 
 
@@ -55,8 +56,7 @@ class Study:
     device : str
         Where members are trained.
     everything : bool
-        Whether the price list, two labs and lengths are made here, even if `results/` holds those of a study of the
-        same code, data and profile.
+        Whether price list, two labs and lengths are made here even if `results/` holds those of an equal study.
     source : str
         The profile's name, or the file that it was read from.
     """
@@ -71,6 +71,11 @@ class Study:
 
     def __post_init__(self):
         object.__setattr__(self, "source", self.source or self.profile.name)
+
+    @property
+    def precision(self):
+        """That of the training: the profile's, or float32 where the processor has no units for it."""
+        return usable_precision(self.profile.precision, self.device)
 
     @cached_property
     def dataset(self):
@@ -98,11 +103,12 @@ class Study:
         `report` is called with a line for each ensemble; `timed(part)` gives a context in which a part is made.
         """
         self.check()
-        runs = self.runs
+        if self.precision != self.profile.precision:
+            report(OTHERWISE.format(self.precision, self.profile.precision))
         if self.borrowed is not None:
             report(BORROWED.format(self.borrowed.provenance["created"][:10]))
-        for number, run in enumerate(runs, start=1):
-            report(f"{number} of {len(runs)}: {run.title}")
+        for number, run in enumerate(self.runs, start=1):
+            report(f"{number} of {len(self.runs)}: {run.title}")
             with timed("fields and training"):
                 self.ensemble_folder(run)
             with timed("evaluation"):
@@ -244,7 +250,8 @@ class Study:
             interchange={arm: {d: self.interchange(d, arm) for d in p.latent_dims} for arm in EXACT_ARMS},
             baselines={d: self.baselines(d) for d in p.latent_dims},
             provenance={key: first[key] for key in ("created", "machine", "versions")}
-            | {"data_checksum": dataset.checksum, "settings": asdict(p), "code": parts.code_hashes()},
+            | {"data_checksum": dataset.checksum, "settings": asdict(p), "precision": self.precision}
+            | {"code": parts.code_hashes()},
         )
 
     def tuned_coupling(self, latent_dim, arm):
@@ -312,7 +319,7 @@ class Study:
         """The folder of the store with a trained ensemble."""
         chosen, data = profiles.arm(run.arm), self.data(run)
         how, seeds = self.profile.training(run)
-        how["precision"] = usable_precision(how["precision"], self.device)
+        how["precision"] = self.precision
         if "potential" in how:
             how["coupling"] = self._coupling(run)
         origin = self.ensemble_folder(Run(run.latent_dim, run.arm, after=run.after - 1)) if run.after else None

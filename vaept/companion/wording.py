@@ -134,8 +134,8 @@ def _rotated(found):
             no=f"A rotation explains only part of the difference{{at}}: {arranged}.",
         )
     return (
-        f"A rotation explains only part of the difference at d = {_and(no)}, where {arranged}, "
-        f"and nearly all of it at d = {_and(yes)}."
+        f"A rotation explains only part of the difference at d = {joined(no)}, where {arranged}, "
+        f"and nearly all of it at d = {joined(yes)}."
     )
 
 
@@ -193,7 +193,7 @@ def fingerprint(found):
         "images by itself"
     )
     if like and unlike:
-        told = f"At d = {_and(like)} these levels cannot clearly {same}; at d = {_and(unlike)} they can."
+        told = f"At d = {joined(like)} these levels cannot clearly {same}; at d = {joined(unlike)} they can."
     else:
         told = said(others, yes=f"These levels can {same}.", no=f"These levels cannot clearly {same}.")
     return {
@@ -259,14 +259,16 @@ def said(found, values=None, /, **sentences):
     for d, name in found.items():
         dims.setdefault(name, []).append(d)
     for name, own in dims.items():
-        place = "" if len(dims) == 1 else f" at d = {_and(own)}"
+        place = "" if len(dims) == 1 else f" at d = {joined(own)}"
         value = listed({d: values[d] for d in own}, bare=len(found) == 1) if values else ""
         told += [sentences[name].format(at=place, value=value)] if name in sentences else []
     return " ".join(told)
 
 
-def _and(dims):
-    return " and ".join(map(str, dims))
+def joined(words):
+    """Words in a row: "a, b and c"."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def side(value):

@@ -7,18 +7,12 @@ from dataclasses import astuple
 
 import numpy as np
 
-from vaept.companion.wording import listed, said, side
+from vaept.companion.wording import joined, listed, said, side
 from vaept.uses.outliers import KINDS
 from vaept.uses.paths import MAX_ENDS, SHALLOW
 from vaept.vae.agreement import Estimate
 
 HELD = ("hardly holds a walker", "slows a walker down", "a walker rarely crosses")  # by a pass up to 1, 3, any kT
-
-
-def joined(words):
-    """Words in a row: "a, b and c"."""
-    *first, last = map(str, words)
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def on_the_map(persistence, deep):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.linalg import orthogonal_procrustes
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -125,6 +126,47 @@ def interchange(
         classifier_by_chance=None if labels is None else float((labels[1] == np.bincount(labels[0]).argmax()).mean()),
         probes={name: np.stack([row[name] for row in probes]) for name in known},
     )
+
+
+def turned_exchange(ensemble: "Ensemble", dataset: "Dataset") -> "np.ndarray":
+    """What an exchange of encoder and decoder costs where finished members are turned onto each other first.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Two members at least.
+    dataset : vaept.datasets.Dataset
+        Of which as many images are used as by `interchange`.
+
+    Returns
+    -------
+    ndarray of float64, shape (members, members)
+        Nats per image, by encoder and decoder, as `Interchange.above_own`, with latents turned by the rotation or
+        reflection that brings the posterior means of training images closest; no rotation changes the KL.
+
+    Raises
+    ------
+    InputError
+        If the ensemble has one member or does not fit the images.
+    """
+    ensemble = arguments.instance(ensemble, "ensemble", Ensemble)
+    dataset = arguments.instance(dataset, "dataset", Dataset)
+    members = ensemble.members
+    if len(members) < 2:
+        raise InputError("ensemble has one member; an exchange needs two at least.")
+    means = ensemble.posterior(dataset.train[_spread(len(dataset.train), FITTED)])[0].astype(float)
+    test = as_images(dataset.test[_spread(len(dataset.test), IMAGES)], members[0].pixels)
+    nats = np.zeros((len(members), len(members)))
+    with torch.no_grad():
+        for i, giver in enumerate(members):
+            posterior, generator = giver.posterior(test), torch.Generator().manual_seed(0)
+            nats[i] = float(posterior.kl().double().mean())
+            turns = [torch.tensor(orthogonal_procrustes(means[i], own)[0], dtype=torch.float32) for own in means]
+            for _ in range(SAMPLES):
+                z = posterior.sample(torch.randn(len(test), giver.latent_dim, generator=generator))
+                for j, (taker, turn) in enumerate(zip(members, turns, strict=True)):
+                    nats[i, j] -= float(taker.log_likelihood(test, z @ turn).double().mean()) / SAMPLES
+    return nats - np.diagonal(nats)
 
 
 def exchanged(ensemble: "Ensemble", image: "ArrayLike") -> "np.ndarray":

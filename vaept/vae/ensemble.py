@@ -30,8 +30,17 @@ FASTEST = 1e6  # learning rate
 def usable_precision(precision: "str", device: "str" = "cpu") -> "str":
     """The precision itself, or "float32" instead of "bfloat16" on a processor that has no units for that.
 
-    Without units products in bfloat16 take several times longer than in float32; the losses differ by some hundredths
-    of a nat.
+    Without units products in bfloat16 take several times longer than in float32.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+    device : str
+        Where members are trained; of others than "cpu" nothing is known, and the precision stays.
+
+    Returns
+    -------
+    str
     """
     if precision != "bfloat16" or device != "cpu":
         return precision
