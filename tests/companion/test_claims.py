@@ -51,13 +51,16 @@ def a_check(k, holds, kind="test"):
         ((False, False), f"0 of 2 tests hold. {CLAIMS[0].fails}"),
         ((True, "undecided"), "1 of 2 tests hold. Not: quantity 1 (d = 2)."),
         (("undecided", "undecided"), f"0 of 2 tests hold. {CLAIMS[0].fails}"),
-        ((True, "none"), "1 of 2 tests hold. Not measurable: quantity 1 (d = 2)."),
-        ((False, "none"), f"0 of 2 tests hold. {CLAIMS[0].fails} Not measurable: quantity 1 (d = 2)."),
+        ((True, "none"), "1 of 2 tests hold, 1 could not be measured. Not measurable: quantity 1 (d = 2)."),
+        (
+            (False, "none"),
+            f"0 of 2 tests hold, 1 could not be measured. {CLAIMS[0].fails} Not measurable: quantity 1 (d = 2).",
+        ),
         (
             (True, False, "none"),
-            "1 of 3 tests hold. Not: quantity 1 (d = 2). Not measurable: quantity 2 (d = 2).",
+            "1 of 3 tests hold, 1 could not be measured. Not: quantity 1 (d = 2). Not measurable: quantity 2 (d = 2).",
         ),
-        (("none",), "0 of 1 tests hold. Not measurable: quantity 0 (d = 2)."),
+        (("none",), "0 of 1 tests hold, 1 could not be measured. Not measurable: quantity 0 (d = 2)."),
     ],
 )
 def test_verdicts(held, verdict):
@@ -68,7 +71,7 @@ def test_only_tests_make_a_verdict():
     for kind in ("theorem", "sanity"):
         beside = dataclasses.replace(entry(True), checks=(a_check(0, True), a_check(1, False, kind)))
         assert beside.verdict == f"1 of 1 tests hold. {CLAIMS[0].holds}" and beside.count == "1 of 1 tests hold"
-        assert beside.unsound.endswith(" that do not hold: quantity 1 (d = 2).") and "see C1." in rules([beside])
+        assert beside.unsound.endswith(" that do not hold: quantity 1 (d = 2).") and "see C1, " in rules([beside])
         assert f"**{beside.verdict}** {beside.unsound}" in as_markdown([beside]) and beside.unsound in as_text([beside])
         assert entry(True, False, kind=kind).verdict == "Not yet run."
 
@@ -224,9 +227,11 @@ def test_the_ledger_as_text_and_as_a_page(entries):
 
 def test_few_members_are_said_to_make_intervals_narrow():
     def told(members):
-        return rules([dataclasses.replace(entry(True), members=members)])
+        return rules([dataclasses.replace(entry(*[True] * 16, "none"), members=members)])
 
+    assert "Of 17 tests here 16 ask on which side of 0" in told(0) and "2.5% of cases, 0.4 in all" in told(0)
     assert "a mean over 3 members, the fewest here, are narrower: all" in told(3) and "in 1 of 8 cases" in told(3)
+    assert "such means, 2.0 would hold by chance." in told(3)
     assert "over 10 members, the fewest here, are narrower. Of the other" in told(10) and "fewest" not in told(0)
 
 

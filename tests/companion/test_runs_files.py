@@ -102,6 +102,7 @@ def test_orders_that_cannot_be_found_are_refused(mu):
         ("a.npz", {"z": np.zeros((3, 2))}, "needs an array mu"),
         ("a.npz", {"mu": np.full((3, 2), np.nan)}, "mu in a.npz must be finite; 6 of its values"),
         ("a.npz", {"mu": np.ones((3, 2))}, "are at one place"),
+        ("a.npz", {"mu": np.eye(3, 2) * 1e-200}, "hardly differ, by less than 1e-100; rescale"),
         ("a.npz", {"mu": np.zeros(3)}, "mu in a.npz must have shape"),
         ("a.npz", {"mu": np.eye(3, 2), "logvar": np.zeros((3, 1))}, "logvar in a.npz must have shape"),
         ("a.npz", {"mu": np.eye(3, 2), "y": np.zeros(2, int)}, "a label of each of 3 examples"),

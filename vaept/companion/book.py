@@ -285,7 +285,8 @@ def _ledger_page(records, entries):
     return f"""# The ledger
 
 Every statement of the paper's abstract, in our words, and one of ours, with what it comes to in this copy and in the
-published runs. Which tests fail is said below for this copy, and in `results/` for the published ones.
+published runs. A claim has a test for each latent dimension and each arm that a study trains, so studies differ in how
+many. Which fail is said below for this copy, and in `results/` for the published ones.
 
 {summary({f"this copy ({records.profile})": verdicts_of(entries)} | published_verdicts(leave_out=records.profile))}
 

@@ -38,12 +38,12 @@ class Threshold:
 
 def at_least(limit):
     """No part of the interval is below `limit`."""
-    return Threshold(f"≥ {limit:g}", lambda value: value.low >= limit)
+    return Threshold(f"≥ {limit:g}", lambda value: value.low >= limit, ONE_SIDED * (limit == 0))
 
 
 def at_most(limit):
     """No part of the interval is above `limit`."""
-    return Threshold(f"≤ {limit:g}", lambda value: value.high <= limit)
+    return Threshold(f"≤ {limit:g}", lambda value: value.high <= limit, ONE_SIDED * (limit == 0))
 
 
 def below(limit):

@@ -91,7 +91,7 @@ def symmetric(records, d):
         "share",
         exactly(share),
         at_least(1),
-        f"with 2⟨H₀⟩ instead {(kl <= 2 * energy(mean, variance)).mean():.2f}",
+        f"share with KL ≤ 2⟨H₀⟩ {(kl <= 2 * energy(mean, variance)).mean():.2f}",
         "theorem",
         d,
     )
@@ -114,7 +114,7 @@ def symmetric(records, d):
             "",
             mean_over_members(ratio),
             within(TURNING, 1),
-            f"measured, mean over angles {turning.measured.mean():.3f} nats",
+            f"measured, mean over angles {turning.measured.mean():.2g} nats",
             d=d,
         )
 

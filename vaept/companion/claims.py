@@ -52,7 +52,7 @@ CLAIMS = (
         "C1",
         "Converged models can differ significantly: the latent space is degenerate.",
         "Coordinates of seeds of one architecture with equal −ELBO, after the flips and swaps that leave every model "
-        "as it is; and with equal initial weights, batches or noise.",
+        "as it is; where such arms were trained, also with equal initial weights, batches or noise.",
         "Equally good models have coordinates that differ by more than flips and swaps.",
         "Equally good models are the same up to flips and swaps.",
         degenerate,

@@ -34,8 +34,8 @@ SAME, WITHIN, MEMBERS, MOVED = (
     "moved",
 )
 KINDS = (
-    "There are three kinds of check. A *theorem* holds by mathematics and checks the code; a *sanity* check must hold "
-    "for the tests to mean anything; a *test* could have failed."
+    "There are three kinds of check. A *theorem* holds by mathematics and checks the code; a *sanity* check asks for "
+    "what the tests take for granted; a *test* could have failed."
 )
 CAVEAT = '"Fidelity to the paper"'  # a page of the book
 UNDECIDED = (
@@ -75,7 +75,7 @@ class Entry:
         if not tests:
             return "Not measured for these data." if self.left_out else "Not yet run."
         none = [check for check in failed if not check.measured]
-        missed, words = [check for check in failed if check.measured], [f"{_share(tests)} hold."]
+        missed, words = [check for check in failed if check.measured], [f"{_share(tests)}."]
         if not failed:
             words.append(self.claim.holds)
         elif missed:
@@ -94,7 +94,7 @@ class Entry:
     def count(self):
         """How many tests hold, in words, and how many are undecided, where any is."""
         undecided = sum(check.verdict == "undecided" for check in self.tests)
-        return f"{_share(self.tests)} hold" + (f", {undecided} undecided" if undecided else "")
+        return _share(self.tests) + (f", {undecided} undecided" if undecided else "")
 
     def ids(self):
         """Pairs (id, `Check`); an id names a check for good, whatever was measured."""
@@ -102,7 +102,9 @@ class Entry:
 
 
 def _share(tests):
-    return f"{sum(check.holds for check in tests)} of {len(tests)} tests"
+    none = sum(not check.measured for check in tests)
+    words = f"{sum(check.holds for check in tests)} of {len(tests)} tests hold"
+    return words + (f", {none} could not be measured" if none else "")
 
 
 def _named(checks):
@@ -256,21 +258,23 @@ def outdated(records, today):
 def rules(entries):
     """How the ledger is to be read, and how many of its tests would pass by chance: some sentences."""
     tests = [check for entry in entries for check in entry.tests]
-    one_sided = [check for check in tests if check.threshold.by_chance]
+    one_sided = sum(check.threshold.by_chance > 0 and check.measured for check in tests)
     unsound = ", ".join(entry.claim.id for entry in entries if entry.unsound)
-    told = f"Not all of the others hold here: see {unsound}." if unsound else "All others hold here."
+    told = "All others hold here."
+    if unsound:
+        told = f"Not all of the others hold here: see {unsound}, whose tests are to be read with that in mind."
     return (
         f"{KINDS} Only tests make the verdict. {told} A threshold is met by a whole 95 % interval over members, where "
         "a number comes from members, or not at all. Thresholds and kinds were written down before these runs, in the "
         f"commit `{COMMITTED}`; what had been seen by then is on the page {CAVEAT}. Of {len(tests)} tests here "
-        f"{len(one_sided)} ask on which side of 0 an interval lies: where there is nothing to find each of these would "
-        f"hold by chance in {ONE_SIDED:.1%} of cases, {ONE_SIDED * len(one_sided):.1f} in all, if intervals were as "
-        f"wide as they should be. {_narrow(min((entry.members for entry in entries), default=0))}Of the other tests "
-        "that share is not known, and their controls stand beside them."
+        f"{one_sided} ask on which side of 0 an interval lies. Where there is nothing to find each of these would hold "
+        f"by chance in {ONE_SIDED:.1%} of cases, {ONE_SIDED * one_sided:.1f} in all, if intervals were as wide as they "
+        f"should be. {_narrow(min((entry.members for entry in entries), default=0), one_sided)}Of the other tests that "
+        "share is not known, and their controls stand beside them."
     )
 
 
-def _narrow(members):
+def _narrow(members, one_sided):
     """What so few members do to an interval of their mean, as a sentence with a blank after it; "" if it is not known.
 
     An interval from resampled members lies on one side of 0 at least where all of them do.
@@ -280,7 +284,10 @@ def _narrow(members):
     words = f"Those of a mean over {members} members, the fewest here, are narrower"
     if 0.5**members <= ONE_SIDED:
         return f"{words}. "
-    return f"{words}: all members lie on that side, and with them the interval, by chance in 1 of {2**members} cases. "
+    return (
+        f"{words}: all members lie on that side, and with them the interval, by chance in 1 of {2**members} cases; "
+        f"were all of these tests such means, {0.5**members * one_sided:.1f} would hold by chance. "
+    )
 
 
 def summary(verdicts):

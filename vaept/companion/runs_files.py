@@ -18,6 +18,7 @@ from vaept import arguments
 from vaept.array_files import read_npz
 from vaept.errors import InputError
 
+LEAST_SPREAD = 1e-100  # of latents, whose squares must be numbers
 NAMES = ("name", "names", "index", "id", "cell", "", "__index_level_0__")  # what a column of names may be called
 
 
@@ -61,6 +62,8 @@ def read(path, key=None):
     mu = arguments.points(parts["mu"], f"mu in {path.name}")
     if (mu == mu[0]).all():
         raise InputError(f"All examples of {path} are at one place, so that nothing can be compared. Leave it out.")
+    if np.ptp(mu, axis=0).max() < LEAST_SPREAD:
+        raise InputError(f"The values of mu in {path.name} hardly differ, by less than {LEAST_SPREAD:g}; rescale them.")
     logvar = parts.get("logvar")
     if logvar is not None:
         logvar = arguments.array(logvar, f"logvar in {path.name}", shape=mu.shape, maximum=200)

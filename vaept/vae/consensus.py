@@ -208,7 +208,10 @@ def _centred(*spaces):
     spaces = [z - z.mean(axis=0) for z in spaces]
     sizes = [np.abs(z).max() for z in spaces]
     if not min(sizes) > 1e-12 * max(sizes):
-        raise InputError("The examples of a run are all at one place, so that nothing can be compared; leave it out.")
+        raise InputError(
+            "The examples of a run are all at one place, or their scale is 10¹² times smaller than that of another: "
+            "nothing can be compared. Leave it out, or rescale it."
+        )
     return [np.ldexp(z, -np.frexp(max(sizes))[1]) for z in spaces]  # exact, and no square overflows
 
 
