@@ -235,6 +235,18 @@ def test_a_power_of_ten_is_set_as_one(rng):
     assert "2 × 10⁻⁶" in made.get_suptitle()
 
 
+def test_levels_that_come_in_pairs_have_their_gaps_written_and_each_level_of_the_plane_a_row(rng):
+    grid, states = np.arange(9.0), rng.random((9, 4))
+    wells, energies = [grid, grid], [[0.0, 0.5, 1.0, 1.5], [0.0, 0.001, 0.5, 0.52]]
+    made = figures.wells_and_levels(grid, wells, energies, [states] * 2, ["one", "two"], made_by="test")
+    gaps = [[text.get_text() for text in axis.texts] for axis in made.axes]
+    assert gaps == [[], ["gap\n0.001", "gap\n0.02"]]
+    numbers = np.array([(0, 0), (1, 0), (0, 1)])
+    made = figures.oscillator_states_2d(grid, rng.standard_normal((3, 9, 9)), numbers, made_by="test")
+    titles = [axis.get_title() for axis in made.axes]
+    assert titles == ["n = (0, 0)", "", "n = (1, 0)", "n = (0, 1)"]
+
+
 def test_style_does_not_leak(rng):
     before = plt.rcParams["font.size"], plt.rcParams["figure.dpi"]
     figures.training_history(-rng.random((3, 20)), rng.random((3, 20)), made_by="test")

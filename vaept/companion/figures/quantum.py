@@ -3,12 +3,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from vaept.companion.figures.style import BLUE, GREY, ORANGE, WIDTH, book_figure, draw_plane
+from vaept.companion.figures.style import BLUE, GREY, ORANGE, SMALL, WIDTH, book_figure, draw_plane
 
 
 @book_figure
 def wells_and_levels(grid, potentials, energies, states, titles):
-    """Wells with their levels as lines and their eigenfunctions on them.
+    """Wells with their levels as lines and their eigenfunctions on them, and the gaps of levels that come in pairs.
 
     Parameters
     ----------
@@ -26,9 +26,14 @@ def wells_and_levels(grid, potentials, energies, states, titles):
     ):
         axis.plot(grid, potential, color="black")
         for level, (energy, state) in enumerate(zip(own_energies, own_states.T, strict=True)):
-            colour = (BLUE, ORANGE)[level % 2]
+            style = {"color": (BLUE, ORANGE)[level % 2], "linestyle": ("-", "--")[level % 2]}
             axis.plot(grid, np.where(potential < energy, energy, np.nan), color=GREY, linewidth=0.8)
-            axis.plot(grid, np.where(np.abs(state) > 0.01, energy + 0.3 * state, np.nan), color=colour)
+            axis.plot(grid, np.where(np.abs(state) > 0.01, energy + 0.3 * state, np.nan), **style)
+        gaps = np.diff(own_energies)
+        for energy, gap in zip(own_energies, gaps, strict=False):
+            if gap < gaps.max() / 5:
+                place = (1.01, energy + gap / 2)
+                axis.text(*place, f"gap\n{gap:.1g}", va="center", fontsize=SMALL, transform=axis.get_yaxis_transform())
         axis.set(title=title, xlabel="position z", ylim=(potential.min() - 0.1, own_energies[-1] + 0.75))
     axes[0].set_ylabel("energy")
     return figure
@@ -36,7 +41,7 @@ def wells_and_levels(grid, potentials, energies, states, titles):
 
 @book_figure
 def oscillator_states_2d(axis_points, states, numbers):
-    """Eigenfunctions of the round oscillator over the plane.
+    """Eigenfunctions of the round oscillator over the plane, a row for each level.
 
     Parameters
     ----------
@@ -47,12 +52,18 @@ def oscillator_states_2d(axis_points, states, numbers):
     numbers : array of int, shape (k, 2)
         Quantum numbers along both axes.
     """
-    figure, axes = plt.subplots(-(-len(states) // 3), 3, figsize=(WIDTH, 3.9), squeeze=False)
-    for axis in axes.flat[len(states) :]:
+    levels = np.sum(numbers, axis=1)
+    rows, most = np.unique(levels), np.unique(levels, return_counts=True)[1].max()
+    figure, axes = plt.subplots(len(rows), most, figsize=(WIDTH, 1.35 * len(rows) + 0.3), squeeze=False)
+    for axis in axes.flat:
         axis.set_axis_off()
-    for axis, state, (first, second) in zip(axes.flat, states, numbers, strict=False):
-        draw_plane(axis, axis_points, state)
-        axis.set_title(f"N = {first + second}, n = ({first}, {second})")
+    for row, level in zip(axes, rows, strict=True):
+        own = np.flatnonzero(levels == level)
+        for axis, k in zip(row, own, strict=False):
+            axis.set_axis_on()
+            draw_plane(axis, axis_points, states[k])
+            axis.set_title("n = ({}, {})".format(*numbers[k]))
+        row[0].set_ylabel(f"N = {level}\nenergy {level / 2:g}")
     return figure
 
 
@@ -68,7 +79,7 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
     states : array, shape (k, 2, n, n)
         Lower and upper state of the split level; of the two signs of each, that which turns smoothly is drawn.
     splittings : array, shape (k,)
-        Energy between the two.
+        Difference of their energies.
     """
     figure, axes = plt.subplots(2, len(angles), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
     half, before = 0.85 * axis_points[-1], [np.add.outer(axis_points, axis_points)] * 2
@@ -80,9 +91,9 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
             axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")
         column[0].set_title(f"{np.degrees(angle):.0f}°")
     gaps = dict.fromkeys(_as_power(gap) for gap in (min(splittings), max(splittings)))
-    figure.suptitle(f"direction of the push; energy between the states: {' to '.join(gaps)}", fontsize="medium")
-    axes[0, 0].set_ylabel("lower state")
-    axes[1, 0].set_ylabel("upper state")
+    figure.suptitle(f"direction of the push; difference in energy: {' to '.join(gaps)}", fontsize="medium")
+    axes[0, 0].set_ylabel("lower state:\nlobes across it", fontsize=SMALL)
+    axes[1, 0].set_ylabel("upper state:\nlobes along it", fontsize=SMALL)
     return figure
 
 
