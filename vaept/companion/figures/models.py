@@ -6,6 +6,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from vaept.companion.figures.style import BLUE, GREY, MAX_DOTS, RED, SMALL, WIDTH, book_figure, draw_image
+from vaept.companion.markdown import mean_and_spread
 
 
 @book_figure
@@ -42,21 +43,24 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         if is_tiny:
             row[1].plot(*mean, "o", color="black", markersize=10, fillstyle="none", markeredgewidth=1)  # finds it
         row[1].set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
-        row[1].set_title(f"widths {deviation[0]:.2g} and {deviation[1]:.2g}", fontsize=SMALL)
+        row[1].set_title(f"σ = {deviation[0]:.2g} and {deviation[1]:.2g}", fontsize=SMALL)
         row[2].stairs(population, np.arange(len(population) + 1) - 0.5, fill=True, color=RED, linewidth=0)
         row[2].axvline(2 * energy, color="black", linewidth=1, linestyle="--")
-        row[2].set_title(f"energy {_short(energy)}, mean level {_short(2 * energy)}", fontsize=SMALL)
+        row[2].set_title(_parts(energy, (mean**2).sum() / 8), fontsize=SMALL, loc="right")
         row[2].set(xlim=(-0.6, max(*ends, 2.1 * max(energies)) - 0.4), ylim=(0, 1.05 * top))
         row[2].yaxis.set_major_locator(MaxNLocator(2))
     ringed = ", ringed\nwhere very small" if tiny.any() else ""
-    axes[-1, 1].set_xlabel(f"blue: prior, widths 1\nred: posterior{ringed}", fontsize=SMALL)
+    axes[-1, 1].set_xlabel(f"blue: prior, σ = 1\nred: posterior{ringed}", fontsize=SMALL)
     axes[-1, 2].set_xlabel("level N of the bowl, energy N/2")
     axes[len(images) // 2, 2].set_ylabel("population")
     return figure
 
 
-def _short(value):
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+def _parts(energy, shifted):
+    """An energy and the two parts that it consists of, in words, with three digits or decimals."""
+    decimals = np.clip(2 - int(np.floor(np.log10(max(energy, 1e-9)))), 0, 3)
+    whole, first, second = (f"{value:.{decimals}f}" for value in (energy, shifted, abs(energy - shifted)))
+    return f"energy {whole} = shift {first} + squeeze {second}"
 
 
 @book_figure
@@ -93,17 +97,19 @@ def training_history(reconstruction, kl):
     reconstruction, kl : arrays, shape (members, epochs)
         Nats; the panels show −reconstruction, kl, and kl − reconstruction.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.3))
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4))
     epochs = np.arange(1, kl.shape[1] + 1)
     for axis, values, title in zip(
         axes, (-reconstruction, kl, kl - reconstruction), ("−reconstruction", "KL", "−ELBO"), strict=True
     ):
         axis.plot(epochs, values.T, color=BLUE, alpha=0.5, linewidth=1)
-        late = values[:, len(epochs) // 10 :]  # the first steps would fix the scale otherwise
+        late = values[:, len(epochs) // 4 :]  # the first epochs would fix the scale otherwise
         margin = 0.1 * np.ptp(late) + 1e-9
         axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.yaxis.set_major_locator(MaxNLocator(5))
-        axis.set(title=title, xlabel="epoch", ylim=(late.min() - margin, late.max() + margin))
+        title = f"{title}\nat the end {mean_and_spread(values[:, -1])}"
+        axis.set_title(title, fontsize=SMALL)
+        axis.set(xlabel="epoch", ylim=(late.min() - margin, late.max() + margin))
     axes[0].set_ylabel("nats per image")
     return figure
 
