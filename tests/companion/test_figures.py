@@ -228,6 +228,17 @@ def test_populations_share_a_scale_unless_it_hides_some():
         assert "ringed" not in made.axes[4].get_xlabel()
 
 
+def test_an_energy_is_shown_in_its_parts_and_a_history_with_its_end():
+    means = np.array([[2.0, 0.0]] * 2)
+    made = figures.posterior_as_wave_packet(
+        np.ones((2, 8, 8)), means, np.ones((2, 2)), [[0.8, 0.2]] * 2, [0.75, 12.5], made_by="test"
+    )
+    titles = [made.axes[k].get_title(loc="right") for k in (2, 5)]
+    assert titles == ["energy 0.750 = shift 0.500 + squeeze 0.250", "energy 12.5 = shift 0.5 + squeeze 12.0"]
+    made = figures.training_history(-np.ones((2, 4)), np.array([[3.0] * 4, [1.0] * 4]), made_by="test")
+    assert made.axes[1].get_title() == "KL\nat the end 2.00 ± 1.41"
+
+
 def test_a_power_of_ten_is_set_as_one(rng):
     plane = rng.standard_normal((5, 5))
     pairs = np.array([[plane, plane]] * 2)

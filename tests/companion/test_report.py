@@ -130,6 +130,29 @@ def test_how_a_difference_grows_is_told_where_members_share_all_but_one_source(r
     assert wording.grown(dataclasses.replace(records, prices=[])) == ""
 
 
+def test_members_beside_a_sketch_and_beside_one_mean_image_are_told_for_either_outcome():
+    settings, losses = SimpleNamespace(epochs=20), np.array([25.9, 26.1])
+    better = wording.sketched(25.1, losses, 44.5, settings, gaussian=False)
+    assert "25.1 nats, they at 26.00 ± 0.14: members" in better and better.endswith("44 times, they 20.)")
+    assert wording.sketched(27.0, losses, 44.5, settings, gaussian=False).endswith("26.00 ± 0.14.")
+    assert wording.sketched(25.1, losses, 44.5, settings, gaussian=True) == ""
+    binary, grey = np.eye(4, dtype=np.float32), np.full((4, 4), 0.5)
+    flat, least = wording.yardsticks(binary, binary, gaussian=False)
+    assert 4 * 0.5 < flat < 4 * np.log(2) and least == ""
+    flat, least = wording.yardsticks(grey, grey, gaussian=False)
+    assert flat == pytest.approx(4 * np.log(2)) and f"{4 * np.log(2):.1f}, as pixels are grey" in least
+    values = np.random.default_rng(0).standard_normal((1000, 2))
+    assert wording.yardsticks(values, values, gaussian=True)[0] == pytest.approx(1 + np.log(2 * np.pi), abs=0.1)
+
+
+def test_the_energy_of_what_is_far_from_the_mean_is_told_for_every_outcome():
+    images = np.arange(10.0)[:, None]
+    found, energy = SimpleNamespace(train=images * 0, test=images), np.arange(10.0)
+    assert "the more energy it tends" in wording.far_from_the_mean(found, energy)
+    assert "the less energy" in wording.far_from_the_mean(found, -energy)
+    assert "hardly tells" in wording.far_from_the_mean(found, [0, 9, 1, 8, 2, 7, 3, 6, 4, 5])
+
+
 def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():
     assert "more than a direction" in wording.ramp(0.5) != wording.ramp(0.95)
     values, labels = np.arange(60.0), np.repeat([7, 3, 5], 20)
