@@ -4,8 +4,11 @@ The figures work from `vaept.companion.records` alone, so the published ones can
 without training. Tables are text in Markdown, which a notebook renders.
 """
 
+from itertools import combinations
+
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import pearsonr
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -15,9 +18,10 @@ from vaept.companion.checks_training import cost_exponent
 from vaept.companion.profiles import arm
 from vaept.companion.records import published
 from vaept.companion.wording import given_classes
+from vaept.errors import VaeptError
 from vaept.spectrum.oscillator import kl_bound
 from vaept.uses import clustering
-from vaept.vae.agreement import Estimate, compare, shuffled_rows
+from vaept.vae.agreement import Estimate, compare, mean_over_pairs, shuffled_rows
 
 CONTROLS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # arms with the whole schedule
 
@@ -36,6 +40,19 @@ def with_arm(records, name):
     return records if (name, records.latent_dims[-1]) in records.arms else published("digits")
 
 
+def varies_sources(records):
+    """Whether members were trained of which some share one source of randomness and not the others."""
+    return any(records.price(f"same_{source}", d) for source in ("weights", "order", "noise") for d in records.all_dims)
+
+
+def with_sources(records):
+    """These records if they have such members, else those published for the profile "digits", if there are any."""
+    try:
+        return records if varies_sources(records) else published("digits")
+    except VaeptError:  # no checkout
+        return records
+
+
 def ten_seeds(records):
     """`figures.ten_seeds` of the plain members, d = 2."""
     record = records.arms["cold", 2]
@@ -46,9 +63,37 @@ def ten_seeds(records):
 def agreement_by_group(records):
     """`figures.agreement_by_group` of the plain members."""
     arms = {f"d = {d}": records.arms["cold", d] for d in records.latent_dims}
-    agreement = {name: record.agreement for name, record in arms.items()}
-    chance = [compare(shuffled_rows(record.mean), n_bootstrap=1) for record in arms.values()]
+    agreement = {name: by_group(record.mean, record.agreement) for name, record in arms.items()}
+    chance = [by_group(shuffled_rows(record.mean)) for record in arms.values()]
     return figures.agreement_by_group(agreement, chance, made_by=_made_by(records, ["cold"], records.latent_dims))
+
+
+def by_group(latents, agreement=None):
+    """All measures of agreement, and R² of the maps as they are and after the best signed permutation.
+
+    Parameters
+    ----------
+    latents : array, shape (members, n, d)
+    agreement : Agreement, optional
+        Of these latents, if it is known.
+
+    Returns
+    -------
+    dict from str to Estimate
+        By the names of `Agreement`, and "unmoved" and "permuted" for R², which is the mean of both directions of a pair.
+    """
+    centred = np.asarray(latents, float) - np.mean(latents, axis=1, keepdims=True, dtype=float)
+    found = np.zeros((2, len(centred), len(centred)))
+    for i, j in combinations(range(len(centred)), 2):
+        x, y = centred[i], centred[j]
+        cross, totals = x.T @ y, np.array([(x**2).sum(), (y**2).sum()])
+        shared = np.trace(cross), np.abs(cross)[linear_sum_assignment(-np.abs(cross))].sum()
+        for k in range(2):
+            residual = totals.sum() - 2 * shared[k]
+            missed = np.divide(residual, totals, out=np.ones(2), where=totals > 0)
+            found[k, i, j] = found[k, j, i] = 1 - missed.mean()
+    unmoved, permuted = map(mean_over_pairs, found)
+    return {"unmoved": unmoved, "permuted": permuted} | vars(agreement or compare(latents))
 
 
 def energy_bounds_kl(records):

@@ -103,8 +103,9 @@ def sources(records):
         if found and None not in found:
             own = [(each.coordinates, each.signed_permutation, shown(each.orthogonal.mean, ".2f")) for each in found]
             rows.append((varied, *(cell for cells in own for cell in cells)))
-    header = [f"{what}, d = {d}" for d in dims for what in ("as it is", "permuted", "rotated")]
-    return table(("what varies", *header), rows, instead="" if rows else "This study did not vary the sources.")
+    header = [f"{what}, d = {d}" for d in dims for what in ("r, as it is", "r, permuted", "R², rotated")]
+    instead = "" if report.varies_sources(records) else "In this copy no source was held fixed by itself."
+    return table(("what varies", *header), rows, instead=instead, below=whose(records))
 
 
 def spaces(records):
@@ -278,7 +279,11 @@ def topology(records):
 def checks(records, claim):
     """The checks of a claim, such as "C5", with their values, thresholds and answers."""
     own = _checks(records, claim)
-    rows = [(check.words, check.value, str(check.threshold), answer(check), check.kind) for check in own]
+    values = [shown(check.value, ".2g" if 0 < abs(check.value.mean) < 0.01 else ".2f") for check in own]
+    rows = [
+        (check.words, value, str(check.threshold), answer(check), check.kind)
+        for check, value in zip(own, values, strict=True)
+    ]
     return table((claim, "value", "pass if", "", "kind"), rows)
 
 

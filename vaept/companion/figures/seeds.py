@@ -44,18 +44,17 @@ def ten_seeds(latents, elbo, labels):
 
 
 MEASURES = {
-    "coordinates": "as they are\n(correlation)",
-    "signed_permutation": "best flips and exchanges\n(correlation)",
-    "orthogonal": "best rotation\n(R²)",
-    "linear": "best linear map\n(R²)",
-    "cka": "similarity of shapes\n(linear CKA)",
-    "neighbours": "shared neighbours\n(fraction of 10)",
-}
-ALLOWED = {
-    "correlation": "as they are, or moved by flips and exchanges",
-    "R²": "turned, or turned and stretched",
-    "linear CKA": "not aligned",
-    "fraction of 10": "not aligned",
+    "share of the variance explained (R²)": {
+        "unmoved": "as they are",
+        "permuted": "best flips and exchanges",
+        "orthogonal": "best rotation",
+        "linear": "best linear map",
+    },
+    "mean correlation of coordinates (r)": {
+        "coordinates": "as they are",
+        "signed_permutation": "best flips and exchanges",
+    },
+    "not aligned": {"cka": "similarity of shapes\n(linear CKA)", "neighbours": "shared neighbours\n(share of 10)"},
 }
 
 
@@ -65,41 +64,31 @@ def agreement_by_group(agreements, controls):
 
     Parameters
     ----------
-    agreements : mapping from str to Agreement
-        One colour each, such as one for each latent dimension.
-    controls : sequence of Agreement
+    agreements : mapping from str to mapping from str to Estimate
+        As from `vaept.companion.report.by_group`; one colour each, such as one for each latent dimension.
+    controls : sequence of such mappings
         The same with the images shuffled for each member: agreement by chance.
     """
-    parts = {}  # what is measured: measures of it
-    for measure, words in MEASURES.items():
-        name, unit = words.strip(")").split("\n(")
-        parts.setdefault(unit, {})[measure] = name
-    sizes = [len(own) for own in parts.values()]
+    sizes = [len(own) for own in MEASURES.values()]
     step = 0.8 / len(agreements)
-    figure, axes = plt.subplots(len(parts), 1, figsize=(WIDTH, 5.0), height_ratios=sizes, sharex=True)
-    lowest, far = 0.0, []
-    for axis, (unit, own) in zip(axes, parts.items(), strict=True):
+    figure, axes = plt.subplots(len(sizes), 1, figsize=(WIDTH, 5.0), height_ratios=sizes, sharex=True)
+    lowest = 0.0
+    for axis, (title, own) in zip(axes, MEASURES.items(), strict=True):
         places = np.arange(len(own)) - 0.4 + step / 2
         colours = zip(agreements.items(), controls, (BLUE, ORANGE, RED), strict=False)
         for i, ((name, agreement), control, colour) in enumerate(colours):
-            values = [getattr(agreement, measure) for measure in own]
+            values, chance = ([each[measure] for measure in own] for each in (agreement, control))
             draw_intervals(axis, values, places + i * step, colour, name)
-            chance = [getattr(control, measure).mean for measure in own]
-            axis.plot(chance, places + i * step, "|", color="black", markersize=8, label=None if i else "by chance")
-            for place, value, by_chance in zip(places + i * step, values, chance, strict=True):
+            by_chance = [each.mean for each in chance]
+            axis.plot(by_chance, places + i * step, "|", color="black", markersize=8, label=None if i else "by chance")
+            lowest = np.nanmin([lowest, *by_chance, *(end for each in values for end in (each.low, each.mean))])
+            for place, value in zip(places + i * step, values, strict=True):
                 words = f"{value.mean:.2f}".replace("-", "−")
-                axis.text(1.04, place, words, color=colour, va="center", fontsize=SMALL)
-                lowest = np.nanmin([lowest, value.low, value.mean])
-                if by_chance < lowest - 0.05:
-                    far.append((axis, place, by_chance))
+                axis.text(1.06, place, words, color=colour, va="center", fontsize=SMALL)
         axis.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
         axis.set(yticks=range(len(own)), yticklabels=own.values(), ylim=(len(own) - 0.5, -0.5))
-        axis.set_title(f"{ALLOWED[unit]} ({unit})", loc="left", fontsize=SMALL)
-    for axis, place, by_chance in far:
-        if by_chance < lowest - 0.05:
-            words = f"◂ chance {by_chance:.2f}".replace("-", "−")
-            axis.text(lowest - 0.04, place, words, va="center", fontsize=SMALL)
-    axes[-1].set(xlim=(lowest - 0.05, 1.02), xlabel="agreement between two members (1 = perfect)")
+        axis.set_title(title, loc="left", fontsize=SMALL)
+    axes[-1].set(xlim=(lowest - 0.05, 1.03), xlabel="agreement between two members (1 = perfect)")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=len(names))
     return figure
@@ -115,17 +104,19 @@ def elbo_against_rotation(degrees, losses, spread):
     losses : array, shape (members, k)
         −ELBO minus its value at 0°, nats.
     spread : float
-        Standard deviation of −ELBO over seeds, nats, drawn as a bar for scale.
+        Standard deviation of −ELBO over seeds, nats, written above for scale.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 2.7))
     axis.plot(degrees, losses.T, color=BLUE, linewidth=0.9, alpha=0.6)
     axis.plot(degrees, losses.mean(axis=0), color="black", linewidth=1.8)
-    beyond = degrees[-1] + 0.05 * np.ptp(degrees)
-    axis.errorbar(beyond, spread / 2, spread / 2, color=RED, capsize=4, linewidth=2, clip_on=False)
-    words = "one standard\ndeviation\nover seeds"
-    axis.text(beyond + 0.02 * np.ptp(degrees), spread / 2, words, color=RED, va="center", fontsize=SMALL)
+    highest = losses.argmax(axis=1)
+    rises = losses.max(axis=1)
+    axis.plot(degrees[highest], rises, "o", color=BLUE, markersize=5)
+    words = f"largest rises (dots), on average {rises.mean():.2g} nats\nstandard deviation over seeds {spread:.2g} nats"
+    axis.set_title(words.replace("-", "−"), loc="left", fontsize=SMALL)
+    axis.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     axis.set(xlabel="angle by which the latent plane is turned (degrees)", xticks=np.arange(0, 361, 90))
-    axis.set(xlim=(degrees[0], beyond), ylim=(None, 1.05 * max(spread, losses.max())))
+    axis.set(xlim=(degrees[0], degrees[-1]))
     axis.set_ylabel("−ELBO minus its\nvalue at 0° (nats)")
     return figure
 

@@ -49,9 +49,8 @@ def series_against_exact(couplings, exact, curves):
             ends.append((name, values[-1], colour))
         else:  # the curve leaves through the top or the bottom
             top = values[outside[0]] > high
-            name = f"{name} " if top else f" {name}"
-            where = {"ha": "right" if top else "left", "va": "top" if top else "bottom", "fontsize": SMALL}
-            axis.text(couplings[outside[0]], high if top else low, name, color=colour, **where)
+            where = {"ha": "center" if top else "left", "va": "bottom", "fontsize": SMALL}
+            axis.text(couplings[outside[0]], high if top else low, name if top else f" {name}", color=colour, **where)
     label_ends(axis, ends)
     return figure
 
@@ -97,6 +96,7 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
     palette = (GREY, ORANGE, BLUE, RED, VIOLET)
+    ends = {}
     shells = np.repeat(np.arange(len(multiplicities)), multiplicities)
     near = couplings <= 0.1 * couplings[-1]
     for state, shell in enumerate(shells):
@@ -104,23 +104,26 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
         axes[1].plot(couplings, levels[:, state], color=colour, linewidth=2)
         if shell in (1, 2):  # more would cross
             shifts, foretold = levels[near, state] - levels[0, state], first_order[state] * couplings[near]
-            axes[0].plot(couplings[near], shifts, color=colour, linewidth=2)
+            (line,) = axes[0].plot(couplings[near], shifts, color=colour, linewidth=2)
+            ends[f"N = {shell}"] = line
             axes[0].plot(couplings[near], foretold, color="black", linewidth=1, linestyle=":")
     axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=4, clip_on=False, zorder=5)
     for shell, multiplicity in enumerate(multiplicities):
         where = {"ha": "right", "va": "center", "weight": "bold", "color": palette[shell % len(palette)]}
-        axes[1].text(-0.03 * couplings[-1], levels[0, shells == shell][0], f"{multiplicity}×", **where)
+        place = levels[0, shells == shell][0]
+        axes[1].text(-0.03 * couplings[-1], place, f"N = {shell}: {multiplicity}×", fontsize=SMALL, **where)
     axes[0].set(xlabel="coupling λ", ylabel="shift from the round bowl's level")
+    axes[0].legend(ends.values(), ends.keys(), fontsize=SMALL)
     axes[0].set_title("near the start, N = 1 and 2\n(dotted: first order)")
     axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level")
-    axes[1].set(xlim=(-0.15 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
+    axes[1].set(xlim=(-0.5 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
     for axis in axes:
         axis.xaxis.set_major_locator(MaxNLocator(3))
     return figure
 
 
 @book_figure
-def fingerprints(spectra, reference, others=None):
+def fingerprints(spectra, reference, others=None, reference_name="prior"):
     """Lowest levels of every member's latent space with intervals, one panel for each latent dimension.
 
     Parameters
@@ -131,6 +134,7 @@ def fingerprints(spectra, reference, others=None):
         The oscillator's levels for comparison.
     others : mapping from str to mapping from str to pair of arrays, shapes (n,) and (n, 2), optional
         Further rows by their names: for each panel levels and the ends of their intervals.
+    reference_name : str
     """
     others = others or {}
     rows = [len(levels) + len(others) + 2.5 for levels, _ in spectra.values()]
@@ -141,6 +145,7 @@ def fingerprints(spectra, reference, others=None):
         names, places = [*map(str, range(len(levels)))], [*range(len(levels))]
         for place, row in enumerate(zip(levels, intervals, strict=True)):
             _draw_ladder(axis, place, *row, BLUE)
+        axis.plot(np.asarray(levels)[:, 1:], range(len(levels)), color=BLUE, linewidth=0.6, alpha=0.6)
         for place, (other, row) in enumerate(others.items(), start=len(levels)):
             _draw_ladder(axis, place + 0.4, *row[name], ORANGE)
             names, places = [*names, other], [*places, place + 0.4]
@@ -150,7 +155,7 @@ def fingerprints(spectra, reference, others=None):
             number = f"{count}×" if count > 1 else ""
             axis.annotate(number, (level, prior), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
         axis.axhline(len(levels) - 0.3, color=GREY, linewidth=0.8)
-        axis.set(yticks=[*places, prior], yticklabels=[*names, "prior"], ylim=(prior + 0.7, -0.7))
+        axis.set(yticks=[*places, prior], yticklabels=[*names, reference_name], ylim=(prior + 0.7, -0.7))
         axis.set(title=name, ylabel="seed")
     axes[-1, 0].set_xlabel("level (energy, or relaxation rate)")
     return figure
@@ -182,8 +187,7 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
     height = rows * (WIDTH / columns * up / across + 0.35) + 0.8
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
     shape = {"extent": [end for points in axes_points for end in (points[0], points[-1])], "origin": "lower"}
-    first, last, *further = axes.flat  # the plane beside mode 1
-    panels = [first, *further[: len(functions) - 1]]
+    first, *panels = axes.flat[: len(functions) + 1]
     for number, (axis, values, level) in enumerate(zip(panels, functions, levels, strict=True), start=1):
         shades = axis.imshow(values / np.nanquantile(np.abs(values), 0.98), cmap=DIVERGING, vmin=-1, vmax=1, **shape)
         axis.set_title(f"mode {number}, level {level:.2f}")
@@ -192,8 +196,8 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
         images = [[np.reshape(image, (1, -1)) for image in row] for row in grid_images[::-1]]
     framed = [[np.pad(image, [(1, 1), (1, 1), (0, 0)][: image.ndim]) for image in row] for row in images]
     mosaic = np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
-    last.imshow(mosaic[::-1], **shape)
-    last.set_title("the plane, decoded")
+    first.imshow(mosaic[::-1], **shape)
+    first.set_title("the plane, decoded")
     for axis in axes.flat[len(functions) + 1 :]:
         axis.set_axis_off()
     for axis in axes.flat[: len(functions) + 1]:
@@ -205,7 +209,7 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
 
 
 @book_figure
-def populations_by_class(populations, classes, energies, n_levels):
+def populations_by_class(populations, classes, energies, n_levels, errors=None):
     """Mean populations of the oscillator's levels for each class, darker for more, with the mean level.
 
     Parameters
@@ -218,6 +222,8 @@ def populations_by_class(populations, classes, energies, n_levels):
         Mean energy of each class, written at the right.
     n_levels : int
         How many levels all bins cover.
+    errors : sequence of float, optional
+        Half the widths of intervals of the mean energies.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 3.1))
     seen = 1 + np.flatnonzero(populations.max(axis=0) > populations.max() / 200).max(initial=0)
@@ -225,7 +231,9 @@ def populations_by_class(populations, classes, energies, n_levels):
     extent = (-0.5, n_levels - 0.5, len(classes) - 0.5, -0.5)
     shades = PowerNorm(0.5, 0, populations.max())  # the tails would be white otherwise
     picture = axis.imshow(populations, aspect="auto", cmap="Blues", norm=shades, extent=extent)
-    axis.plot(2 * np.asarray(energies), np.arange(len(classes)), "D", color=ORANGE, markersize=4)
+    reach = None if errors is None else 2 * np.asarray(errors)
+    places, how = np.arange(len(classes)), {"fmt": "D", "color": ORANGE, "markersize": 3, "linewidth": 1.5}
+    axis.errorbar(2 * np.asarray(energies), places, xerr=reach, **how)
     axis.set(xlabel="level N", ylabel="class", xlim=(-0.5, end), title="orange: mean level, twice the mean energy")
     named = name_classes(axis.yaxis, classes)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
