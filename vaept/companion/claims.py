@@ -52,9 +52,9 @@ CLAIMS = (
         "C1",
         "Converged models can differ significantly: the latent space is degenerate.",
         "Coordinates of seeds of one architecture with equal −ELBO, after the flips and swaps that leave every model "
-        "as it is; where such arms were trained, also with equal initial weights, batches or noise. Members are compared "
-        "by posterior means, for which 1 is the ceiling; one member sampled twice compares two noisy draws, so it is a "
-        "scale and no ceiling.",
+        "as it is; where such arms were trained, also with equal initial weights, batches or noise. Members are "
+        "compared by posterior means, for which 1 is the ceiling; one member sampled twice compares two noisy draws, "
+        "so it is a scale and no ceiling.",
         "Equally good models have coordinates that differ by more than flips and swaps.",
         "Equally good models are the same up to flips and swaps.",
         degenerate,
@@ -74,8 +74,8 @@ CLAIMS = (
     Claim(
         "C3",
         "The embedding, as a generative distribution, maps to functions and an energy spectrum.",
-        "Levels of the aggregate posterior: how far those of seeds differ, whose coordinates differ, and how far they lie "
-        "from those of densities that only look alike.",
+        "Levels of the aggregate posterior: how far those of seeds differ, whose coordinates differ, and how far they "
+        "lie from those of densities that only look alike.",
         "The spectrum is a fingerprint: seeds share it, densities of equal width do not.",
         "The spectrum does not tell seeds of one model from other densities.",
         spectral,
