@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from vaept.companion import figures
+from vaept.companion import figures, report
 from vaept.companion.figures import style
 from vaept.uses.relaxation import Relaxation
 from vaept.vae.agreement import compare
@@ -20,7 +20,7 @@ from vaept.vae.agreement import compare
 def draw(name, rng, labels):
     times = np.array([5.0, 3.0])
     latents = rng.standard_normal((3, 40, 2))
-    agreement = compare(latents)
+    agreement, grouped = compare(latents), report.by_group(latents)
     plane = rng.standard_normal((21, 21))
     arguments = {
         "wells_and_levels": ([np.arange(9.0)], [np.arange(9.0)] * 2, [[1.0]] * 2, [np.ones((9, 1))] * 2, ["a", "b"]),
@@ -38,7 +38,7 @@ def draw(name, rng, labels):
         "training_history": (-rng.random((3, 20)), rng.random((3, 20))),
         "ten_seeds": (latents, -rng.random(3), labels),
         "one_place": ({"without": (rng.random((3, 8, 8)), "a"), "with": (rng.random((3, 8, 8)), "b")},),
-        "agreement_by_group": ({"d = 2": agreement, "d = 8": agreement}, [agreement, agreement]),
+        "agreement_by_group": ({"d = 2": grouped, "d = 8": grouped}, [grouped, grouped]),
         "elbo_against_rotation": (np.arange(0, 361, 90), rng.random((3, 5)), 0.1),
         "series_against_exact": (np.linspace(0, 1, 5), np.arange(5.0), {"order 1": np.ones(5), "Padé": np.ones(5)}),
         "error_slopes": (np.logspace(-3, -1, 5), rng.random((2, 5)) + 0.1, [1.0, 2.0]),

@@ -80,7 +80,7 @@ def by_group(latents, agreement=None):
     Returns
     -------
     dict from str to Estimate
-        By the names of `Agreement`, and "unmoved" and "permuted" for R², which is the mean of both directions of a pair.
+        By the names of `Agreement`; "unmoved" and "permuted" are R², the mean of both directions of a pair.
     """
     centred = np.asarray(latents, float) - np.mean(latents, axis=1, keepdims=True, dtype=float)
     found = np.zeros((2, len(centred), len(centred)))

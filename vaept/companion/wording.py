@@ -304,7 +304,7 @@ def predicted(found, ratio, turning):
 def fingerprint(found, apart):
     """Whether levels tell densities apart and seeds not: some sentences.
 
-    Parameters are what the checks of C3 found, and for each d in how many pairs of seeds levels differ, and of how many.
+    Parameters are what the checks of C3 found, and for each d how many pairs of seeds differ, and of how many.
     """
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
     told = [
@@ -315,13 +315,13 @@ def fingerprint(found, apart):
         ),
         said(
             {d: "yes" if differ else "no" for d, (differ, _) in apart.items()},
-            yes="Looked at closely, theirs differ{at}.",
+            yes="Looked at closely these differ{at}, by more than the draws explain.",
         ),
         said(
             others,
-            yes="A Gaussian and a shuffled map have clearly other ones{at}.",
-            no="A Gaussian of the same covariance, or a shuffled map, has nearly the same ones{at}, so that levels "
-            "tell little more there than the covariance or each coordinate by itself.",
+            yes="Those of a Gaussian of the same covariance and of a shuffled map are at least twice as far away{at}.",
+            no="Those of a Gaussian of the same covariance, or of a shuffled map, are not clearly twice as far "
+            "away{at}, so that levels tell little there beyond the covariance, or each coordinate by itself.",
         ),
     ]
     return " ".join(filter(None, told))

@@ -116,9 +116,9 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
     axes[0].legend(ends.values(), ends.keys(), fontsize=SMALL)
     axes[0].set_title("near the start, N = 1 and 2\n(dotted: first order)")
     axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level")
-    axes[1].set(xlim=(-0.5 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
-    for axis in axes:
-        axis.xaxis.set_major_locator(MaxNLocator(3))
+    axes[1].set(xlim=(-0.6 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
+    axes[0].xaxis.set_major_locator(MaxNLocator(3))
+    axes[1].set_xticks(couplings[-1] * np.array([0, 0.5, 1]))
     return figure
 
 
