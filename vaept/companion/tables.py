@@ -1,5 +1,6 @@
 """The tables of the book that are made from a study's records and from benchmarks: one function each."""
 
+import functools
 import itertools
 import json
 from collections import defaultdict
@@ -287,6 +288,7 @@ def checks(records, claim):
     return table((claim, "value", "pass if", "", "kind"), rows)
 
 
+@functools.lru_cache(maxsize=32)  # one chapter asks for the same more than once; records do not change
 def _checks(records, claim):
     (entry,) = ledger(records, machines_of(records), [claim])
     return entry.checks
