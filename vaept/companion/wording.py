@@ -332,10 +332,10 @@ def ladders(values, apart):
     own = ", ".join(f"{shown(100 * value.mean, '.2g')} % at d = {d}" for d, value in values["levels"].items())
     closely = ", ".join(f"{differ} of {pairs} pairs at d = {d}" for d, (differ, pairs) in apart.items())
     return (
-        f"A level of one seed is on average {own} away from its mean over seeds. Of the distance at which the levels "
-        f"of a Gaussian of the same covariance lie this is {listed(values['Gaussian'])}; of that of a shuffled map, "
-        f"{listed(values['shuffled'])} (at most {HALF:g} was asked for). Pairs of seeds of which some level has "
-        f"intervals that do not overlap: {closely}."
+        f"A level of one seed is on average {own} away from its mean over seeds. That is, as a share of how far the "
+        f"levels of a Gaussian of the same covariance are away, {listed(values['Gaussian'])}; of how far those of a "
+        f"shuffled map are, {listed(values['shuffled'])}. (At most {HALF:g} was asked for.) Pairs of seeds of which "
+        f"some level has intervals that do not overlap: {closely}."
     )
 
 
