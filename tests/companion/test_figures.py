@@ -50,7 +50,7 @@ def draw(name, rng, labels):
         ),
         "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),
         "populations_by_class": (rng.random((3, 5)), [0, 1, 2], [0.5, 1.0, 2.0], 10),
-        "symmetry_breaking_toy": (rng.standard_normal((3, 10, 2)), ["a", "b", "c"], 0.5),
+        "symmetry_breaking_toy": (rng.standard_normal((3, 10, 2)), ["a", "b", "c"], rng.standard_normal(2)),
         "first_components": ([latents[0], latents[1]], labels, ["a", "b"]),
         "ten_seeds_in_a_field": (latents, latents, labels),
         "teaser": (latents, latents, labels),
@@ -125,7 +125,7 @@ def draw(name, rng, labels):
     return getattr(figures, name)(*arguments, made_by="made by a test")
 
 
-KINDS = ("field", "none", "collapsed")
+KINDS = ("field", "none", "afterwards", "collapsed")
 NAMES = [name for name, value in vars(figures).items() if inspect.isfunction(value) and hasattr(value, "__wrapped__")]
 
 

@@ -240,19 +240,3 @@ def test_an_agreement_that_is_too_small_has_fallen_only_if_it_was_clearly_larger
     held = {2: "yes", 4: "no", 8: "no", 16: "none"}
     found = wording.lasting(held, {2: fell, 4: fell, 8: stayed, 16: stayed})
     assert found == {2: "yes", 4: "falls", 8: "short", 16: "none"}
-
-
-def test_arms_in_a_field_are_counted_beside_turned_models(records):
-    prices = []
-    for name, coupling, low in (
-        ("cold", None, 0.0),
-        ("cold, turned", None, 0.85),
-        ("principal", 1.5, 0.95),
-        ("diffusion", 1.5, 0.8),
-        ("shuffled", 1.5, 0.99),
-        ("neighbour_each", 1.5, 0.99),
-    ):
-        prices.append(SimpleNamespace(arm=name, d=2, coupling=coupling, coordinates=Estimate(low, low, low + 0.01)))
-    listed = dataclasses.replace(records, prices=prices)
-    assert tables.against_turning(listed).endswith("agree clearly more than turned models: 1 of 2 at d = 2.")
-    assert tables.against_turning(dataclasses.replace(records, prices=[])) == ""

@@ -4,7 +4,7 @@ The figures work from `vaept.companion.records` alone, so the published ones can
 without training. Tables are text in Markdown, which a notebook renders.
 """
 
-from itertools import combinations
+import itertools
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
@@ -15,6 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from vaept.companion import figures, markdown
 from vaept.companion.checks_training import cost_exponent
+from vaept.companion.comparisons import Price
 from vaept.companion.profiles import arm
 from vaept.companion.records import published
 from vaept.companion.wording import given_classes
@@ -84,7 +85,7 @@ def by_group(latents, agreement=None):
     """
     centred = np.asarray(latents, float) - np.mean(latents, axis=1, keepdims=True, dtype=float)
     found = np.zeros((2, len(centred), len(centred)))
-    for i, j in combinations(range(len(centred)), 2):
+    for i, j in itertools.combinations(range(len(centred)), 2):
         x, y = centred[i], centred[j]
         cross, totals = x.T @ y, np.array([(x**2).sum(), (y**2).sum()])
         shared = np.trace(cross), np.abs(cross)[linear_sum_assignment(-np.abs(cross))].sum()
@@ -137,25 +138,39 @@ def price_title(name):
     return AFTER_TRAINING.get(name) or arm(name).title
 
 
+def priced(records):
+    """The price list as a list of `Price`, and after it the arms in fields that it lacks; [] if there is none."""
+    found, dims = list(records.prices), records.latent_dims if records.prices else []
+    for name, d in itertools.product(("principal", "diffusion", "corrected"), dims):
+        if records.price(name, d) is None:
+            own, coupling = records.arms[name, d], records.provenance["settings"]["coupling"]
+            agreed = {key: getattr(own.agreement, key) for key in ("coordinates", "signed_permutation", "orthogonal")}
+            alike = {key: getattr(own, key) for key in ("minus_elbo", "active_units", "run")}
+            found.append(Price(arm=name, d=d, coupling=coupling, **agreed, **alike))
+    return found
+
+
 def price_list(records):
     """`figures.price_list` of all arms, of latent dimensions of which there is a price list; a sentence if of none."""
     if not records.prices:
         return markdown.Text("This study has no price list.")
-    arms = {}
-    for d in sorted({each.d for each in records.prices}):
-        own = [each for each in records.prices if each.d == d]
+    arms, prices = {}, priced(records)
+    for d in sorted({each.d for each in prices}):
+        own = [each for each in prices if each.d == d]
         most = max(each.active_units.mean() for each in own)
-        kinds = [
-            "collapsed" if each.active_units.mean() < most - 1 / 2 else "none" if each.coupling is None else "field"
-            for each in own
-        ]
+        kinds = ["collapsed" if each.active_units.mean() < most - 1 / 2 else _kind(each) for each in own]
         arms[f"d = {d}"] = {
             price_title(each.arm): (each.coordinates, each.minus_elbo, kind)
             for each, kind in zip(own, kinds, strict=True)
         }
     runs = f"{len(records.prices)} runs, the first {records.prices[0].run[-16:-8]}"
     runs += f", published {records.borrowed[:10]}" if records.borrowed else ""
-    return figures.price_list(arms, made_by=f"{_study(records)}, {runs}")
+    added = [f"{each.arm} d = {each.d} {each.run[-16:-8]}" for each in prices[len(records.prices) :]]
+    return figures.price_list(arms, made_by=f"{_study(records)}, {'; '.join([runs, *added])}")
+
+
+def _kind(price):
+    return "afterwards" if price.arm in AFTER_TRAINING else "none" if price.coupling is None else "field"
 
 
 def dose_response(records):
@@ -191,14 +206,15 @@ def likeness(records, d=2):
     Returns
     -------
     dict from str to ndarray of shape (members,)
-        For the title of each arm: R² of the mean corrected map, after the best rotation of the member.
+        For the title of each arm: R² of the mean corrected map, after the best rotation of the member. A corrected
+        member is compared with the mean of the others.
     """
-    target = records.arms["corrected", d].mean.mean(axis=0, dtype=float)
-    target = target - target.mean(axis=0)
-    found = {}
+    corrected, found = records.arms["corrected", d].mean.astype(float), {}
     for name in ("cold", "warm", "corrected"):
         values = []
-        for points in records.arms[name, d].mean.astype(float):
+        for number, points in enumerate(records.arms[name, d].mean.astype(float)):
+            others = np.delete(corrected, number, axis=0) if name == "corrected" else corrected
+            target = others.mean(axis=0) - others.mean(axis=(0, 1))
             centred = points - points.mean(axis=0)
             turn, _ = orthogonal_procrustes(centred, target)
             values.append(1 - ((centred @ turn - target) ** 2).sum() / (target**2).sum())

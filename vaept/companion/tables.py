@@ -11,7 +11,7 @@ from vaept.companion import report
 from vaept.companion.checks_training import coupling_at
 from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
-from vaept.companion.markdown import cell, mean_and_spread, shown, table
+from vaept.companion.markdown import Text, cell, mean_and_spread, shown, table
 from vaept.companion.profiles import arm
 from vaept.companion.store import CHECKOUT
 from vaept.companion.wording import listed, side
@@ -41,7 +41,7 @@ def fields(study, kinds=("diffusion", "neighbour", "principal")):
         found, held_out = study.field_reproducibility(kind), held_out_agreement(study.field(kind), study.dataset.test)
         measured = [shown(np.mean(found[key]), ".2f") if key in found else "has none" for key in keys]
         rows.append((kind, *measured, shown(held_out.r2.min(), ".2f")))
-    header = ("field", "two halves", "halves, permuted", "halves, rotated", "two seeds", "held out")
+    header = ("field", "two halves", "permuted", "rotated (R²)", "two seeds", "held out (R²)")
     return table(header, rows)
 
 
@@ -54,12 +54,12 @@ def whose(records):
 
 def prices(records):
     """The price list: what is done, how far coordinates agree then, and what that costs, for every d."""
-    dims = sorted({each.d for each in records.prices})
-    names, rows = list(dict.fromkeys(each.arm for each in records.prices)), []
-    for name in names:
+    prices = {(each.arm, each.d): each for each in report.priced(records)}
+    dims, rows = sorted({d for _, d in prices}), []
+    for name in dict.fromkeys(name for name, _ in prices):
         cells = []
         for d in dims:
-            found = records.price(name, d)
+            found = prices.get((name, d))
             own = (
                 ("–", "–", "–")
                 if found is None
@@ -73,23 +73,6 @@ def prices(records):
         rows.append((report.price_title(name), *cells))
     header = [f"{what}, d = {d}" for d in dims for what in ("agreement", "−ELBO (nats)", "active")]
     return table(("arm", *header), rows, instead="" if rows else "This study has no price list.", below=whose(records))
-
-
-def against_turning(records):
-    """How many arms of the price list agree clearly more than plain models that were turned, in one sentence."""
-    told, plain = [], f"{records.prices[0].arm}, turned" if records.prices else ""
-    for d in sorted({each.d for each in records.prices}):
-        turned = records.price(plain, d)
-        own = [each.coordinates for each in records.prices if each.d == d and _in_shared_field(each)]
-        if turned and own:
-            more = sum(each.low > turned.coordinates.high for each in own)
-            told.append(f"{more} of {len(own)} at d = {d}")
-    return f"Of all arms in a field these agree clearly more than turned models: {', '.join(told)}." if told else ""
-
-
-def _in_shared_field(price):
-    """Whether a `Price` is that of members who were trained in one field, and not in a shuffled one."""
-    return price.coupling is not None and arm(price.arm).field != "shuffled" and not arm(price.arm).own_field
 
 
 def sources(records):
@@ -213,10 +196,13 @@ def labs(records):
 
 def lengths(records):
     """The coupling at which agreement reaches one half, for trainings of several lengths."""
-    rows = [(f"{epochs}", shown(coupling_at(each), ".2g")) for epochs, each in sorted(records.lengths.items())]
+    found = {epochs: coupling_at(each) for epochs, each in sorted(records.lengths.items())}
+    rows = [(f"{epochs}", shown(each, ".2g")) for epochs, each in found.items()]
+    if rows and all(np.isnan(each.mean) for each in found.values()):
+        return Text("")  # the prose says so
     instead = "" if rows else "This study has one length only."
     return table(
-        ("epochs", "λ at which agreement is ½ (–: none of those tried, or between them)"),
+        ("epochs", "λ(½) (–: agreement passes ½ between no two of the λ that were tried)"),
         rows,
         instead=instead,
         below=whose(records),
@@ -335,6 +321,8 @@ def likeness(records):
     for name in ("cold", "warm"):
         losses = records.arms[name, 2].minus_elbo
         rows.append((arm(name).title, len(losses), report.correlation(found[arm(name).title], losses)))
+    if all(not value.high - value.low < 2 for *_, value in rows):  # nothing is known
+        return Text("Of so few members no correlation can be told.")
     return table(("arm", "members", "correlation of likeness and −ELBO"), rows)
 
 
@@ -356,7 +344,7 @@ def aftermath(records):
         for i in (0, -1):
             agreement = shown(series.coordinates[i].mean, ".3f")
             rows.append((f"d = {d}", f"{series.values[i]:g}", agreement, f"{series.minus_elbo[i].mean():.2f}"))
-    return table(("", "epochs without the field", "coordinate agreement", "−ELBO (nats)"), rows)
+    return table(("", "further epochs", "coordinate agreement", "−ELBO (nats)"), rows)
 
 
 def recipes():

@@ -18,11 +18,12 @@ from vaept.companion.figures.style import (
     label_ends,
 )
 
+IN_FIELD, NO_FIELD, AFTERWARDS, COLLAPSED = RED, BLUE, ORANGE, GREY  # what a colour means in all of this chapter
 ENDS = (-0.9, 0.9995)  # of agreement on an axis of its inverse hyperbolic tangent
 
 
 @book_figure
-def symmetry_breaking_toy(walkers, titles, field_angle):
+def symmetry_breaking_toy(walkers, titles, tilt):
     """Runs on a ring of equally good optima: where they end without, in, and after a small field.
 
     Parameters
@@ -30,18 +31,20 @@ def symmetry_breaking_toy(walkers, titles, field_angle):
     walkers : array, shape (panels, runs, 2)
         Where the runs end.
     titles : sequence of str
-    field_angle : float
-        Direction of the field in the second panel, radians.
+    tilt : array, shape (2,)
+        The field in the second panel: minus the gradient of what is added to (|z|² − 1)²/4 there.
     """
     figure, axes = plt.subplots(1, len(walkers), figsize=(WIDTH, 2.1), sharex=True, sharey=True)
     points = np.linspace(-1.7, 1.7, 161)
-    radius = np.hypot(*np.meshgrid(points, points))
+    plane = np.stack(np.meshgrid(points, points), axis=-1)
+    ring = ((plane**2).sum(axis=-1) - 1) ** 2
     for panel, (axis, ends, title) in enumerate(zip(axes, walkers, titles, strict=True)):
-        axis.contourf(points, points, np.minimum((radius**2 - 1) ** 2, 1.5), levels=12, cmap=ENERGY)
-        axis.plot(*ends.T, "o", color=RED, markersize=4, markeredgecolor="white", markeredgewidth=0.5)
+        height = ring - 4 * plane @ tilt if panel == 1 else ring
+        axis.contourf(points, points, np.minimum(height - height.min(), 1.5), levels=12, cmap=ENERGY)
+        axis.plot(*ends.T, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.5)
         axis.set(aspect="equal", xticks=[], yticks=[], title=title)
         if panel == 1:
-            direction = np.array([np.cos(field_angle), np.sin(field_angle)])
+            direction = tilt / np.linalg.norm(tilt)
             axis.annotate(
                 "", 0.45 * direction, -0.45 * direction, arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 2}
             )
@@ -106,8 +109,10 @@ def agreement_with_controls(arms):
     )
     for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
         for row, (title, (agreement, losses)) in enumerate(own.items()):
-            colour = RED if "neighbour" in title else GREY if "no field" in title or "shuffled" in title else BLUE
+            colour = NO_FIELD if "no field" in title else IN_FIELD
             _draw_stretched(left, agreement, row, color=colour, markersize=4)
+            value = f"{agreement.mean:.2f}".replace("-", "−")
+            left.text(1.02, row, value, va="center", fontsize=SMALL, transform=left.get_yaxis_transform())
             right.plot(losses, np.full(len(losses), row), "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
             right.plot(losses.mean(), row, "|", color="black", markersize=11)
             if "warm start" in title:
@@ -131,7 +136,8 @@ def price_list(arms):
     ----------
     arms : mapping from str to dict from str to triple of (Estimate, array of shape (members,), str)
         For each latent dimension and the title of each arm: coordinate agreement, −ELBO of the members in nats, and
-        "field" or "none" for what it was trained in, or "collapsed". The same titles, in one order, for all.
+        "field" or "none" for what it was trained in, "afterwards" for what was done to the finished models of the
+        latter, or "collapsed". The same titles, in one order, for all.
     """
     titles = list(dict.fromkeys(title for own in arms.values() for title in own))
     height = 0.1 * len(titles) * (len(arms) + 0.3) + 0.9
@@ -142,28 +148,39 @@ def price_list(arms):
         costs[name] = {title: losses.mean() - first for title, (_, losses, _) in own.items()}
     all_costs = np.concatenate([list(own.values()) for own in costs.values()])
     reach = 4 * np.quantile(np.abs(all_costs), 0.8) or 1.0  # what costs more is an arrow
+    colours = {"field": IN_FIELD, "none": NO_FIELD, "afterwards": AFTERWARDS, "collapsed": COLLAPSED}
     for place, (name, own) in enumerate(arms.items()):
-        filled = "none" if place == 0 < len(arms) - 1 else "full"
+        filled = _fill(place, arms)
         left.plot([], [], "o", color="black", fillstyle=filled, label=name)
         for title, (agreement, _, kind) in own.items():
             row = titles.index(title) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
-            colour = {"field": RED, "none": BLUE, "collapsed": GREY}[kind]
-            marks = {"color": colour, "markersize": 4, "fillstyle": filled}
+            marks = {"color": colours[kind], "markersize": 4, "fillstyle": filled}
             _draw_stretched(left, agreement, row, **marks)
             far = costs[name][title] > reach
             right.plot(min(costs[name][title], reach), row, ">" if far else "o", **marks)
             if far:
-                where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colour}
+                where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colours[kind]}
                 right.text(0.93 * reach, row, f"{costs[name][title]:+.2g}", **where)
     _stretch(left)
     left.set(xlabel="agreement", ylim=(len(titles) - 0.4, -0.6))
     left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
-    right.set(xlabel="change of −ELBO (nats)", xlim=(all_costs.min() - 0.1 * reach, 1.08 * reach))
+    furthest = reach if all_costs.max() > reach else max(all_costs.max(), 0)
+    margin = 0.08 * (furthest - all_costs.min())
+    right.set(xlabel="change of −ELBO (nats)", xlim=(all_costs.min() - margin, furthest + margin))
+    words = {"field": "in a field", "none": "no field", "afterwards": "turned or changed afterwards"}
+    words["collapsed"] = "a coordinate has collapsed"
+    for kind in [kind for kind in words if kind in {kind for own in arms.values() for *_, kind in own.values()}]:
+        right.plot([], [], "s", color=colours[kind], label=words[kind])
     for axis in (left, right):
         axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
         axis.hlines(np.arange(1, len(titles)) - 0.5, *axis.get_xlim(), color=GREY, linewidth=0.3)
-    figure.legend(loc="outside upper right", ncols=len(arms))
+    figure.legend(loc="outside upper right", ncols=3)
     return figure
+
+
+def _fill(place, arms):
+    """How the marks of a latent dimension are filled: those of the smallest are hollow if there are several."""
+    return "none" if place == 0 < len(arms) - 1 else "full"
 
 
 def _draw_stretched(axis, agreement, row, color, **marks):
@@ -198,39 +215,39 @@ def dose_response(couplings, agreement, costs, exponent, used):
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.7))
     ends = np.array([(each.mean - each.low, each.high - each.mean) for each in agreement]).T
-    left.errorbar(couplings, [each.mean for each in agreement], np.abs(ends), color=RED, marker="o", markersize=4)
+    left.errorbar(couplings, [each.mean for each in agreement], np.abs(ends), color=IN_FIELD, marker="o", markersize=4)
     left.axhline(1, color=GREY, linewidth=0.8)
     left.axhline(0, color=GREY, linewidth=0.8)
     left.set(xscale="log", xlabel="coupling λ", title="agreement of coordinates")
+    right.set(xscale="log", xlabel="coupling λ", title="cost of the field (nats)")
     mean = costs.mean(axis=1)
     error = 2 * costs.std(axis=1, ddof=1) / np.sqrt(costs.shape[1])
+    if not np.isfinite(exponent):
+        right.errorbar(couplings, mean, error, color=IN_FIELD, fmt="o", markersize=4)
+        right.axhline(0, color=GREY, linewidth=0.8)
+        return figure
     seen = mean > error  # of the others, only the upper end can be said
-    right.errorbar(couplings[seen], mean[seen], error[seen], color=BLUE, fmt="o", markersize=4, label="mean ± 2 se")
-    above = ~seen & (mean + error > 0)
-    right.plot(
-        couplings[above], (mean + error)[above], "v", color=BLUE, markersize=5, fillstyle="none", label="at most"
-    )
-    if np.isfinite(exponent):
-        line = np.exp(np.log(mean[used]).mean() + exponent * (np.log(couplings) - np.log(couplings[used]).mean()))
-        right.plot(couplings, line, color="black", linewidth=1, label=f"fit λ^{exponent:.2f}")
-        square = mean[used][-1] * (couplings / couplings[used][-1]) ** 2
-        right.plot(couplings, square, color=RED, linestyle="--", linewidth=1.2, label="prediction λ²")
-    right.set(xscale="log", yscale="log", xlabel="coupling λ", title="cost of the field (nats)")
-    shown = np.append(mean[seen], (mean + error)[above])
-    if len(shown):
-        right.set_ylim(0.4 * shown.min(), 2.5 * (mean + error).max())
-    below = mean + error <= 0
+    above, below = ~seen & (mean + error > 0), mean + error <= 0
+    right.set_yscale("log")
+    right.errorbar(couplings[seen], mean[seen], error[seen], color=IN_FIELD, fmt="o", markersize=4, label="mean ± 2 se")
+    marks = {"color": IN_FIELD, "markersize": 5, "linestyle": "none"}
+    if above.any():
+        right.plot(couplings[above], (mean + error)[above], marker="v", fillstyle="none", label="at most", **marks)
+    line = np.exp(np.log(mean[used]).mean() + exponent * (np.log(couplings) - np.log(couplings[used]).mean()))
+    right.plot(couplings, line, color="black", linewidth=1, label=f"fit λ^{exponent:.2f}")
+    square = mean[used][-1] * (couplings / couplings[used][-1]) ** 2
+    right.plot(couplings, square, color="black", linestyle="--", linewidth=1.2, label="prediction λ²")
+    right.set_ylim(0.4 * np.append(mean[seen], (mean + error)[above]).min(), 2.5 * (mean + error).max())
     if below.any():
         bottom = np.full(below.sum(), right.get_ylim()[0])
-        right.plot(couplings[below], bottom, "X", color=RED, clip_on=False, label="below 0")
-    if right.get_legend_handles_labels()[0]:
-        right.legend(loc="upper left")
+        right.plot(couplings[below], bottom, marker="X", clip_on=False, label="below 0", **marks)
+    right.legend(loc="upper left")
     return figure
 
 
 @book_figure
 def persistence(epochs, agreement, losses):
-    """Agreement of coordinates, and −ELBO, against the epochs trained after the field was gone.
+    """Agreement of coordinates, and −ELBO, against further epochs without a field.
 
     Parameters
     ----------
@@ -243,21 +260,25 @@ def persistence(epochs, agreement, losses):
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.5))
     lowest, ends = 0.97, []
-    for (name, values), colour in zip(agreement.items(), (RED, BLUE, ORANGE), strict=False):
+    for place, (name, values) in enumerate(agreement.items()):
+        marks = {"color": IN_FIELD, "marker": "o", "markersize": 4, "fillstyle": _fill(place, agreement)}
+        marks["linestyle"] = "--" if marks["fillstyle"] == "none" else "-"
         low, mean, high = np.array([(each.low, each.mean, each.high) for each in values]).T
-        left.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-        left.plot(epochs, mean, color=colour, marker="o", markersize=4)
+        left.fill_between(epochs, low, high, color=IN_FIELD, alpha=0.2, linewidth=0)
+        left.plot(epochs, mean, **marks)
         change = losses[name] - losses[name][0].mean()
-        right.plot(epochs, change.mean(axis=1), color=colour, marker="o", markersize=4)
-        ends.append((name, change[-1].mean(), colour))
+        right.plot(epochs, change.mean(axis=1), **marks)
+        ends.append((name, change[-1].mean(), IN_FIELD))
         lowest = np.nanmin([lowest, *low, *mean])
     left.axhline(0.97, color="black", linewidth=0.8, linestyle=":")
+    asked = {"ha": "right", "va": "top", "fontsize": SMALL, "transform": left.get_yaxis_transform()}
+    left.text(0.98, 0.969, "asked for", **asked)
     left.set(ylim=(min(0.9, lowest - 0.02), 1.005), title="agreement of coordinates")
     right.axhline(0, color=GREY, linewidth=0.8)
     right.set_title("change of −ELBO (nats)")
     label_ends(right, ends)
     for axis in (left, right):
-        axis.set_xlabel("epochs after the field is gone")
+        axis.set_xlabel("further epochs")
     return figure
 
 
@@ -268,13 +289,14 @@ def arrangements(likeness, losses):
     Parameters
     ----------
     likeness : mapping from str to array of shape (members,)
-        For each arm: R² after the best rotation with the mean of the corrected maps.
+        For each arm: R² after the best rotation with the mean of the corrected maps, of others where it is one.
     losses : mapping from str to array of shape (members,)
         −ELBO, nats.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 3.0))
-    for (title, values), colour in zip(likeness.items(), (GREY, BLUE, RED, ORANGE), strict=False):
-        axis.plot(values, losses[title], "o", color=colour, markersize=5, alpha=0.8, label=title)
+    for title, values in likeness.items():
+        colour, filled = NO_FIELD if "no field" in title else IN_FIELD, "none" if "warm" in title else "full"
+        axis.plot(values, losses[title], "o", color=colour, fillstyle=filled, markersize=5, alpha=0.8, label=title)
     axis.set(xlabel="likeness to the corrected map (R², best rotation)", ylabel="−ELBO (nats)")
     axis.legend()
     return figure

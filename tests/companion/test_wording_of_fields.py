@@ -1,0 +1,123 @@
+import dataclasses
+from collections import defaultdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from vaept.companion import report, tables
+from vaept.companion import wording_of_fields as told_of
+from vaept.vae.agreement import Estimate
+
+HIGH, LOW = Estimate(0.98, 0.975, 0.99), Estimate(0.5, 0.4, 0.6)
+
+
+def with_arms(records, d=2, **found):
+    """Records whose arms agree in this d as they are told, and in no other."""
+    arms = {
+        (name, d): SimpleNamespace(
+            agreement=SimpleNamespace(coordinates=own, signed_permutation=own, orthogonal=own),
+            minus_elbo=np.arange(3.0),
+            active_units=np.full(3, d),
+            run=f"ensemble-{name}",
+        )
+        for name, own in found.items()
+    }
+    named = {"latent_dims": [d], "all_dims": [d], "arms": arms, "prices": [], "labs": records.labs}
+    own = SimpleNamespace(**named, provenance={"settings": {"coupling": 1.5}})
+    own.price = lambda name, d: next((each for each in own.prices if (each.arm, each.d) == (name, d)), None)
+    return own
+
+
+def row(name, coupling, agreed, d=2):
+    return SimpleNamespace(arm=name, d=d, coupling=coupling, coordinates=agreed)
+
+
+def test_intervals_of_three_members_are_said_to_be_narrow(records):
+    assert "3 of 4 cases" in told_of.few(with_arms(records, cold=HIGH))
+    assert told_of.few(records) == ""
+
+
+def test_it_is_the_field_only_where_both_controls_agree_clearly_less(records):
+    found = defaultdict(dict, {"without warm": {2: "no"}, "without cold": {2: "yes"}})
+    told = told_of.is_the_field(with_arms(records, corrected=HIGH, warm=LOW, shuffled=LOW), found)
+    assert told.startswith("It is the field:") and "with a warm start and no field" in told and "cold" not in told
+    told = told_of.is_the_field(with_arms(records, corrected=HIGH, warm=LOW, shuffled=HIGH), defaultdict(dict))
+    assert told == "Whether it is the field cannot be told."
+
+
+def test_latents_are_compared_with_their_field(records):
+    latents = records.arms["corrected", 2].mean
+    noise = np.random.default_rng(0).standard_normal((latents.shape[1], 4))
+    assert "does not simply become u" in told_of.follows(records, noise)
+    field = np.zeros((latents.shape[1], 4))
+    field[:, :2], field[:, 2:] = latents.mean(axis=0), noise[:, 2:]
+    assert "less than with each other at d = 4" in told_of.follows(records, field)
+
+
+@pytest.mark.parametrize(("linear", "words"), [(HIGH, "cannot be told apart"), (LOW, "less well")])
+def test_linear_and_neighbour_field_are_compared_by_agreement(records, linear, words):
+    assert words in told_of.linear_or_neighbour(with_arms(records, principal=linear, corrected=HIGH))
+    assert "agree better" in told_of.linear_or_neighbour(with_arms(records, principal=HIGH, corrected=LOW))
+
+
+def test_arms_in_a_field_are_counted_beside_turned_models(records):
+    own = with_arms(records, principal=LOW, diffusion=LOW, corrected=HIGH)
+    assert told_of.against_turning(own) == told_of.linear_against_turning(own) == "" and report.priced(own) == []
+    own.prices = [row("cold", None, LOW), row("cold, turned", None, Estimate(0.9, 0.85, 0.95))]
+    own.prices += [row("principal", 1.5, HIGH), row("shuffled", 1.5, HIGH), row("neighbour_each", 1.5, HIGH)]
+    assert [each.arm for each in report.priced(own)[5:]] == ["diffusion", "corrected"]
+    assert told_of.against_turning(own).endswith("more than turned models: 2 of 3 at d = 2.")
+    assert told_of.linear_against_turning(own).endswith("than turning.")
+
+
+def test_only_rows_that_a_list_has_are_explained(records):
+    own = with_arms(records)
+    own.prices = [row("cold", None, LOW), row("start_3", 1.5, LOW)]
+    assert told_of.rows_of(own) == told_of.ROWS["start_"]
+
+
+def test_two_labs_are_quoted_where_this_copy_has_none(records, monkeypatch):
+    monkeypatch.setattr(report, "published", lambda name: records)
+    quoted = told_of.labs(dataclasses.replace(records, labs=[]), {})
+    assert quoted.startswith("This copy has no row") and "at least the 0.97" in quoted
+    dims = sorted({each.d for each in records.labs})
+    assert "that have never met" in told_of.labs(records, dict.fromkeys(dims, "yes"))
+    assert "not clearly the 0.97" in told_of.labs(records, dict.fromkeys(dims, "no"))
+
+
+def test_full_covariances_and_wells_are_judged_by_their_intervals(records, monkeypatch):
+    small = with_arms(records, turnable_corrected=HIGH, turnable=LOW, warm=HIGH, wells=LOW)
+    monkeypatch.setattr(report, "with_arm", lambda records, name: small)
+    assert "agree too" in (told := told_of.full_covariance(records)) and "why was not looked into" in told
+    assert "not clearly more" in (told := told_of.wells(records)) and "some hold" in told
+    small = with_arms(records, turnable_corrected=LOW, turnable=HIGH, warm=HIGH, wells=HIGH)
+    small.arms["warm", 2].agreement.coordinates = LOW
+    assert "do not clearly reach" in (told := told_of.full_covariance(records)) and "cannot be told" in told
+    assert "against the argument" in told_of.wells(records)
+
+
+def test_what_still_falls_had_not_converged(records):
+    def trained(losses):
+        return dataclasses.replace(records, aftermath={2: SimpleNamespace(minus_elbo=np.array(losses))})
+
+    assert "−ELBO still falls" in told_of.unconverged(trained([[3.0, 3.1, 3.2], [2.0, 2.1, 2.2]]))
+    assert told_of.unconverged(trained([[3.0, 3.1, 3.2], [4.0, 4.1, 4.2]])) == ""
+
+
+def test_another_start_is_told_of_only_if_it_gains_as_much(monkeypatch):
+    def rows(first_layer):
+        losses = {"plain": 25.0, "field": 24.5, "first layer": first_layer}
+        found = [{"d": 2, "trainer": "vaept", "arm": name, "minus_elbo": [each]} for name, each in losses.items()]
+        return lambda name: {"rows": found}
+
+    monkeypatch.setattr(tables, "benchmark", rows(24.4))
+    assert "Another initialisation" in told_of.other_start()
+    monkeypatch.setattr(tables, "benchmark", rows(24.8))
+    assert told_of.other_start() == ""
+
+    def absent(name):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tables, "benchmark", absent)
+    assert told_of.other_start() == ""
