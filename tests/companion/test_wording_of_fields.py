@@ -91,7 +91,7 @@ def test_full_covariances_and_wells_are_judged_by_their_intervals(records, monke
     monkeypatch.setattr(report, "with_arm", lambda records, name: small)
     assert "agree too" in (told := told_of.full_covariance(records)) and "why was not looked into" in told
     assert "not clearly more" in (told := told_of.wells(records)) and "some hold" in told
-    small = with_arms(records, turnable_corrected=LOW, turnable=HIGH, warm=HIGH, wells=HIGH)
+    small = with_arms(records, turnable_corrected=LOW, turnable=Estimate(0.97, 0.9, 0.98), warm=HIGH, wells=HIGH)
     small.arms["warm", 2].agreement.coordinates = LOW
     assert "do not clearly reach" in (told := told_of.full_covariance(records)) and "cannot be told" in told
     assert "against the argument" in told_of.wells(records)

@@ -131,7 +131,8 @@ def full_covariance(records):
     works = "In the field such members agree too: it does more than follow the axes."
     fails = f"In the field such members do not clearly reach an agreement of {AGREED}."
     told = works if own["turnable_corrected"].coordinates.low >= AGREED else fails
-    by = side(difference(own["turnable"].orthogonal, own["warm"].orthogonal))
+    by = difference(own["turnable"].orthogonal, own["warm"].orthogonal)
+    by = side(by) if by.mean < 0 else ""
     less = "Without a field they agree less after a rotation than diagonal ones do; why was not looked into."
     same = "Whether they agree less after a rotation than diagonal ones, without a field, cannot be told."
     return f"{told} {less if by == 'below' else same if by == 'unclear' else ''}".strip()

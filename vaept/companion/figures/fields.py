@@ -166,7 +166,7 @@ def price_list(arms):
     left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
     furthest = reach if all_costs.max() > reach else max(all_costs.max(), 0)
     margin = 0.08 * (furthest - all_costs.min())
-    right.set(xlabel="change of −ELBO (nats)", xlim=(all_costs.min() - margin, furthest + margin))
+    right.set(xlabel="change of\n−ELBO (nats)", xlim=(all_costs.min() - margin, furthest + margin))
     words = {"field": "in a field", "none": "no field", "afterwards": "turned or changed afterwards"}
     words["collapsed"] = "a coordinate has collapsed"
     for kind in [kind for kind in words if kind in {kind for own in arms.values() for *_, kind in own.values()}]:
