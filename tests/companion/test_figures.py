@@ -61,8 +61,8 @@ def draw(name, rng, labels):
         "landscape": (
             (np.arange(21.0),) * 2,
             plane,
-            latents[0, :4] + 9,
-            range(4),
+            SimpleNamespace(minima=latents[0, :4] + 9, saddles=latents[1, :3] + 9),
+            [0, 1, 2, 3],
             [SimpleNamespace(images=latents[2] + 9, saddles=latents[1, :3] + 9, energies=rng.random(40))],
             None if labels is None else rng.random((4, 8, 8)),
         ),
@@ -293,9 +293,34 @@ def test_a_few_of_many_classes_are_named(rng):
 
 def test_what_is_absent_is_not_in_the_legend(rng):
     axes, plane = (np.arange(5.0),) * 2, rng.random((5, 5))
-    made = figures.landscape(axes, plane, np.ones((1, 2)), [0], [], rng.random((1, 8, 8)), made_by="a test")
-    assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["minima"]
-    made = figures.landscape(axes, plane, np.ones((1, 2)), [0], [], shallow=[[2, 2]], images=[plane], made_by="a test")
-    assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["minima", "further"]
+    images, found = rng.random((2, 8, 8)), SimpleNamespace(minima=np.ones((2, 2)), saddles=np.empty((0, 2)))
+    for numbers, n_deep, names in (([0], None, ["minima"]), ([0, 1], 1, ["deep minima", "shallow"])):
+        made = figures.landscape(axes, plane, found, numbers, [], images, n_deep=n_deep, made_by="a test")
+        assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == names
+    found.saddles = np.ones((1, 2))
+    made = figures.landscape(axes, plane, found, [0, 1], [], images, made_by="a test")
+    assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["saddles", "minima"]
     made = figures.outliers_by_energy(rng.random((4, 8, 8)), rng.random(4), {}, np.nan, made_by="a test")
     assert len(made.axes) == 4
+
+
+def test_titles_tell_what_was_found(rng):
+    table, scores = np.array([[9, 5], [1, 5]]), {"ARI": {"cold": {"slow modes": rng.random(3)}}}
+    made = figures.states_against_classes(table, ["a", "b"], scores, made_by="a test")
+    assert made.axes[0].get_title().startswith("1 of 2 classes have a state of their own")
+    times, measured = np.array([5.0, 4.9, 1.0]), np.array([6.0, 5.0, 1.0])
+    found = Relaxation(times, measured, np.ones((3, 2)), 4.0, np.arange(1.0, 5), *rng.random((2, 4, 3)))
+    made = figures.relaxation_against_gap({"a": found}, made_by="a test")
+    assert "1.20 × the prediction" in made.axes[0].get_title()
+    names = [text.get_text() for text in made.axes[0].get_legend().get_texts()]
+    assert names == ["mode 1: 5", "mode 2: 4.9, not drawn", "mode 3: 1"]
+
+
+def test_a_straight_line_is_drawn_beside_the_lowest_path(rng):
+    points = rng.random((9, 2))
+    way = SimpleNamespace(images=points, energies=rng.random(9))
+    found = SimpleNamespace(minima=points[[0, -1]], saddles=points[4:5])
+    plane = (np.arange(5.0),) * 2, rng.random((5, 5))
+    made = figures.landscape(*plane, found, [0, 1], [way], straight=rng.random(20), made_by="a test")
+    names = [text.get_text() for axis in made.axes if axis.get_legend() for text in axis.get_legend().get_texts()]
+    assert names[-2:] == ["lowest path", "straight line"]

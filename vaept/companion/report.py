@@ -297,6 +297,13 @@ def over_plane(energy, low, high, top, n=120):
     return axes, np.where(heights > top, np.nan, heights)
 
 
+def linear_shares(values, latents):
+    """The share of the variance of modes, shape (n, m), that linear functions of the latents, (n, d), explain: (m,)."""
+    design = np.column_stack([np.ones(len(latents)), latents])
+    residual = values - design @ np.linalg.lstsq(design, values)[0]
+    return 1 - residual.var(axis=0) / values.var(axis=0)
+
+
 def ends(values, labels):
     """Which classes lie at the ends of modes.
 

@@ -14,7 +14,7 @@ from vaept.companion.machines import machines_of
 from vaept.companion.markdown import Text, cell, mean_and_spread, shown, table
 from vaept.companion.profiles import arm
 from vaept.companion.store import CHECKOUT
-from vaept.companion.wording import listed, side
+from vaept.companion.wording import joined, listed, side
 from vaept.perturbation import held_out_agreement
 from vaept.uses import modes
 from vaept.uses.denoising import NOISES
@@ -93,47 +93,39 @@ def sources(records):
 
 
 def spaces(records):
-    """What each space tells of the classes, for plain and corrected members: slow modes, positions and baselines."""
-    rows = []
+    """What each space tells of the classes, for plain and corrected members: slow modes, positions, and bare images."""
+    rows, bare = [], {}
     for (name, d), record in records.arms.items():
         if found := record.uses.get("modes"):
             for space, words in modes.SPACES.items():
                 own = [getattr(each, space) for each in (found.rand_index, found.few_labels, found.between_classes)]
                 between = getattr(found.groups, space, None)
-                own.append(None if between is None else modes.between_members(between))
-                rows.append((f"d = {d}, {arm(name).title}", words, *(cell(values) for values in own)))
-            for words, values in (("mixture of Gaussians", found.mixture), ("Louvain communities", found.louvain)):
-                rows.append((f"d = {d}, {arm(name).title}", words, cell(values), "–", "–", "–"))
+                if between is None:  # of images alone, the same for all members
+                    bare.setdefault(words, ("no model", words, *map(cell, own), "–"))
+                else:
+                    own.append(modes.between_members(between))
+                    rows.append((f"d = {d}, {arm(name).title}", words, *map(cell, own)))
     header = ("members", "space", "Rand index", "five labels a class", "between classes", "Rand between members")
-    return table(header, rows, instead="" if rows else "The data have too few classes or images for this.")
+    instead = "" if rows else "The data have too few classes or images for this."
+    return table(header, [*bare.values(), *rows], instead=instead)
 
 
 def rates(records):
-    """The slowest rate between its bounds, and walks of the length of the lowest paths, plain and corrected."""
-    rows, reversed_by = [], []
+    """The slowest rate of members between its bounds, where these were sought."""
+    rows, reversed_by = [], defaultdict(list)
     for (name, d), record in records.arms.items():
-        if "detours" in record.uses:
-            found, detours = record.uses.get("bracket"), record.uses["detours"]
-            keys = ("lower", "upper", "quotient")
-            values = [getattr(found, key)[:, 0] for key in keys] if found else [None] * 3
-            pairs = itertools.pairwise(values) if found else ()
-            reversed_by += [by for a, b in pairs if (by := mean_over_members(a - b)).mean > 0]
-            own = [cell(each, ".3f") for each in values]
-            known = np.isfinite(detours.lower).any()
-            own += [cell(detours.lowest - detours.energy), cell(detours.lower)] if known else ["–", "–"]
-            rows.append((f"d = {d}, {arm(name).title}", *own))
-    header = ("members", "lower bound", "upper bound (walkers)", "trial functions", "path minus detours (kT)")
-    below = ""
-    if reversed_by:
-        clear = any(side(each) == "above" for each in reversed_by)
-        below = "But for errors the first three numbers would rise from left to right. Where they do not, "
-        below += (
-            "the step is larger than its 95 % interval at least once: an assumption fails."
-            if clear
-            else ("the step is smaller than its 95 % interval: the bounds are closer than they are known.")
-        )
-    header, instead = (*header, "detours that are lower"), "" if rows else "This was not measured."
-    return table(header, rows, instead=instead, below=below)
+        if found := record.uses.get("bracket"):
+            values = [getattr(found, key)[:, 0] for key in ("lower", "upper", "quotient")]
+            steps = [mean_over_members(a - b) for a, b in itertools.pairwise(values)]
+            reversed_by[d] += [by for by in steps if by.mean > 0]
+            rows.append((f"d = {d}, {arm(name).title}", *(cell(each, ".3f") for each in values)))
+    below, dims = "Exact numbers would rise from left to right.", [d for d, own in reversed_by.items() if own]
+    if dims:
+        clear = any(side(by) == "above" for own in reversed_by.values() for by in own)
+        below += f" At d = {joined(dims)} some do not, by "
+        below += "more than their errors: an assumption fails." if clear else "less than their errors."
+    header = ("members", "lower bound", "upper bound (walkers)", "trial functions")
+    return table(header, rows, instead="" if rows else "This was not measured.", below=below)
 
 
 def baselines(records):

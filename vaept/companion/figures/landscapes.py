@@ -22,7 +22,7 @@ from vaept.vae.agreement import mean_over_members
 
 
 @book_figure
-def landscape(axes_points, energy, minima, numbers, ways, images=None, *, shallow=(), unit="kT"):
+def landscape(axes_points, energy, paths, numbers, ways, images=None, *, n_deep=None, straight=None, unit="kT"):
     """A free energy over a plane with its minima, saddles and lowest paths; beside it what the minima stand for.
 
     Parameters
@@ -31,68 +31,92 @@ def landscape(axes_points, energy, minima, numbers, ways, images=None, *, shallo
         Points along both axes of the plane.
     energy : array, shape (b, a)
         Values at (second axis, first axis), NaN where nothing is to be shown.
-    minima : array, shape (n, 2)
+    paths : vaept.landscape.paths.LowestPaths
+        Its minima and saddles are marked.
     numbers : sequence of int, length n
-        By which the minima are called.
+        The minima that are numbered, deep ones first.
     ways : sequence of vaept.landscape.paths.MinimumEnergyPath
         Lowest paths.
     images : array, shape (n, height, width), optional
-        Decoded at the minima; the first twelve are shown. Without them the first path is shown from the side.
-    shallow : array, shape (m, 2), optional
-        Further minima, without numbers.
+        Decoded at these minima. Without them the first path is shown from the side.
+    n_deep : int, optional
+        How many of the numbered minima are deep; all if None.
+    straight : array, shape (m,), optional
+        The energy at equal steps along the straight line between the ends of the first path, which is drawn too.
     unit : str
         Of the energy.
     """
     figure = plt.figure(figsize=(WIDTH, 3.7))
     parts = figure.subfigures(1, 2, width_ratios=[1.7, 1])
     axis = parts[0].subplots()
-    levels = np.linspace(np.nanmin(energy), np.nanmax(energy), 16)
+    levels = np.linspace(np.nanmin(energy), np.nanmax(energy), 21)
     filled = axis.contourf(*axes_points, energy, levels=levels, cmap=ENERGY)
-    axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.4)
-    saddles = [saddle for way in ways for saddle in way.saddles]
+    axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.4, linestyles="solid")
     lines = [axis.plot(*way.images.T, color="black", linewidth=1.4)[0] for way in ways]
-    for way in ways:  # also the minima that have no number
-        inner = way.energies[1:-1]
-        low = np.flatnonzero((inner < way.energies[:-2]) & (inner < way.energies[2:])) + 1
-        axis.plot(*way.images[low].T, "o", color="white", markeredgecolor="black", markersize=5)
-    crosses = np.reshape(saddles, (-1, 2)).T
-    passes = axis.plot(*crosses, "X", color=RED, markeredgecolor="white", markersize=8, linestyle="none")
-    bottoms = axis.plot(*minima.T, "o", color="white", markeredgecolor="black", markersize=11, linestyle="none")
-    rings = axis.plot(*np.reshape(shallow, (-1, 2)).T, "o", color="none", markeredgecolor="black", markersize=7)
-    shown = {"minima": bottoms, "further": rings[: len(shallow)]}
-    shown |= {"saddles": passes[: len(saddles)], "paths": lines[:1]}
-    handles = {name: own[0] for name, own in shown.items() if own}
-    axis.legend(handles.values(), handles.keys(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, columnspacing=1)
-    for number, point in zip(numbers, minima, strict=True):
-        axis.text(*point, str(number), ha="center", va="center_baseline", fontsize=SMALL, weight="bold")
+    if straight is not None:
+        axis.plot(*ways[0].images[[0, -1]].T, color=ORANGE, linewidth=1.4, linestyle="--")
+    n_deep = len(numbers) if n_deep is None else n_deep
+    _mark_points(axis, paths, numbers, n_deep, lines)
     axis.set(xlabel="z₁", ylabel="z₂")
     for coordinate, line in zip("xy", axes_points, strict=True):
         axis.set(**{f"{coordinate}lim": (line[0], line[-1])})
     parts[0].colorbar(filled, ax=axis, location="bottom", aspect=30, label=f"energy F ({unit})", ticks=MaxNLocator(5))
     if images is not None:
-        _draw_numbered(parts[1], images[:12], numbers)
+        _draw_numbered(parts[1], images, numbers, n_deep)
     else:
-        panel = parts[1].subplots()
-        lengths = np.linalg.norm(np.diff(ways[0].images, axis=0), axis=1).cumsum()
-        panel.plot(np.append(0, lengths), ways[0].energies, color="black", linewidth=1.4)
-        panel.set(xlabel="along the path", ylabel=f"energy F ({unit})", title="seen from the side")
+        _draw_profiles(parts[1].subplots(), ways[0], straight, unit)
     return figure
 
 
-def _draw_numbered(part, images, numbers):
-    """Framed images under their numbers, no larger than a third of the height."""
+def _mark_points(axis, paths, numbers, n_deep, lines):
+    """Minima and saddles on a map, with a legend that has the lowest paths too if there are lines of these."""
+    rest = np.delete(paths.minima, numbers, axis=0)
+    round_ = {"linestyle": "none", "marker": "o", "color": "white"}
+    axis.plot(*rest.T, **round_, markersize=4, markeredgecolor=GREY)
+    deep, shallow = paths.minima[numbers[:n_deep]], paths.minima[numbers[n_deep:]]
+    shown = {
+        "saddles": (paths.saddles, {"marker": "X", "color": RED, "markeredgecolor": "white", "markersize": 8}),
+        "deep minima" if len(shallow) else "minima": (deep, round_ | {"markersize": 11, "markeredgecolor": "black"}),
+        "shallow": (shallow, round_ | {"markersize": 11, "markeredgecolor": GREY, "markeredgewidth": 0.6}),
+    }
+    handles = {
+        name: axis.plot(*np.reshape(points, (-1, 2)).T, **{"linestyle": "none", **look})[0]
+        for name, (points, look) in shown.items()
+        if len(points)
+    }
+    handles |= {"lowest paths": lines[0]} if lines else {}
+    where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2 if len(handles) > 3 else 3}
+    axis.legend(handles.values(), handles.keys(), columnspacing=1, handletextpad=0.4, **where)
+    for place, number in enumerate(numbers):
+        look = {"ha": "center", "va": "center_baseline", "weight": "bold" if place < n_deep else "normal"}
+        axis.text(*paths.minima[number], str(number), fontsize=SMALL, **look)
+
+
+def _draw_profiles(axis, way, straight, unit):
+    """A path from the side and, if its energies are given, the straight line between its ends."""
+    lengths = np.linalg.norm(np.diff(way.images, axis=0), axis=1).cumsum()
+    axis.plot(np.append(0, lengths), way.energies, color="black", linewidth=1.4, label="lowest path")
+    if straight is not None:
+        line = np.linspace(0, np.linalg.norm(way.images[-1] - way.images[0]), len(straight))
+        axis.plot(line, straight, color=ORANGE, linewidth=1.4, linestyle="--", label="straight line")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
+    axis.set(xlabel="length along the way", ylabel=f"energy F ({unit})")
+
+
+def _draw_numbered(part, images, numbers, n_deep):
+    """Framed images under their numbers, no larger than a third of the height; those of deep minima are bold."""
     columns = 1 if len(images) < 4 else 2 if len(images) < 9 else 3
     rows = max(3, -(-len(images) // columns))
     panels = list(part.subplots(rows, columns, squeeze=False).flat)
     for panel in panels:
         panel.set_axis_off()
     first = 1 if len(images) == 1 else 0
-    for panel, image, number in zip(panels[first:], images, numbers, strict=False):
+    for place, (panel, image, number) in enumerate(zip(panels[first:], images, numbers, strict=False)):
         draw_image(panel, image)
         panel.set_axis_on()
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set(visible=True, color=GREY, linewidth=0.8)
-        panel.set_title(str(number), weight="bold")
+        panel.set_title(str(number), weight="bold" if place < n_deep else "normal")
 
 
 @book_figure
@@ -143,6 +167,8 @@ def path_between_images(energies, frames, names=None):
 def relaxation_against_gap(panels):
     """Autocorrelation of slow modes along Langevin trajectories, and the decay that their levels predict.
 
+    A mode that is nearly as slow as the one before is not drawn.
+
     Parameters
     ----------
     panels : mapping from str to vaept.uses.relaxation.Relaxation
@@ -150,11 +176,16 @@ def relaxation_against_gap(panels):
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
     for axis, (title, found) in zip(axes[0], panels.items(), strict=True):
+        last = np.inf
         for k, (time, colour) in enumerate(zip(found.predicted, (RED, BLUE, ORANGE), strict=False)):
-            decay = np.exp(-found.lags / time)
+            if time > 0.8 * last:  # two lines that cannot be told apart
+                axis.plot([], [], " ", label=f"mode {k + 1}: {time:.3g}, not drawn")
+                continue
+            last, decay = time, np.exp(-found.lags / time)
             axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: {time:.3g}")
             rows, dots = decay > 0.05, {"fmt": "o", "markersize": 3.5, "color": colour, "linewidth": 0.8}
             axis.errorbar(found.lags[rows], found.correlation[rows, k], 1.96 * found.error[rows, k], **dots)
+        title = f"{title}, mode 1:\nwalkers take {found.measured[0] / found.predicted[0]:.2f} × the prediction"
         axis.set(title=title, xlabel="lag (time of the dynamics)", yscale="log", ylim=(0.03, 1.3))
         axis.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
         axis.minorticks_off()
@@ -231,7 +262,10 @@ def states_against_classes(table, classes, scores):
     axis.set(xlabel="class", ylabel="state")
     name_classes(axis.xaxis, classes)
     name_classes(axis.yaxis, letters)
-    axis.set_title("% of a class (column) in each state (row)")
+    own = ((share > 0.5) & (table > 0.5 * table.sum(axis=1, keepdims=True))).any(axis=0).sum()
+    axis.set_title(
+        f"{own} of {len(classes)} classes have a state of their own\n% of a class (column) in each state (row)"
+    )
     panels = below.subplots(1, len(scores), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (score, arms) in zip(panels, scores.items(), strict=True):
         for place, methods in enumerate(arms.values()):

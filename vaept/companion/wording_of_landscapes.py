@@ -1,0 +1,291 @@
+"""What chapter 6 says of landscapes and dynamics, in sentences that are true of any outcome.
+
+Outcomes are those of `vaept.companion.tables.outcomes`, for each d one of "yes", "no", "contrary" and "none".
+"""
+
+from dataclasses import astuple
+
+import numpy as np
+
+from vaept.companion.wording import joined, listed, said, side
+from vaept.uses.paths import MAX_ENDS, SHALLOW
+from vaept.vae.agreement import Estimate
+
+HELD = ("hardly holds a walker", "slows a walker down", "a walker rarely crosses")  # by a pass up to 1, 3, any kT
+FLAT = 12 / np.pi**2  # of the time of a Gaussian as wide, that of a density that is constant between two walls
+CLOSE = 0.02  # of an index or a share: a difference whose interval lies within it hardly matters
+
+
+def on_the_map(persistence, deep, n_saddles):
+    """What a map shows, in words by name, from the persistence of all minima, the numbers of those that are deep
+    and how many saddles there are.
+    """
+    n, held = len(persistence), int((persistence >= SHALLOW).sum())
+    passes = persistence[deep][np.isfinite(persistence[deep])]
+    answer = f"The map shows a single valley deeper than {SHALLOW:g} kT."
+    if len(deep) > 1:
+        answer = f"The map shows {len(deep)} valleys, and no path between them is known."
+    if len(passes):
+        how = HELD[int(np.digitize(passes.max(), [1, 3]))]
+        answer = f"The map shows {len(deep)} valleys, and the highest pass between them, {passes.max():.1f} kT, {how}."
+    minima = f"{n} minima were found, {held} of them deep" if n > 1 else "One minimum was found"
+    minima += f"; the {MAX_ENDS} lowest of these count" if held > len(deep) else ""
+    crosses, ways = "crosses at the saddles" if n_saddles else "", len(deep) > 1
+    lines = "lines for the lowest paths from the deepest minimum to the other deep ones" if ways else ""
+    return {
+        "answer": answer,
+        "minima": f"{minima}.",
+        "drawn": "".join(f", {each}" for each in (crosses, lines) if each),
+    }
+
+
+def deep_in_members(counts):
+    """How many deep minima the members have, from an array for each d: words."""
+    told = {}
+    for d, own in counts.items():
+        low, high = int(np.min(own)), int(np.max(own))
+        told[d] = f"{low} to {high}" if low < high else f"{low}"
+        told[d] += " or more" if high == MAX_ENDS else ""
+    return joined(f"{own} at d = {d}" for d, own in told.items())
+
+
+def valleys_wanted(counts, n_states):
+    """Whether members have as many deep minima, an array for each d, as there are states to be found: sentences."""
+    told = f"This needs as many deep valleys as states. Here {n_states} states are sought; of valleys deeper than "
+    told += f"{SHALLOW:g} kT corrected members have {deep_in_members(counts)}: "
+    if all(np.max(own) < min(n_states, MAX_ENDS) for own in counts.values()):
+        return f"{told}the need is not met, and the groups are cuts through slopes."
+    return f"{told}even where these are enough, {SHALLOW:g} kT is not deep."
+
+
+def found_again(minima, others, reach=0.3):
+    """How many minima of a map, shape (n, d), others have within this distance: a sentence.
+
+    `others`: for words on where they are from a list of `LowestPaths`.
+    """
+
+    def same(other):
+        apart = np.linalg.norm(minima[:, None] - other.minima, axis=-1)
+        return int((apart.min(axis=1) <= reach).sum())
+
+    told = ", ".join(f"{joined(map(same, own))} {words}" for words, own in others.items() if own)
+    return f"Of the {len(minima)} with numbers, {told}, within {reach:g} of their places."
+
+
+def barriers_of(own):
+    """The highest passes between deep minima of members, from their `LowestPaths`: a sentence."""
+    highest = []
+    for each in own:
+        deep = each.persistence[np.isfinite(each.persistence) & (each.persistence >= SHALLOW)]
+        highest += [f"{deep.max():.2f} kT" if len(deep) else "none"]
+    if set(highest) == {"none"}:
+        return ""
+    return f"Their highest passes out of a deep minimum at d = 2, member by member: {', '.join(highest)}."
+
+
+def along_paths(found, straight, mirrored, plain):
+    """How lowest paths of corrected members do beside straight lines: sentences.
+
+    `found` are outcomes of C7; for each d there are `Estimate`s of how high straight lines lie, and of how much surer a
+    classifier is along lowest paths than along mirrored ones and, for plain members, than along straight lines.
+    """
+    if set(found["paths energy"].values()) <= {"none"}:
+        return "No corrected member has two deep minima."
+    low = said(
+        found["paths energy"],
+        yes="On average the lowest path stays lower than the straight line{at}.",
+        no="On average the lowest path is not clearly lower than the straight line{at}.",
+        contrary="On average the lowest path lies higher than the straight line{at}: it is longer.",
+    )
+    flat = {d: each for d, each in straight.items() if each.mean < 1}
+    if flat:
+        low += f" But even the straight line's mean height above the lowest minimum, in kT, is {listed(flat)}, below "
+        low += "the 1 kT that hardly holds a walker: there are hardly any mountains to go around."
+    sure = found["paths sure"]
+    classified = said(
+        sure,
+        yes="The classifier is surer along the lowest path than along the straight line{at}.",
+        no="The classifier is not clearly surer along the lowest path than along the straight line{at}.",
+        contrary="The classifier is less sure along the lowest path than along the straight line{at}.",
+    )
+    others = said(
+        {d: side(plain[d]) for d in sure},
+        above="For members without a field it is surer along the lowest path{at}.",
+        unclear="For members without a field it is clearly neither{at}.",
+        below="For members without a field it is less sure along the lowest path{at}.",
+    )
+    control = said(
+        {d: f"{sure[d]} {side(mirrored[d])}" for d in sure},
+        **{"yes above": "Along mirrored paths it is less sure{at}, so that it is not the detour alone."},
+        **dict.fromkeys(("yes unclear", "yes below"), "But it is not clearly surer than along mirrored paths{at}."),
+        **{"contrary below": "It is surer along mirrored paths, which know no landscape, than along lowest ones{at}."},
+    )
+    return " ".join(filter(None, (low, classified, control, others)))
+
+
+def rates(outcomes, ratios):
+    """Whether walkers forget as fast as spectra predict: a sentence, from the outcomes and `Estimate`s of C7."""
+    return said(
+        outcomes,
+        ratios,
+        yes="Walkers forget as fast as spectra predict, to within a tenth{at}.",
+        no=f"Walkers forget as fast as spectra predict to within {_off(outcomes, ratios)} on average{{at}}, but the "
+        "intervals are too wide to certify a tenth.",
+        contrary="Walkers take {value} times as long to forget as spectra predict.",
+        none="How fast walkers forget could not be measured here{at}.",
+    )
+
+
+def _off(outcomes, ratios):
+    """How far ratios whose outcome is "no" are from 1 at most, in percent."""
+    return f"{max((abs(ratios[d].mean - 1) for d, own in outcomes.items() if own == 'no'), default=0):.0%}"
+
+
+def forgetting(outcomes, ratios, gaussian, nearer):
+    """How fast walkers forget beside two predictions, and whether that shows levels to be too high: two texts.
+
+    For each d: the outcome, the time of walkers over that of the level and over that of the width alone, and how much
+    farther from 1 the second is than the first, `Estimate`s.
+    """
+    times = "For the slowest mode walkers take {value} times as long as predicted"
+    told = said(
+        outcomes,
+        ratios,
+        yes=f"{times}: the prediction holds to within a tenth.",
+        no=f"{times}: it holds to within {_off(outcomes, ratios)} on average, but the intervals are too wide to "
+        "certify a tenth.",
+        contrary=f"{times}, off by more than a tenth.",
+        none="For the slowest mode this could not be measured here{at}.",
+    )
+    if gaussian:
+        alone = listed(gaussian, bare=len(gaussian) == 1)
+        told += f" Beside a prediction from the width of the latents alone, without valleys, it is {alone}. "
+        told += said(
+            {d: side(each) for d, each in nearer.items()},
+            above="The landscape predicts better than the width{at}.",
+            below="The width predicts better than the landscape{at}.",
+            unclear="Neither predicts clearly better{at}.",
+        )
+    late = {d: side(Estimate(*(end - 1 for end in astuple(each)))) for d, each in ratios.items()}
+    return told, said(
+        late,
+        above="Here they take longer{at}.",
+        below="Here they take less time{at}.",
+        unclear="Here they take clearly neither more nor less{at}.",
+    )
+
+
+def slowest_mode(time, gaussian, linear):
+    """What is in the slowest modes: sentences.
+
+    Parameters
+    ----------
+    time, gaussian : float
+        The relaxation time of the slowest mode, and that of a Gaussian as wide as the density.
+    linear : array
+        The shares of the variance of modes that linear functions of the latents explain.
+    """
+    told = f"The slowest mode here has a relaxation time of {time:.1f}; a Gaussian as wide as these latents would "
+    told += f"have {gaussian:.1f}. "
+    if time < 0.9 * gaussian:
+        told += "No shape explains that it is shorter: the level is not well known."
+    elif time < 1.1 * gaussian:
+        told += "Width explains it to within a tenth."
+    elif time < FLAT * gaussian:
+        told += (
+            f"It is {time / gaussian - 1:.0%} longer; a flat cloud without any valley can take {FLAT - 1:.0%} longer."
+        )
+    else:
+        told += f"It is {time / gaussian - 1:.0%} longer. A flat cloud without valleys explains {FLAT - 1:.0%}; "
+        told += "the rest is due to valleys or to long tails."
+    shares = f"Linear functions of the latents explain {joined(f'{each:.0%}' for each in linear)} of the variance of "
+    shares += "these modes over the images"
+    more = "hardly more than directions, such as principal axes" if np.min(linear) >= 0.9 else "more than directions"
+    return f"{told} {shares}: they are {more}."
+
+
+def sized(outcomes, values):
+    """Outcomes, but "close" where the difference, an `Estimate` for each d, hardly matters."""
+    return {d: "close" if _hardly_matters(values[d]) else own for d, own in outcomes.items()}
+
+
+def _hardly_matters(value):
+    return value.low >= -CLOSE and value.high <= CLOSE  # never if they are NaN
+
+
+def reached(outcomes, values, means, gains):
+    """Whether metastable states reach the index that was asked for, and more than k-means does: sentences.
+
+    For each d the outcomes, with the `Estimate`s, of the index and of its gain over k-means.
+    """
+    own = said(outcomes, yes="enough{at}|", no="not clearly enough{at}|", contrary="too little{at}|")
+    own = f"The states have {listed(values)}: {joined(own.rstrip('|').split('| '))}."
+    beside = said(
+        sized(means, gains),
+        close=f"They do as well as k-means to within {CLOSE:g}{{at}}.",
+        yes="They do better than k-means{at}.",
+        no="They do not clearly do better than k-means{at}.",
+        contrary="They do worse than k-means{at}.",
+    )
+    return f"{own} {beside}"
+
+
+def read_otherwise(walk, few, images):
+    """What modes of the walk tell beside positions, and images beside both: sentences.
+
+    `walk` and `few` are outcomes, as `sized` gives them; `images`: for each d by how much the better of the groups of
+    bare images beats the best of those of latents.
+    """
+    graph = "modes of a random walk on the neighbour graph"
+    predict = "With five labelled images per class, these modes"
+    parts = [
+        said(
+            walk,
+            yes=f"In fact {graph}, another motion, beat k-means on positions{{at}}.",
+            close=f"M{graph[1:]}, another motion, do as well as k-means on positions, to within {CLOSE:g}{{at}}.",
+            no=f"Not even {graph} clearly beat k-means on positions{{at}}.",
+            contrary=f"Even {graph} do worse than k-means on positions{{at}}.",
+        ),
+        said(
+            few,
+            yes=f"{predict} predict classes better than positions do{{at}}.",
+            close=f"{predict} predict classes as well as positions do, to within {CLOSE:g}{{at}}.",
+            no=f"{predict} do not clearly predict classes better than positions do{{at}}.",
+            contrary=f"{predict} predict classes worse than positions do{{at}}.",
+        ),
+        said(
+            {d: side(each) for d, each in images.items()},
+            above="Groups of the bare images, without any latent, are closer to the classes than all of these{at}.",
+            below="The best of these is closer to the classes than groups of the bare images{at}.",
+        ),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def regions(outcomes, values):
+    """How like the classes slow regions are: a sentence, or "" where there are no classes."""
+    if not outcomes:
+        return ""
+    return f"Regions that walkers leave slowly match the classes with an index of {listed(values)} (1: the same)."
+
+
+def dynamics(interpreted, values, dynamic, ratios):
+    """The verdict on landscapes and dynamics: sentences, from outcomes of C6 and C7 with the `Estimate`s of each."""
+    parts = [
+        regions(interpreted["states"], values["states"]),
+        said(
+            sized(interpreted["k-means"], values["k-means"]),
+            yes="That is more than k-means on positions reaches{at}.",
+            close=f"k-means on positions is as good to within {CLOSE:g}{{at}}.",
+            no="That is not clearly more than k-means on positions reaches{at}.",
+            contrary="k-means on positions does better{at}.",
+        ),
+        rates(dynamic["relaxation"], ratios),
+        said(
+            dynamic["paths energy"],
+            yes="Lowest paths lie lower than straight lines{at}.",
+            no="Lowest paths are not clearly lower than straight lines{at}.",
+            contrary="Lowest paths lie higher than straight lines, on average{at}.",
+        ),
+    ]
+    return " ".join(filter(None, parts))
