@@ -73,14 +73,14 @@ def found_again(minima, others, reach=0.3):
 
 
 def barriers_of(own):
-    """The highest passes between deep minima of members, from their `LowestPaths`: a sentence."""
+    """How high the barriers of the first members' deep minima are, from their `LowestPaths`: a sentence."""
     highest = []
     for each in own:
         deep = each.persistence[np.isfinite(each.persistence) & (each.persistence >= SHALLOW)]
         highest += [f"{deep.max():.2f} kT" if len(deep) else "none"]
     if set(highest) == {"none"}:
         return ""
-    return f"Their highest passes out of a deep minimum at d = 2, member by member: {', '.join(highest)}."
+    return f"The highest barrier to a lower minimum in the first {len(own)} at d = 2: {joined(highest)}."
 
 
 def along_paths(found, straight, mirrored, plain):
@@ -99,8 +99,7 @@ def along_paths(found, straight, mirrored, plain):
     )
     flat = {d: each for d, each in straight.items() if each.mean < 1}
     if flat:
-        low += f" But even the straight line's mean height above the lowest minimum, in kT, is {listed(flat)}, below "
-        low += "the 1 kT that hardly holds a walker: there are hardly any mountains to go around."
+        low += f" Even straight lines have a mean height of only {listed(flat)}, in kT: there are hardly any mountains."
     sure = found["paths sure"]
     classified = said(
         sure,
@@ -213,13 +212,19 @@ def _hardly_matters(value):
     return value.low >= -CLOSE and value.high <= CLOSE  # never if they are NaN
 
 
+def _in_one(sentence, outcomes, words):
+    """One sentence with the words for all outcomes in the place of "{}", or "" if there are none."""
+    told = said(outcomes, **{name: f"{own}{{at}}|" for name, own in words.items()})
+    return sentence.format(joined(told.rstrip("|").split("| "))) if told else ""
+
+
 def reached(outcomes, values, means, gains):
     """Whether metastable states reach the index that was asked for, and more than k-means does: sentences.
 
     For each d the outcomes, with the `Estimate`s, of the index and of its gain over k-means.
     """
-    own = said(outcomes, yes="enough{at}|", no="not clearly enough{at}|", contrary="too little{at}|")
-    own = f"The states have {listed(values)}: {joined(own.rstrip('|').split('| '))}."
+    own = {"yes": "enough", "no": "not clearly enough", "contrary": "too little"}
+    own = _in_one(f"The states have {listed(values)}: {{}}.", outcomes, own)
     beside = said(
         sized(means, gains),
         close=f"They do as well as k-means to within {CLOSE:g}{{at}}.",
@@ -236,23 +241,11 @@ def read_otherwise(walk, few, images):
     `walk` and `few` are outcomes, as `sized` gives them; `images`: for each d by how much the better of the groups of
     bare images beats the best of those of latents.
     """
-    graph = "modes of a random walk on the neighbour graph"
-    predict = "With five labelled images per class, these modes"
+    both = {"close": f"as well to within {CLOSE:g}", "yes": "better", "no": "not clearly better", "contrary": "worse"}
+    modes = "Beside k-means on positions, modes of a random walk on the neighbour graph, another motion, do"
     parts = [
-        said(
-            walk,
-            yes=f"In fact {graph}, another motion, beat k-means on positions{{at}}.",
-            close=f"M{graph[1:]}, another motion, do as well as k-means on positions, to within {CLOSE:g}{{at}}.",
-            no=f"Not even {graph} clearly beat k-means on positions{{at}}.",
-            contrary=f"Even {graph} do worse than k-means on positions{{at}}.",
-        ),
-        said(
-            few,
-            yes=f"{predict} predict classes better than positions do{{at}}.",
-            close=f"{predict} predict classes as well as positions do, to within {CLOSE:g}{{at}}.",
-            no=f"{predict} do not clearly predict classes better than positions do{{at}}.",
-            contrary=f"{predict} predict classes worse than positions do{{at}}.",
-        ),
+        _in_one(f"{modes} {{}}.", walk, both),
+        _in_one("With five labelled images per class, they do {} beside positions.", few, both),
         said(
             {d: side(each) for d, each in images.items()},
             above="Groups of the bare images, without any latent, are closer to the classes than all of these{at}.",
@@ -269,23 +262,12 @@ def regions(outcomes, values):
     return f"Regions that walkers leave slowly match the classes with an index of {listed(values)} (1: the same)."
 
 
-def dynamics(interpreted, values, dynamic, ratios):
-    """The verdict on landscapes and dynamics: sentences, from outcomes of C6 and C7 with the `Estimate`s of each."""
-    parts = [
-        regions(interpreted["states"], values["states"]),
-        said(
-            sized(interpreted["k-means"], values["k-means"]),
-            yes="That is more than k-means on positions reaches{at}.",
-            close=f"k-means on positions is as good to within {CLOSE:g}{{at}}.",
-            no="That is not clearly more than k-means on positions reaches{at}.",
-            contrary="k-means on positions does better{at}.",
-        ),
-        rates(dynamic["relaxation"], ratios),
-        said(
-            dynamic["paths energy"],
-            yes="Lowest paths lie lower than straight lines{at}.",
-            no="Lowest paths are not clearly lower than straight lines{at}.",
-            contrary="Lowest paths lie higher than straight lines, on average{at}.",
-        ),
-    ]
-    return " ".join(filter(None, parts))
+def dynamics(outcomes, ratios):
+    """The verdict on dynamics: sentences, from outcomes of C7 and the `Estimate`s of its first check."""
+    lower = said(
+        outcomes["paths energy"],
+        yes="Lowest paths lie lower than straight lines{at}.",
+        no="Lowest paths are not clearly lower than straight lines{at}.",
+        contrary="Lowest paths lie higher than straight lines, on average{at}.",
+    )
+    return " ".join(filter(None, (rates(outcomes["relaxation"], ratios), lower)))
