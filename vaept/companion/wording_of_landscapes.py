@@ -128,7 +128,7 @@ def rates(outcomes, ratios):
         outcomes,
         ratios,
         yes="Walkers forget as fast as spectra predict, to within a tenth{at}.",
-        no=f"Walkers forget as fast as spectra predict to within {_off(outcomes, ratios)} on average{{at}}, but the "
+        no=f"Walkers forget as fast as spectra predict to within {_off(outcomes, ratios):.0%} on average{{at}}, but the "
         "intervals are too wide to certify a tenth.",
         contrary="Walkers take {value} times as long to forget as spectra predict.",
         none="How fast walkers forget could not be measured here{at}.",
@@ -136,8 +136,8 @@ def rates(outcomes, ratios):
 
 
 def _off(outcomes, ratios):
-    """How far ratios whose outcome is "no" are from 1 at most, in percent."""
-    return f"{max((abs(ratios[d].mean - 1) for d, own in outcomes.items() if own == 'no'), default=0):.0%}"
+    """How far ratios whose outcome is "no" are from 1 at most."""
+    return max((abs(ratios[d].mean - 1) for d, own in outcomes.items() if own == "no"), default=0)
 
 
 def forgetting(outcomes, ratios, gaussian, nearer):
@@ -151,8 +151,9 @@ def forgetting(outcomes, ratios, gaussian, nearer):
         outcomes,
         ratios,
         yes=f"{times}: the prediction holds to within a tenth.",
-        no=f"{times}: it holds to within {_off(outcomes, ratios)} on average, but the intervals are too wide to "
-        "certify a tenth.",
+        no=f"{times}, close to it on average but not certainly within a tenth."
+        if _off(outcomes, ratios) <= 0.1
+        else f"{times}, not certainly within a tenth.",
         contrary=f"{times}, off by more than a tenth.",
         none="For the slowest mode this could not be measured here{at}.",
     )
@@ -170,7 +171,6 @@ def forgetting(outcomes, ratios, gaussian, nearer):
         late,
         above="Here they take longer{at}.",
         below="Here they take less time{at}.",
-        unclear="Here they take clearly neither more nor less{at}.",
     )
 
 
@@ -245,7 +245,7 @@ def read_otherwise(walk, few, images):
     modes = "Beside k-means on positions, modes of a random walk on the neighbour graph, another motion, do"
     parts = [
         _in_one(f"{modes} {{}}.", walk, both),
-        _in_one("With five labelled images per class, they do {} beside positions.", few, both),
+        _in_one("With five labelled images per class they do {}.", few, both),
         said(
             {d: side(each) for d, each in images.items()},
             above="Groups of the bare images, without any latent, are closer to the classes than all of these{at}.",
