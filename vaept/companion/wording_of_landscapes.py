@@ -128,7 +128,7 @@ def rates(outcomes, ratios):
         outcomes,
         ratios,
         yes="Walkers forget as fast as spectra predict, to within a tenth{at}.",
-        no=f"Walkers forget as fast as spectra predict to within {_off(outcomes, ratios):.0%} on average{{at}}, but the "
+        no=f"Walkers forget as fast as spectra predict to within {_off(outcomes, ratios):.0%} on average{{at}}, but "
         "intervals are too wide to certify a tenth.",
         contrary="Walkers take {value} times as long to forget as spectra predict.",
         none="How fast walkers forget could not be measured here{at}.",
