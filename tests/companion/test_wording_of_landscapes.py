@@ -48,13 +48,12 @@ def test_paths_on_which_a_classifier_is_less_sure_are_told_so_for_both_arms():
     low, plain = Estimate(0.4, 0.3, 0.5), {2: NONE, 4: UNCLEAR}
     path = told.along_paths(found, {2: NONE, 4: low}, {2: NONE, 4: BELOW}, plain)
     assert "stays lower than the straight line at d = 4" in path and "hardly any mountains" in path
-    assert "less sure along the lowest path" in path and "surer along mirrored paths" in path
-    assert "without a field it is clearly neither at d = 4" in path and "d = 2" not in path
+    assert "the classifier is less sure at d = 4" in path and "no landscape, it is surer at d = 4" in path
+    assert "without a field it is clearly neither surer" in path and "d = 2" not in path
     found = {"paths energy": {2: "contrary"}, "paths sure": {2: "yes"}}
     path = told.along_paths(found, {2: Estimate(2.0, 1.8, 2.2)}, {2: ABOVE}, {2: BELOW})
-    assert "lies higher" in path and "not the detour alone" in path and "mountains" not in path
+    assert "lies higher" in path and "no landscape, it is less sure" in path and "mountains" not in path
     assert "without a field it is less sure" in path
-    assert "not clearly surer than along mirrored" in told.along_paths(found, {2: NONE}, {2: UNCLEAR}, {2: ABOVE})
     none = told.along_paths({"paths energy": {2: "none"}, "paths sure": {}}, {2: NONE}, {}, {})
     assert none == "No corrected member has two deep minima."
 

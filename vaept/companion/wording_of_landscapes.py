@@ -13,6 +13,8 @@ from vaept.vae.agreement import Estimate
 
 HELD = ("hardly holds a walker", "slows a walker down", "a walker rarely crosses")  # by a pass up to 1, 3, any kT
 FLAT = 12 / np.pi**2  # of the time of a Gaussian as wide, that of a density that is constant between two walls
+BESIDE = {"above": "surer", "unclear": "clearly neither surer nor less sure", "below": "less sure"}
+MIRRORED = BESIDE | {"above": "less sure", "below": "surer"}  # of mirrored paths by what is said of lowest ones
 CLOSE = 0.02  # of an index or a share: a difference whose interval lies within it hardly matters
 
 
@@ -101,25 +103,14 @@ def along_paths(found, straight, mirrored, plain):
     if flat:
         low += f" Even straight lines have a mean height of only {listed(flat)}, in kT: there are hardly any mountains."
     sure = found["paths sure"]
-    classified = said(
-        sure,
-        yes="The classifier is surer along the lowest path than along the straight line{at}.",
-        no="The classifier is not clearly surer along the lowest path than along the straight line{at}.",
-        contrary="The classifier is less sure along the lowest path than along the straight line{at}.",
-    )
-    others = said(
-        {d: side(plain[d]) for d in sure},
-        above="For members without a field it is surer along the lowest path{at}.",
-        unclear="For members without a field it is clearly neither{at}.",
-        below="For members without a field it is less sure along the lowest path{at}.",
-    )
-    control = said(
-        {d: f"{sure[d]} {side(mirrored[d])}" for d in sure},
-        **{"yes above": "Along mirrored paths it is less sure{at}, so that it is not the detour alone."},
-        **dict.fromkeys(("yes unclear", "yes below"), "But it is not clearly surer than along mirrored paths{at}."),
-        **{"contrary below": "It is surer along mirrored paths, which know no landscape, than along lowest ones{at}."},
-    )
-    return " ".join(filter(None, (low, classified, control, others)))
+    words = {"yes": "surer", "no": "not clearly surer", "contrary": "less sure"}
+    parts = [low, _in_one("Along lowest paths the classifier is {}, compared with straight lines.", sure, words)]
+    for sentence, values, words in (
+        ("Along mirrored paths, which know no landscape, it is {}, compared with lowest ones.", mirrored, MIRRORED),
+        ("For members without a field it is {} along lowest paths, compared with straight lines.", plain, BESIDE),
+    ):
+        parts.append(_in_one(sentence, {d: side(values[d]) for d in sure}, words))
+    return " ".join(filter(None, parts))
 
 
 def rates(outcomes, ratios):
