@@ -31,7 +31,7 @@ def test_a_map_is_told_by_how_many_minima_it_has():
 def test_deep_minima_are_counted_for_all_members_and_beside_what_states_need():
     counts = {2: np.array([1.0, 1.0]), 4: np.array([5.0, 8.0])}
     assert told.deep_in_members(counts) == "1 at d = 2 and 5 to 8 or more at d = 4"
-    assert "is not deep" in told.valleys_wanted(counts, 10) and "not met" in told.valleys_wanted({2: counts[2]}, 10)
+    assert "0.1 kT is not deep" in told.valleys_wanted(counts, 10) and "fewer" in told.valleys_wanted({2: counts[2]}, 10)
 
 
 def test_minima_are_sought_in_other_maps():

@@ -53,11 +53,10 @@ def deep_in_members(counts):
 
 def valleys_wanted(counts, n_states):
     """Whether members have as many deep minima, an array for each d, as there are states to be found: sentences."""
-    told = f"This needs as many deep valleys as states. Here {n_states} states are sought; of valleys deeper than "
-    told += f"{SHALLOW:g} kT corrected members have {deep_in_members(counts)}: "
+    told = f"This needs a deep valley for each of the {n_states} states that are sought. "
     if all(np.max(own) < min(n_states, MAX_ENDS) for own in counts.values()):
-        return f"{told}the need is not met, and the groups are cuts through slopes."
-    return f"{told}even where these are enough, {SHALLOW:g} kT is not deep."
+        return f"{told}Corrected members have fewer, and the groups are cuts through slopes."
+    return f"{told}Even where minima are enough, {SHALLOW:g} kT is not deep."
 
 
 def found_again(minima, others, reach=0.3):
@@ -107,7 +106,7 @@ def along_paths(found, straight, mirrored, plain):
     parts = [low, _in_one("Along lowest paths the classifier is {}, compared with straight lines.", sure, words)]
     for sentence, values, words in (
         ("Along mirrored paths, which know no landscape, it is {}, compared with lowest ones.", mirrored, MIRRORED),
-        ("For members without a field it is {} along lowest paths, compared with straight lines.", plain, BESIDE),
+        ("For members without a field it is {} along lowest paths.", plain, BESIDE),
     ):
         parts.append(_in_one(sentence, {d: side(values[d]) for d in sure}, words))
     return " ".join(filter(None, parts))
