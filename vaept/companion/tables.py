@@ -130,27 +130,31 @@ def rates(records):
 
 def baselines(records):
     """What methods that need no such model reach at denoising, grouping and generating, beside corrected members."""
-    rows, told = [], []
+    rows = []
     columns = (*(f"noise {noise}" for noise in NOISES), "Rand index", "Fréchet distance")
     for d, found in records.baselines.items():
-        uses, better = records.arms["corrected", d].uses, []
+        uses = records.arms["corrected", d].uses
         own = [*uses["denoising"].model.psnr.T, None, None]
         if "clustering" in uses:
             own[-2] = uses["clustering"].k_means.rand_index
         if "generation" in uses:
             own[-1] = uses["generation"].aggregate_posterior.frechet
-        rows.append(
-            (f"d = {d}", "corrected members", *_in_cells([each if each is None else each.mean() for each in own]))
-        )
+        means = [each if each is None else each.mean() for each in own]
+        rows.append((f"d = {d}", "corrected members", *_in_cells(means)))
         for words, values in _without_models(found, d).items():
-            rows.append((f"d = {d}", words, *_in_cells(values)))
-            gains = zip(columns, own, values, strict=True)
-            gains = [(what, mean_over_members(a - b)) for what, a, b in gains if a is not None and b is not None]
-            where = [what for what, gain in gains if side(gain) == ("above" if "Fréchet" in what else "below")]
-            better += [f"{words} ({', '.join(where)})"] if where else []
-        told += [f"Better than corrected members at d = {d}: {'; '.join(better) or 'none of these'}."]
+            cells = zip(columns, own, values, _in_cells(values), strict=True)
+            rows.append((f"d = {d}", words, *(_bold_if_better(*each) for each in cells)))
     header = ("", "method", *(f"dB, {noise}" for noise in columns[:-2]), *columns[-2:])
-    return table(header, rows, instead="" if rows else "This study has no baselines.", below=" ".join(told))
+    below = "Bold: clearly better than corrected members."
+    return table(header, rows, instead="" if rows else "This study has no baselines.", below=below if rows else "")
+
+
+def _bold_if_better(what, own, value, text):
+    """The text of a value, in bold where it is clearly better than those of the members."""
+    if own is None or value is None:
+        return text
+    better = side(mean_over_members(own - value)) == ("above" if "Fréchet" in what else "below")
+    return f"**{text}**" if better else text
 
 
 def _without_models(found, d):
@@ -161,12 +165,13 @@ def _without_models(found, d):
     }  # fmt: skip
     own = {words: [*getattr(found.denoising, key).psnr.mean(axis=0), None, None] for key, words in names.items()}
     if found.clustering:
+        nothing = [None] * len(NOISES)
         own[names["principal"]][-2:] = (
             found.clustering.principal.rand_index.mean(),
             found.generation.mixture.frechet.mean(),
         )
-        noisy = found.generation.windows.frechet.mean()
-        own["the images themselves"] = [*[None] * len(NOISES), found.clustering.pixels.rand_index.mean(), noisy]
+        own["k-means on bare pixels"] = [*nothing, found.clustering.pixels.rand_index.mean(), None]
+        own["training images with noise"] = [*nothing, None, found.generation.windows.frechet.mean()]
     return own
 
 
@@ -201,21 +206,29 @@ def lengths(records):
     )
 
 
-def exchange(records):
-    """What encoders, classifiers and linear probes of one member are worth on another, plain and corrected."""
+def exchange(records, turned=None):
+    """What encoders, classifiers and linear probes of one member are worth on another, plain and corrected.
+
+    `turned` has, for each d, nats of an exchange for each plain member that is turned onto the others.
+    """
     rows = []
     for name, by_d in records.interchange.items():
         for d, found in by_d.items():
-            off = ~np.eye(len(found.nats), dtype=bool)
-            cells = [f"{found.above_own[off].mean():.2f}"]
+            cells = [cell(_of_others(found.above_own))]
             kinds = {} if found.classifier is None else {"classifier": found.classifier}
             kinds |= {"probes": np.mean(list(found.probes.values()), axis=0)} if found.probes else {}
             for kind in ("classifier", "probes"):
                 own = kinds.get(kind)
-                cells += ["–", "–"] if own is None else [f"{np.diagonal(own).mean():.2f}", f"{own[off].mean():.2f}"]
+                cells += ["–", "–"] if own is None else [cell(np.diagonal(own)), cell(_of_others(own))]
             rows.append((f"d = {d}, {arm(name).title}", *cells))
+    rows += [(f"d = {d}, no field, turned", cell(own), *"––––") for d, own in (turned or {}).items()]
     header = ("arm", "nats of an exchange", "classifier at home", "elsewhere", "probes' R² at home", "elsewhere")
     return table(header, rows, instead="" if rows else "This study has no exchange.")
+
+
+def _of_others(matrix):
+    """The mean of each row without the diagonal, shape (members,)."""
+    return (matrix.sum(axis=1) - np.diagonal(matrix)) / (len(matrix) - 1)
 
 
 def corrected(records):

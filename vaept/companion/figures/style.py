@@ -162,8 +162,8 @@ def draw_intervals(axis, values, places, colour, label):
     axis.errorbar(means, places, xerr=reach, fmt="o", color=colour, markersize=4, linewidth=1, label=label)
 
 
-def draw_gallery(rows, names=None, bold=None):
-    """Rows of images, with what they are at the left and a number at the right, that of the row `bold` in bold."""
+def draw_gallery(rows, names=None):
+    """Rows of images, with what they are at the left and a number at the right."""
     n = max(len(images) for images, _ in rows.values())
     height = 0.47 + (0.34 if names else 0)
     figure, axes = plt.subplots(
@@ -176,10 +176,9 @@ def draw_gallery(rows, names=None, bold=None):
             draw_image(axis, image)
         for axis, name in zip(own[1:-1], names[row] if names else (), strict=False):
             axis.set_title(name.replace(": ", "\n"), fontsize=SMALL)
-        weight = "bold" if title == bold else "normal"
         title, number = textwrap.fill(title, 16), number.replace(" [", "\n[")
         own[0].text(1, 0.5, title, ha="right", va="center", fontsize=SMALL, transform=own[0].transAxes)
-        own[-1].text(0, 0.5, number, ha="left", va="center", fontsize=SMALL, weight=weight, transform=own[-1].transAxes)
+        own[-1].text(0, 0.5, number, ha="left", va="center", fontsize=SMALL, transform=own[-1].transAxes)
     return figure
 
 

@@ -84,7 +84,7 @@ def scores_against_noise(noises, panels, gains):
         Standard deviations.
     panels : mapping from str to mapping from str to sequence of Estimate
         For the name of each vertical axis and panel, such as "PSNR (dB), d = 2", and each method its value at every
-        noise; nothing where a method has none.
+        noise; nothing where a method has none. Panels of one vertical axis have the same scale.
     gains : mapping from str to mapping from str to sequence of Estimate
         By the same names, for what is below each panel, such as "corrected − plain", its values; may be empty.
     """
@@ -114,6 +114,11 @@ def scores_against_noise(noises, panels, gains):
             lower.set_title(words, fontsize=SMALL)
         lower.axhline(0, color="black", linewidth=0.8, linestyle=":")
         lower.set_ylabel(name)
+    for name in {upper.get_ylabel() for upper, _ in pairs[: len(panels)]}:
+        for level in zip(*(pair for pair in pairs[: len(panels)] if pair[0].get_ylabel() == name), strict=True):
+            low, high = zip(*(axis.get_ylim() for axis in level), strict=True)
+            for axis in level:
+                axis.set_ylim(min(low), max(high))
     for upper, lower in pairs[len(panels) :]:
         upper.set_axis_off()
         lower.set_axis_off()
@@ -137,17 +142,15 @@ def cluster(rows, names):
 
 
 @book_figure
-def generate(rows, best=None):
-    """Generated images by where their latents are drawn, with the quality of each, the best in bold.
+def generate(rows):
+    """Generated images by where their latents are drawn, with the quality of each.
 
     Parameters
     ----------
     rows : mapping from str to tuple
-        As for `denoise`.
-    best : str, optional
-        The row whose number is the best.
+        As for `denoise`, the best first.
     """
-    return draw_gallery(rows, bold=best)
+    return draw_gallery(rows)
 
 
 @book_figure
