@@ -73,7 +73,8 @@ def test_the_sentence_below_the_table_follows_the_results(monkeypatch, field, to
     found = {"data": "digits", "members": 3, "epochs": 7, "recipes": recipes, "rows": rows(field)}
     monkeypatch.setattr(tables, "benchmark", lambda name: found)
     *lines, _, below, _, weights = tables.other_trainer().splitlines()
-    assert "pythae, in nats, is 0.33 at d = 2" in weights and "0.00 at d = 2, 0.00 at d = 4 is left of it" in weights
+    assert "pythae, in nats, is 0.33 at d = 2" in weights and "as in pythae, 0.00 at d = 2, 0.00 at d = 4." in weights
+    assert "gain more than the field" not in weights
     assert len(lines) == 12 and lines[2] == "| d = 2, pythae, no field | 0.100 [0.080, 0.110] | 25.50 [25.00, 26.00] |"
     assert "−0.33 [−1.00, 0.00] at d = 4" in below
     assert told in below and "3 seeds, 7 epochs; principal field, λ = 3, at d = 2" in below

@@ -66,7 +66,7 @@ def test_tree_is_nested_lists_in_which_each_answer_stands_first(full, nothing_pu
 
 
 def test_every_leaf_has_a_number_of_one_study(full, monkeypatch):
-    monkeypatch.setattr(choices, "published", None)
+    monkeypatch.setattr(choices, "published", {}.get)
     assert choices.source(full) is full
     shown = choices.tree(full)
     reached = re.findall(r'<span class="reached">(.*?)</span>', shown)
@@ -76,7 +76,7 @@ def test_every_leaf_has_a_number_of_one_study(full, monkeypatch):
 
 def test_numbers_follow_the_records(full, nothing_published):
     prices = [dataclasses.replace(each, coordinates=Estimate(0.123, 0.1, 0.2)) for each in full.prices]
-    told = choices.told(dataclasses.replace(full, prices=prices), choices.TURN)
+    told = choices.told([dataclasses.replace(full, prices=prices)], choices.TURN)
     assert told.startswith("Coordinates agree to 0.12 [0.10, 0.20] at") and told.endswith("It needs no training.")
 
 
@@ -94,38 +94,28 @@ def test_costs_are_differences_of_members_with_the_same_seeds(full):
 def test_a_leaf_without_a_number_says_so_where_nothing_is_published(records, nothing_published):
     shown = choices.tree(dataclasses.replace(records, prices=[], labs=[]))
     assert shown.count("How far this reaches was not measured here.") == 5
-    assert shown.count("share a fraction") == 1 and "They were published" not in shown
-    assert "what turning reaches" not in shown
+    assert shown.count("share this fraction") == 1 and "were published" not in shown
 
 
 def test_published_numbers_of_the_digits_stand_in_and_are_named(records, full, monkeypatch):
     other = dataclasses.replace(full, data="a <b> set", provenance={"created": "2026-01-02T03:04"})
     monkeypatch.setattr(choices, "published", {"digits": other}.get)
     shown = choices.tree(dataclasses.replace(records, prices=[], data="own"))
-    assert "measured on a &lt;b&gt; set. They were published on 2026-01-02" in shown
+    assert "measured on a &lt;b&gt; set. Those of a &lt;b&gt; set were published on 2026-01-02" in shown
+    assert "no number for: flip and swap coordinates; turn the models;" in shown
     assert "not measured here" not in shown
 
 
-def test_turning_is_said_to_reach_more_only_where_it_does(full):
-    def turned(*means):
-        values = dict(zip((2, 4), means, strict=True))
-        return dataclasses.replace(
-            full,
-            prices=[
-                dataclasses.replace(each, coordinates=Estimate(values[each.d], 0, 1))
-                if each.arm == "cold, turned"
-                else each
-                for each in full.prices
-            ],
-        )
-
-    assert (
-        choices.TREE.yes.hint(turned(0.5, 0.9)).endswith(", more at d = 4 than 2.")
-        and choices.TREE.yes.hint(turned(0.9, 0.5)) == ""
-    )
+def test_another_kind_of_data_stands_beside(full, monkeypatch):
+    monkeypatch.setattr(choices, "published", {"cells": dataclasses.replace(full, data="cells")}.get)
+    assert choices.beside(dataclasses.replace(full, data="cells")) == []
+    shown = choices.tree(full)
+    assert shown.count(f"({full.data}); ") == shown.count(" (cells)") == 9 and "and cells." in shown
 
 
 @pytest.mark.files
 def test_what_is_published_of_the_digits_has_every_leaf(records):
     found = choices.source(dataclasses.replace(records, prices=[]))
     assert found.profile == "digits" and all(choices.measured(found, leaf) for leaf in choices.LEAVES)
+    (cells,) = choices.beside(found)
+    assert cells.profile == "cells"

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from vaept.companion import figures, report
 from vaept.companion.figures import style
 from vaept.uses.relaxation import Relaxation
-from vaept.vae.agreement import compare
+from vaept.vae.agreement import Estimate, compare
 
 
 def draw(name, rng, labels):
@@ -170,7 +170,22 @@ def test_only_named_classes_are_written_and_means_stand_beside_their_rows(rng):
         written = [text.get_text() for text in figure.findobj(Text)]
         assert [text for text in written if text.isdigit()] == ["7", "2"] * 6
     figure = figures.explained_by_group({"same": np.array([-3.0, 1.0])}, "same", None, made_by="a test")
-    assert "−1.00" in [text.get_text() for text in figure.findobj(Text)]
+    assert {"−1.00", "same (named)"} <= {text.get_text() for text in figure.findobj(Text)}
+    assert [line.get_marker() for line in figure.axes[0].lines[:2]] == ["<", "o"]
+    figure = figures.ten_seeds_in_a_field(latents, latents, labels, None, (": 0.1", ": 0.9"), made_by="a test")
+    assert "without a field: 0.1" in [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_panels_of_one_axis_have_one_scale():
+    value = agreement_of(0.2), agreement_of(0.9)
+    panels = {f"PSNR (dB), d = {d}": {"plain": [value[k]] * 2} for k, d in enumerate((2, 4))}
+    figure = figures.scores_against_noise((0.5, 1.0), panels, {}, made_by="a test")
+    first, second, *_ = figure.axes
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[0] < 0.2 < 0.9 < first.get_ylim()[1]
+
+
+def agreement_of(mean):
+    return Estimate(mean, mean - 0.01, mean + 0.01)
 
 
 def test_every_colour_can_be_seen_on_white():

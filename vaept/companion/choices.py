@@ -1,9 +1,11 @@
 """Which of these do I need? A decision tree: from what a user needs to what is to be done, with what that reaches.
 
-Questions and leaves are data. Numbers are taken from records when a book is built, all from one study, so that they
-can be compared: this copy's if it measured every leaf, else the one published for the digits.
+Questions and leaves are data. Numbers are taken from records when a book is built, of each data set from one study, so
+that they can be compared: this copy's if it measured every leaf, else the one published for the digits; and beside it
+what is published of another kind of data.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -37,13 +39,13 @@ class Leaf:
 class Question:
     """A question, in HTML, and what follows if it is answered with no or with yes: another one, or a `Leaf`.
 
-    `hint` is a function of `Records` that gives a sentence for those who hesitate, or "".
+    `hint` is a sentence for those who hesitate.
     """
 
     words: str
     no: "Question | Leaf"
     yes: "Question | Leaf"
-    hint: Callable | None = None
+    hint: str = ""
 
 
 def _agreement(arm):
@@ -91,21 +93,11 @@ def _cost_in_labs(records, d):
     return None if found is None or plain is None else _difference(found, plain)
 
 
-def _more_coordinates(records):
-    """Whether turning finished models reached the more, the more coordinates they have: a sentence, or ""."""
-    reached = measured(records, TURN)
-    if len(reached) < 2 or not (np.diff([value.mean for value in reached.values()]) > 0).all():
-        return ""
-    first, *_, last = reached
-    return (
-        f"Before you do, see what turning reaches: measured on {escape(records.data)}, more at d = {last} than {first}."
-    )
-
-
 AGREE = "Coordinates agree to {}."
 NOTHING = Leaf(
-    "<strong>Do nothing.</strong> Compare neighbours and clusters; <code>vaept report</code> says whether they hold.",
-    "Two plain models share a fraction of their ten nearest neighbours: {}.",
+    "<strong>Do nothing</strong>, if <code>vaept report</code> says that the neighbours or the clusters that you read "
+    "hold.",
+    "Two plain models share this fraction of their ten nearest neighbours, and differ in the others: {}.",
     _neighbours,
 )
 FLIP = Leaf(
@@ -133,7 +125,8 @@ TRAINED = Leaf(
     _cost("trained"),
 )
 START = Leaf(
-    "<strong>Train in a field of principal components for the first tenth</strong>: <code>vaept.pca_field</code>, "
+    "<strong>Train in a field</strong>: <code>vaept.recommend</code> chooses one. Measured here is the cheapest: "
+    "<code>vaept.pca_field</code> in the first tenth, with "
     '<code>schedule={"warm_start": 0.1, "switch_off": 0.1}</code>.',
     AGREE,
     _agreement("start_10"),
@@ -153,7 +146,7 @@ TREE = Question(
             ),
             yes=APART,
         ),
-        hint=_more_coordinates,
+        hint="Before you do, see below what turning reaches.",
     ),
 )
 
@@ -168,11 +161,30 @@ class Tree(str):
 def tree(records):
     """The decision tree, with numbers of some `Records` or of what is published, as a `Tree`."""
     found = source(records)
-    below = f"The numbers were measured on {escape(found.data)}. {whose(found)}".strip()
+    several = [found, *beside(found)]
+    below = (
+        f"The numbers were measured on {' and '.join(escape(each.data) for each in several)}. {whose(found)}".strip()
+    )
     if found is not records:
-        when = found.provenance["created"][:10]
-        below += f" They were published on {when}; this copy did not measure all that the tree needs."
-    return Tree(f'<ul class="choices">\n{_item(TREE, found)}</ul>\n<p class="choices-source">{below}</p>\n')
+        lacking = [leaf for leaf in LEAVES if not measured(records, leaf)]
+        names = "; ".join(re.search("<strong>(.*?)</strong>", leaf.do)[1].lower() for leaf in lacking)
+        below += (
+            f" Those of {escape(found.data)} were published on {found.provenance['created'][:10]}, because this copy "
+        )
+        below += f"has no number for: {names}."
+    return Tree(f'<ul class="choices">\n{_item(TREE, several)}</ul>\n<p class="choices-source">{below}</p>\n')
+
+
+def beside(found):
+    """Published `Records` of another kind of data that have every leaf, as a list of one or none."""
+    for name in ("cells", "digits"):
+        try:
+            other = published(name)
+        except VaeptError:  # no checkout
+            return []
+        if other and other.data != found.data and all(measured(other, leaf) for leaf in LEAVES):
+            return [other]
+    return []
 
 
 def source(records):
@@ -193,25 +205,33 @@ def measured(records, leaf, what="value"):
     return {d: value for d, value in found.items() if value is not None and not np.isnan(value.mean)}
 
 
-def told(records, leaf):
-    """What a leaf reaches and costs, in sentences."""
-    reached, costs = measured(records, leaf), measured(records, leaf, "cost")
+def told(several, leaf):
+    """What a leaf reaches and costs, in sentences, in each of several `Records`."""
+    reached = _each(several, leaf, "value")
     if not reached:
         return "How far this reaches was not measured here."
-    if leaf.cost is None:
-        price = "It needs no training."
-    else:
-        beside = "−ELBO minus that of plain models (negative: better), in nats"
-        price = f"{beside}: {listed(costs)}." if costs else "What it costs was not measured here."
-    return f"{leaf.words.format(listed(reached))} {price}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    price = "It needs no training."
+    if leaf.cost is not None:
+        costs = _each(several, leaf, "cost")
+        price = f"−ELBO minus that of plain models (negative: better), in nats: {costs}."
+        price = price if costs else "What it costs was not measured here."
+    return f"{leaf.words.format(reached)} {price}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
 
 
-def _item(node, records, answer=""):
+def _each(several, leaf, what):
+    """What several `Records` have of a leaf, in words, with the names of their data where they are more than one."""
+    found = {records.data: measured(records, leaf, what) for records in several}
+    known = {name: listed(own) for name, own in found.items() if own}
+    if len(several) == 1:
+        return "".join(known.values())
+    return "; ".join(f"{own} ({escape(name)})" for name, own in known.items())
+
+
+def _item(node, several, answer=""):
     """A question with what follows, or a leaf, as an item of a list; the answer that leads to it stands first."""
     first = f'<span class="answer">{answer}</span> ' if answer else ""
     if isinstance(node, Leaf):
-        return f'<li class="leaf">{first}{node.do} <span class="reached">{told(records, node)}</span></li>\n'
-    hint = node.hint(records) if node.hint else ""
-    first += f"{node.words} {hint}".strip()
-    inner = _item(node.no, records, "No:") + _item(node.yes, records, "Yes:")
+        return f'<li class="leaf">{first}{node.do} <span class="reached">{told(several, node)}</span></li>\n'
+    first += f"{node.words} {node.hint}".strip()
+    inner = _item(node.no, several, "No:") + _item(node.yes, several, "Yes:")
     return f"<li>{first}\n<ul>\n{inner}</ul>\n</li>\n"

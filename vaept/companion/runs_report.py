@@ -63,8 +63,8 @@ MEANING = {
     ),
 }
 RULE = (
-    "A larger group is named only if on held-out examples it takes away, by "
-    f"{SIGNIFICANT} standard errors, more than a share of the error that the smaller one leaves: "
+    f"A more flexible map is named only if on held-out examples it clearly ({SIGNIFICANT} standard errors) removes "
+    "more than a set share of the remaining error, the larger, the more flexible it is: "
     + ", ".join(f"{share:.0%} ({name})" for name, share in SHARE.items())
     + "."
 )

@@ -142,11 +142,10 @@ def baselines(records):
         means = [each if each is None else each.mean() for each in own]
         rows.append((f"d = {d}", "corrected members", *_in_cells(means)))
         for words, values in _without_models(found, d).items():
-            cells = zip(columns, own, values, _in_cells(values), strict=True)
-            rows.append((f"d = {d}", words, *(_bold_if_better(*each) for each in cells)))
+            rows.append((f"d = {d}", words, *map(_bold_if_better, columns, own, values, _in_cells(values))))
     header = ("", "method", *(f"dB, {noise}" for noise in columns[:-2]), *columns[-2:])
-    below = "Bold: clearly better than corrected members."
-    return table(header, rows, instead="" if rows else "This study has no baselines.", below=below if rows else "")
+    instead, below = "" if rows else "This study has no baselines.", "Bold: clearly better than corrected members."
+    return table(header, rows, instead=instead, below=below)
 
 
 def _bold_if_better(what, own, value, text):
@@ -207,10 +206,7 @@ def lengths(records):
 
 
 def exchange(records, turned=None):
-    """What encoders, classifiers and linear probes of one member are worth on another, plain and corrected.
-
-    `turned` has, for each d, nats of an exchange for each plain member that is turned onto the others.
-    """
+    """What parts of one member are worth on another; `turned`: nats for plain members that were turned, for each d."""
     rows = []
     for name, by_d in records.interchange.items():
         for d, found in by_d.items():
@@ -386,12 +382,12 @@ def other_trainer():
     fields = (f"{each['field']} field, λ = {each['coupling']:g}, at d = {each['d']}" for each in found["recipes"])
     below = f"{told} −ELBO in the field minus that without it (negative: better), in nats: {listed(costs)}. "
     below += f"(Measured on {found['data']}, {found['members']} seeds, {found['epochs']} epochs; {'; '.join(fields)}.)"
-    plain = {d: losses[d, "pythae", "plain"].mean() for d in dims}
-    ours, drawn = ({d: losses[d, "vaept", name].mean() - plain[d] for d in dims} for name in ("plain", "first layer"))
-    below += (
-        f"\n\nWithout a field our −ELBO minus that of pythae, in nats, is {listed(ours)}. It comes from one layer's "
-    )
-    below += f"initial weights: with the first of the decoder drawn as in pythae, {listed(drawn)} is left of it."
+    ours = [{d: losses[d, "vaept", name].mean() for d in dims} for name in ("plain", "first layer", "field")]
+    more, drawn, _ = (listed({d: own[d] - losses[d, "pythae", "plain"].mean() for d in dims}) for own in ours)
+    below += f"\n\nWithout a field our −ELBO minus that of pythae, in nats, is {more}; with the first layer of the "
+    below += f"decoder drawn as in pythae, {drawn}."
+    if all(ours[1][d] < ours[2][d] for d in dims):
+        below += " The weights of that layer gain more than the field: whoever wants a lower −ELBO begins there."
     return table(("", "agreement", "−ELBO (nats)"), rows, below=below)
 
 

@@ -278,12 +278,12 @@ def varied(recalls):
 
 def grouped_by_field(index, more):
     """How groups of the field itself do beside those of corrected members, from `more`, theirs minus its: sentences."""
-    itself = f"k-means on the field itself, without a model, has {listed(index)}"
-    return f"{itself}. " + said(
+    knew = "groups of corrected models may be what the field knew"
+    return f"k-means on the field itself, without a model, has {listed(index)}. " + said(
         {d: side(each) for d, each in more.items()},
-        above="Corrected models do better than that{at}.",
-        below="Corrected models do worse than that{at}: their groups may be what the field knew.",
-        unclear="Corrected models do not clearly do better{at}: their groups may be what the field knew.",
+        above="Corrected models do better{at}.",
+        below=f"That is more{{at}}: {knew}.",
+        unclear=f"That is not clearly less{{at}}: {knew}.",
     )
 
 

@@ -72,7 +72,7 @@ def first_components(values, labels, titles):
 
 
 @book_figure
-def ten_seeds_in_a_field(before, after, labels, named=None):
+def ten_seeds_in_a_field(before, after, labels, named=None, agreement=("", "")):
     """The latent planes of the members without a field and, below a line, trained in one that is gone at the end.
 
     Parameters
@@ -81,8 +81,11 @@ def ten_seeds_in_a_field(before, after, labels, named=None):
     labels : array of int, shape (n,), or None
     named : sequence of int, optional
         Labels that are written; all if None.
+    agreement : pair of str
+        What follows the titles, such as the agreement of coordinates.
     """
-    return draw_planes({"without a field": before, "in a field that is gone at the end": after}, labels, 5, named)
+    titles = (f"without a field{agreement[0]}", f"in a field that is gone at the end{agreement[1]}")
+    return draw_planes(dict(zip(titles, (before, after), strict=True)), labels, 5, named)
 
 
 @book_figure

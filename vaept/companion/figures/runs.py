@@ -6,6 +6,8 @@ import numpy as np
 from vaept.companion.figures.style import BLUE, GREY, ORANGE, SMALL, WIDTH, book_figure, draw_planes
 from vaept.companion.markdown import shown
 
+LEFT = -0.2  # R² that is drawn; less is an arrow
+
 
 @book_figure
 def explained_by_group(r2, group, noise):
@@ -24,17 +26,19 @@ def explained_by_group(r2, group, noise):
     places = -np.arange(len(r2), dtype=float)
     for place, (name, values) in zip(places, r2.items(), strict=True):
         colour = ORANGE if name == group else BLUE
-        spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0]
-        axis.plot(np.clip(values, -0.2, 1), place + spread, "o", color=colour, markersize=4)
-        mean = np.mean(values)
-        axis.vlines(np.clip(mean, -0.2, 1), place - 0.35, place + 0.35, color=colour)
+        spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
+        mean, off = np.mean(values), np.asarray(values) < LEFT
+        for marker, own in (("<", off), ("o", ~off)):
+            axis.plot(np.maximum(values, LEFT)[own], (place + spread)[own], marker, color=colour, markersize=4)
+        if mean > LEFT:
+            axis.vlines(mean, place - 0.35, place + 0.35, color=colour)
         axis.text(1.04, place, shown(mean, ".2f"), color=colour, va="center", fontsize=SMALL)
     if noise is not None:
         axis.axvspan(1 - noise, 1, color=GREY, alpha=0.35, linewidth=0)
         axis.set_title("grey band: the posteriors' own noise", loc="right", fontsize=SMALL)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(xlim=(-0.22, 1.02), xlabel="explained variance of held-out examples, R²\n(left end: −0.2 or less)")
-    axis.set_yticks(places, r2)
+    axis.set(xlim=(LEFT - 0.05, 1.02), xlabel=f"explained variance of held-out examples, R²\n(◂: less than −{-LEFT:g})")
+    axis.set_yticks(places, [f"{name} (named)" if name == group else name for name in r2])
     return figure
 
 

@@ -145,7 +145,7 @@ def draw_planes(groups, labels, columns, named=None):
     for part, (title, latents) in zip(figure.subfigures(len(groups), 1), groups.items(), strict=True):
         part.suptitle(title)
         axes = part.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        reach = 1.05 * np.quantile(np.abs(latents), 0.998)
+        reach = 1.1 * min(np.abs(latents).max(), 1.3 * np.quantile(np.abs(latents), 0.998))
         for axis in axes.flat[members:]:
             axis.set_axis_off()
         for axis, points in zip(axes.flat, latents[:members], strict=False):
