@@ -110,7 +110,7 @@ def test_another_kind_of_data_stands_beside(full, monkeypatch):
     monkeypatch.setattr(choices, "published", {"cells": dataclasses.replace(full, data="cells")}.get)
     assert choices.beside(dataclasses.replace(full, data="cells")) == []
     shown = choices.tree(full)
-    assert shown.count(f"({full.data}); ") == shown.count(" (cells)") == 9 and "and cells." in shown
+    assert shown.count(f"({full.data}); ") == shown.count(" (cells)") == 9 and "and, as published, on cells." in shown
 
 
 @pytest.mark.files

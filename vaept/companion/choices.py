@@ -162,16 +162,13 @@ def tree(records):
     """The decision tree, with numbers of some `Records` or of what is published, as a `Tree`."""
     found = source(records)
     several = [found, *beside(found)]
-    below = (
-        f"The numbers were measured on {' and '.join(escape(each.data) for each in several)}. {whose(found)}".strip()
-    )
+    others = "".join(f" and, as published, on {escape(each.data)}" for each in several[1:])
+    below = f"The numbers were measured on {escape(found.data)}{others}. {whose(found)}".strip()
     if found is not records:
         lacking = [leaf for leaf in LEAVES if not measured(records, leaf)]
         names = "; ".join(re.search("<strong>(.*?)</strong>", leaf.do)[1].lower() for leaf in lacking)
-        below += (
-            f" Those of {escape(found.data)} were published on {found.provenance['created'][:10]}, because this copy "
-        )
-        below += f"has no number for: {names}."
+        when = found.provenance["created"][:10]
+        below += f" Those of {escape(found.data)} were published on {when}; this copy has no number for: {names}."
     return Tree(f'<ul class="choices">\n{_item(TREE, several)}</ul>\n<p class="choices-source">{below}</p>\n')
 
 
