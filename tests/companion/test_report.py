@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vaept.companion import markdown, report, tables, wording
+from vaept.companion.wording import seeds
 from vaept.vae.agreement import Estimate, compare, compare_pair
 
 
@@ -105,31 +106,31 @@ def test_the_class_of_the_lowest_and_of_the_highest_energy_are_named():
 
 def test_verdicts_of_chapters_follow_the_checks():
     found = defaultdict(dict, loss={2: "yes", 4: "yes"}, permuted={2: "yes", 4: "no"})
-    told = wording.same_model(found, {"rotation": {2: "no", 4: "yes"}})
+    told = seeds.same_model(found, {"rotation": {2: "no", 4: "yes"}})
     assert all(words in told["same"] for words in ("nearly the same.", "it is not at d = 2", "may well be at d = 4"))
     assert "only part of the difference at d = 2, where" in told["rotated"] and told["rotated"].endswith("it at d = 4.")
     assert told["counted"].startswith("In that sense, the members of this copy are equal in loss and different in")
     assert told["counted"].endswith("equal in loss, and do not count as different in their coordinates at d = 4.")
-    alone = wording.same_model({"loss": {2: "no"}, "permuted": {2: "none"}}, {"rotation": {2: "no"}})
+    alone = seeds.same_model({"loss": {2: "no"}, "permuted": {2: "none"}}, {"rotation": {2: "no"}})
     assert alone["counted"].endswith("are not equal in loss.") and "difference: the maps differ" in alone["rotated"]
-    assert "no source" in wording.sources(found)
+    assert "no source" in seeds.sources(found)
     found["same order"] = {2: "no", 4: "no"}
-    assert wording.sources(found) == "Members that share the order of batches do not count as different."
-    assert wording.groove({2: "no", 4: "yes"}).startswith("It does not hold at d = 2")
+    assert seeds.sources(found) == "Members that share the order of batches do not count as different."
+    assert seeds.groove({2: "no", 4: "yes"}).startswith("It does not hold at d = 2")
     few, many = Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 0.95)
-    assert "more coordinates" in wording.better_turned(few, many)
-    assert wording.better_turned(many, few) == wording.better_turned(few, few) == ""
+    assert "more coordinates" in seeds.better_turned(few, many)
+    assert seeds.better_turned(many, few) == seeds.better_turned(few, few) == ""
 
 
 def test_levels_of_seeds_are_told_beside_those_of_other_densities():
     levels = {"levels": {2: "yes"}, "shuffled": {2: "yes"}, "Gaussian": {2: "no"}}
-    told = wording.fingerprint(levels, {2: (0, 3)})
+    told = seeds.fingerprint(levels, {2: (0, 3)})
     assert "not clearly twice as far away, so" in told and "closely" not in told
     levels["Gaussian"][4] = levels["shuffled"][4] = levels["levels"][4] = "yes"
-    told = wording.fingerprint(levels, {2: (1, 3), 4: (0, 3)})
+    told = seeds.fingerprint(levels, {2: (1, 3), 4: (0, 3)})
     assert "these differ at d = 2, by more" in told and told.endswith("at least twice as far away at d = 4.")
     each = {d: Estimate(d / 50, 0, 1) for d in (2, 4)}
-    told = wording.ladders({"levels": each, "Gaussian": each, "shuffled": each}, {2: (1, 3), 4: (0, 3)})
+    told = seeds.ladders({"levels": each, "Gaussian": each, "shuffled": each}, {2: (1, 3), 4: (0, 3)})
     assert "4 % at d = 2, 8 % at d = 4 away" in told and "1 of 3 pairs at d = 2, 0 of 3 pairs at d = 4." in told
 
 
@@ -139,17 +140,17 @@ def test_what_turning_costs_is_told_beside_what_was_foretold():
 
     ratio = {2: Estimate(-1, -2, 0), 4: Estimate(2, 1.5, 2.5)}
     both = {2: turning([[1.0], [1]], [[-2.0], [1]]), 4: turning([[1.0], [1]], [[0.5], [0.5]])}
-    told = wording.predicted({2: "no", 4: "no"}, ratio, both)
+    told = seeds.predicted({2: "no", 4: "no"}, ratio, both)
     assert "differ even in sign at d = 2" in told and "to within a quarter at d = 4" in told
     assert "seems to gain at d = 2" in told and "−1.00 [−2.00, 0.00] at d = 2, 2.00 [1.50, 2.50] at d = 4" in told
-    told = wording.predicted({4: "yes"}, {4: ratio[4]}, {4: both[4]})
+    told = seeds.predicted({4: "yes"}, {4: ratio[4]}, {4: both[4]})
     assert told.startswith("Prediction and measurement agree") and "gain" not in told
 
 
 def test_intervals_of_few_members_are_called_what_they_are(rng):
-    assert "no interval" in wording.over_pairs(2)
-    assert "range over their 3 pairs" in wording.over_pairs(3)
-    assert "too narrow" in wording.over_pairs(10)
+    assert "no interval" in seeds.over_pairs(2)
+    assert "range over their 3 pairs" in seeds.over_pairs(3)
+    assert "too narrow" in seeds.over_pairs(10)
     for members in (3, 4):
         latents = rng.standard_normal((members, 50, 2))
         found = compare(latents).coordinates
@@ -159,10 +160,10 @@ def test_intervals_of_few_members_are_called_what_they_are(rng):
 
 def test_the_limit_of_equal_losses_stands_beside_what_a_field_changes(records):
     gains = {d: Estimate(-1e-6, -2e-6, 0) for d in records.latent_dims}
-    told = wording.loose(records, gains)
+    told = seeds.loose(records, gains)
     assert told.startswith("In nats, the limit is") and "larger than" in told
-    assert "no larger than" in wording.loose(records, {d: Estimate(1e6, 0, 2e6) for d in gains})
-    assert wording.loose(records, {}).endswith(".")
+    assert "no larger than" in seeds.loose(records, {d: Estimate(1e6, 0, 2e6) for d in gains})
+    assert seeds.loose(records, {}).endswith(".")
 
 
 def test_more_freedom_to_align_is_never_worse(rng):
@@ -178,15 +179,15 @@ def test_sources_that_no_copy_varied_are_told_from_what_is_published(records):
     bare = dataclasses.replace(records, prices=[])
     others = report.with_sources(bare)
     assert report.varies_sources(others) and others.profile == "digits"
-    assert "measured on digits, as of 2" in wording.elsewhere(bare, others) and wording.elsewhere(bare, bare) == ""
-    assert "initial weights that matter at d = 4" in wording.decisive(others) and wording.decisive(bare) == ""
+    assert "measured on digits, as of 2" in seeds.elsewhere(bare, others) and seeds.elsewhere(bare, bare) == ""
+    assert "initial weights that matter at d = 4" in seeds.decisive(others) and seeds.decisive(bare) == ""
     assert str(tables.sources(bare)) == "In this copy no source was held fixed by itself."
 
 
 def test_how_a_difference_grows_is_told_where_members_share_all_but_one_source(records):
     varied = dataclasses.replace(records.prices[0], arm="vary_order")
-    assert "has grown" in wording.grown(dataclasses.replace(records, prices=[varied]))
-    assert wording.grown(dataclasses.replace(records, prices=[])) == ""
+    assert "has grown" in seeds.grown(dataclasses.replace(records, prices=[varied]))
+    assert seeds.grown(dataclasses.replace(records, prices=[])) == ""
 
 
 def test_members_beside_a_sketch_and_beside_one_mean_image_are_told_for_either_outcome():
@@ -213,15 +214,15 @@ def test_the_energy_of_what_is_far_from_the_mean_is_told_for_every_outcome():
 
 
 def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():
-    assert "more than a direction" in wording.ramp(0.5) != wording.ramp(0.95)
+    assert "more than a direction" in seeds.ramp(0.5) != seeds.ramp(0.95)
     values, labels = np.arange(60.0), np.repeat([7, 3, 5], 20)
-    told = wording.mode_ends(*report.ends(values[:, None], labels), 3)
+    told = seeds.mode_ends(*report.ends(values[:, None], labels), 3)
     assert "Of the 3 images" in told and "orange end 100% are of class 7" in told and told.endswith("of class 5.")
-    assert wording.mode_ends(None, None, 3) == wording.mode_ends(*report.ends(values[:, None], labels * 0), 3) == ""
-    assert "accident" in wording.split_pair(0.01) and "16% apart" in wording.split_pair(0.16)
+    assert seeds.mode_ends(None, None, 3) == seeds.mode_ends(*report.ends(values[:, None], labels * 0), 3) == ""
+    assert "accident" in seeds.split_pair(0.01) and "16% apart" in seeds.split_pair(0.16)
     better = {2: Estimate(0.1, 0.05, 0.2), 4: Estimate(0.1, -0.05, 0.2)}
-    assert "better than" in (told := wording.modes_and_classes(better)) and "neither" in told
-    assert wording.modes_and_classes({}) == ""
+    assert "better than" in (told := seeds.modes_and_classes(better)) and "neither" in told
+    assert seeds.modes_and_classes({}) == ""
 
 
 def test_a_study_without_a_price_list_says_so(records):

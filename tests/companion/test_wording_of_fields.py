@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vaept.companion import report, tables
-from vaept.companion import wording_of_fields as told_of
+from vaept.companion.wording import fields as told_of
 from vaept.vae.agreement import Estimate
 
 HIGH, LOW = Estimate(0.98, 0.975, 0.99), Estimate(0.5, 0.4, 0.6)

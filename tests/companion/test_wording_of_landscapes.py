@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vaept.companion import tables
-from vaept.companion import wording_of_landscapes as told
 from vaept.companion.records import published
+from vaept.companion.wording import landscapes as told
 from vaept.vae.agreement import Estimate
 
 ABOVE, BELOW, UNCLEAR, NONE = (
@@ -31,7 +31,9 @@ def test_a_map_is_told_by_how_many_minima_it_has():
 def test_deep_minima_are_counted_for_all_members_and_beside_what_states_need():
     counts = {2: np.array([1.0, 1.0]), 4: np.array([5.0, 8.0])}
     assert told.deep_in_members(counts) == "1 at d = 2 and 5 to 8 or more at d = 4"
-    assert "0.1 kT is not deep" in told.valleys_wanted(counts, 10) and "fewer" in told.valleys_wanted({2: counts[2]}, 10)
+    assert "0.1 kT is not deep" in told.valleys_wanted(counts, 10) and "fewer" in told.valleys_wanted(
+        {2: counts[2]}, 10
+    )
 
 
 def test_minima_are_sought_in_other_maps():

@@ -4,64 +4,13 @@ import numpy as np
 import pytest
 
 from vaept.companion import tables
-from vaept.companion import wording_of_uses as told
 from vaept.companion.records import published
+from vaept.companion.wording import uses as told
 from vaept.vae.agreement import Estimate
 
 ABOVE, BELOW, UNCLEAR, NONE = (
     Estimate(*ends) for ends in ((1.0, 0.5, 1.5), (-1.0, -1.5, -0.5), (0.0, -0.5, 0.5), (np.nan,) * 3)
 )
-
-
-def test_a_map_is_told_by_how_many_minima_it_has():
-    one = told.on_the_map(np.array([np.inf]), [0])
-    assert one["minima"] == "One minimum was found." and one["marks"] == one["lines"] == ""
-    shallow = told.on_the_map(np.array([np.inf, 0.05, 0.01]), [0])
-    assert shallow["minima"] == "3 minima were found; the one that is deep is numbered."
-    assert "a single valley deeper than 0.1 kT" in shallow["answer"] and "further minima" in shallow["marks"]
-    two = told.on_the_map(np.array([np.inf, 2.0, 0.01]), [0, 1])
-    assert "2 valleys" in two["answer"] and "slows a walker down" in two["answer"] and "paths" in two["lines"]
-    assert "no path" in told.on_the_map(np.array([np.inf, np.inf]), [0, 1])["answer"]
-    many = told.on_the_map(np.full(9, 1.0), list(range(8)))
-    assert "8 lowest" in many["minima"]
-
-
-def test_paths_on_which_a_classifier_is_less_sure_are_told_so():
-    path, kept = told.along_paths({2: "none", 4: "yes"}, {2: "none", 4: "contrary"}, {2: NONE, 4: BELOW})
-    assert "no two deep minima to compare paths between at d = 2" in path and "stays lower" in path
-    assert "less sure along it at d = 4" in path and "it is surer than that at d = 4" in path
-    assert "need not look better" in kept
-    path, kept = told.along_paths({2: "contrary"}, {2: "yes"}, {2: ABOVE})
-    assert "lies higher" in path and "not the detour alone" in path and "looks better" in kept
-    assert "not clearly surer than along mirrored paths" in told.along_paths({2: "no"}, {2: "yes"}, {2: UNCLEAR})[0]
-    assert told.along_paths({2: "none"}, {}, {})[1] == ""
-
-
-@pytest.mark.parametrize(
-    ("ratio", "words"),
-    [((1.4, 1.3, 1.5), "They do."), ((0.9, 0.8, 0.95), "less time"), ((1.0, 0.9, 1.1), "do not clearly")],
-)
-def test_walkers_are_told_to_be_late_only_if_they_are(ratio, words):
-    walk, late = told.forgetting({2: "contrary"}, {2: Estimate(*ratio)}, {2: Estimate(1, 0.9, 1.1)}, {2: BELOW})
-    assert words in late and "off by more than a tenth" in walk and "width predicts better" in walk
-
-
-def test_nothing_measured_is_not_a_failure():
-    walk, late = told.forgetting({2: "none"}, {2: NONE}, {}, {})
-    assert "could not be measured here" in walk and late == ""
-
-
-def test_valleys_are_told_beside_a_gaussian():
-    assert "longer" in told.valleys_matter(3.0, 2.0) and "hardly matter" in told.valleys_matter(2.1, 2.0)
-    assert "not well known" in told.valleys_matter(1.0, 2.0)
-
-
-def test_groups_are_told_worse_where_they_are():
-    states = told.reached({2: "contrary", 4: "no"}, {2: BELOW, 4: UNCLEAR}, {2: "contrary", 4: "contrary"})
-    assert "have less" in states and "not clearly more" in states and states.endswith("They do worse than k-means.")
-    modes = told.read_otherwise({2: "contrary"}, {2: "contrary"}, {2: ABOVE})
-    assert "do worse than k-means" in modes and "predict classes worse" in modes and "bare images" in modes
-    assert told.read_otherwise({}, {}, {}) == ""
 
 
 def test_what_is_carried_over_is_told_in_numbers():
@@ -150,12 +99,3 @@ def test_what_beats_corrected_members_is_bold():
     assert rows["d = 2", "nearest training image"][0].startswith("**")
     assert rows["d = 2", "k-means on bare pixels"][-2].startswith("**")
     assert not any("**" in cell for cell in rows["d = 2", "corrected members"]) and "Bold:" in table
-
-
-@pytest.mark.files
-def test_bounds_in_another_order_are_told():
-    records = published("digits")
-    assert "|" in tables.rates(records).splitlines()[-1]
-    bounds = records.arms["corrected", 2].uses["bracket"]
-    bounds.upper[:, 0] = bounds.lower[:, 0] - 0.1
-    assert "an assumption fails" in tables.rates(records)
