@@ -3,7 +3,7 @@
 import numpy as np
 
 from vaept.companion.checks_training import DIFFERENT, EQUAL_LOSS, HALF
-from vaept.companion.markdown import shown
+from vaept.companion.markdown import escaped, shown
 from vaept.companion.wording import joined, listed, said, side
 
 
