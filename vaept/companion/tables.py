@@ -195,7 +195,7 @@ def lengths(records):
     found = {epochs: coupling_at(each) for epochs, each in sorted(records.lengths.items())}
     rows = [(f"{epochs}", shown(each, ".2g")) for epochs, each in found.items()]
     if rows and all(np.isnan(each.mean) for each in found.values()):
-        return Text("")  # the prose says so
+        return None  # the prose says so
     instead = "" if rows else "This study has one length only."
     return table(
         ("epochs", "λ(½) (–: agreement passes ½ between no two of the λ that were tried)"),
