@@ -25,7 +25,7 @@ def draw(name, rng, labels):
     arguments = {
         "wells_and_levels": ([np.arange(9.0)], [np.arange(9.0)] * 2, [[1.0]] * 2, [np.ones((9, 1))] * 2, ["a", "b"]),
         "oscillator_states_2d": (np.arange(21.0), [plane, plane], [(1, 0), (0, 1)]),
-        "tilt_chooses_axes": (np.arange(21.0), [0.0, 1.0], np.array([[plane, plane]] * 2), [1e-6, 1e-6]),
+        "tilt_chooses_axes": (np.arange(21.0), [0.0, 1.0], np.array([[plane, plane]] * 2), [1e-6, 1e-6], 1e-6),
         "posterior_as_wave_packet": (
             rng.random((2, 8, 8)),
             latents[0, :2],
@@ -257,8 +257,8 @@ def test_an_energy_is_shown_in_its_parts_and_a_history_with_its_end():
 def test_a_power_of_ten_is_set_as_one(rng):
     plane = rng.standard_normal((5, 5))
     pairs = np.array([[plane, plane]] * 2)
-    made = figures.tilt_chooses_axes(np.arange(5.0), [0.0, 1.0], pairs, [2e-6, 2e-6], made_by="test")
-    assert "2 × 10⁻⁶" in made.get_suptitle()
+    made = figures.tilt_chooses_axes(np.arange(5.0), [0.0, 1.0], pairs, [2e-6, 2e-6], 1e-6, made_by="test")
+    assert made.get_suptitle().endswith("λ = 1 × 10⁻⁶; difference in energy: 2 × 10⁻⁶")
 
 
 def test_levels_that_come_in_pairs_have_their_gaps_written_and_each_level_of_the_plane_a_row(rng):
@@ -267,6 +267,10 @@ def test_levels_that_come_in_pairs_have_their_gaps_written_and_each_level_of_the
     made = figures.wells_and_levels(grid, wells, energies, [states] * 2, ["one", "two"], made_by="test")
     gaps = [[text.get_text() for text in axis.texts] for axis in made.axes]
     assert gaps == [[], ["gap\n0.001", "gap\n0.02"]]
+    higher = [
+        line.get_ydata()[0] - 0.3 * state[0] for line, state in zip(made.axes[1].lines[2::2], states.T, strict=True)
+    ]
+    np.testing.assert_allclose(higher, [0, 0.221, 0.5, 0.74])
     numbers = np.array([(0, 0), (1, 0), (0, 1)])
     made = figures.oscillator_states_2d(grid, rng.standard_normal((3, 9, 9)), numbers, made_by="test")
     titles = [axis.get_title() for axis in made.axes]

@@ -25,11 +25,13 @@ def wells_and_levels(grid, potentials, energies, states, titles):
         axes, potentials, energies, states, titles, strict=True
     ):
         axis.plot(grid, potential, color="black")
+        gaps = np.diff(own_energies)
+        paired = np.append(False, gaps < gaps.max(initial=0) / 5)  # the upper ones, drawn higher to be seen
         for level, (energy, state) in enumerate(zip(own_energies, own_states.T, strict=True)):
             style = {"color": (BLUE, ORANGE)[level % 2], "linestyle": ("-", "--")[level % 2]}
             axis.plot(grid, np.where(potential < energy, energy, np.nan), color=GREY, linewidth=0.8)
-            axis.plot(grid, np.where(np.abs(state) > 0.01, energy + 0.3 * state, np.nan), **style)
-        gaps = np.diff(own_energies)
+            base = energy + 0.22 * paired[level]
+            axis.plot(grid, np.where(np.abs(state) > 0.01, base + 0.3 * state, np.nan), **style)
         for energy, gap in zip(own_energies, gaps, strict=False):
             if gap < gaps.max() / 5:
                 place = (1.01, energy + gap / 2)
@@ -68,7 +70,7 @@ def oscillator_states_2d(axis_points, states, numbers):
 
 
 @book_figure
-def tilt_chooses_axes(axis_points, angles, states, splittings):
+def tilt_chooses_axes(axis_points, angles, states, splittings, coupling):
     """The two states of the first level under a tiny perturbation that points in several directions.
 
     Parameters
@@ -80,6 +82,8 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
         Lower and upper state of the split level; of the two signs of each, that which turns smoothly is drawn.
     splittings : array, shape (k,)
         Difference of their energies.
+    coupling : float
+        Strength of the perturbation.
     """
     figure, axes = plt.subplots(2, len(angles), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
     half, before = 0.85 * axis_points[-1], [np.add.outer(axis_points, axis_points)] * 2
@@ -91,7 +95,8 @@ def tilt_chooses_axes(axis_points, angles, states, splittings):
             axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")
         column[0].set_title(f"{np.degrees(angle):.0f}°")
     gaps = dict.fromkeys(_as_power(gap) for gap in (min(splittings), max(splittings)))
-    figure.suptitle(f"direction of the push; difference in energy: {' to '.join(gaps)}", fontsize="medium")
+    told = f"direction of a push of strength λ = {_as_power(coupling)}; difference in energy: {' to '.join(gaps)}"
+    figure.suptitle(told, fontsize="medium")
     axes[0, 0].set_ylabel("lower state:\nlobes across it", fontsize=SMALL)
     axes[1, 0].set_ylabel("upper state:\nlobes along it", fontsize=SMALL)
     return figure
