@@ -251,7 +251,19 @@ def test_an_energy_is_shown_in_its_parts_and_a_history_with_its_end():
     titles = [made.axes[k].get_title(loc="right") for k in (2, 5)]
     assert titles == ["energy 0.750 = shift 0.500 + squeeze 0.250", "energy 12.5 = shift 0.5 + squeeze 12.0"]
     made = figures.training_history(-np.ones((2, 4)), np.array([[3.0] * 4, [1.0] * 4]), made_by="test")
-    assert made.axes[1].get_title() == "KL\nat the end 2.00 ± 1.41"
+    assert made.axes[1].get_title() == "KL\nat the end 2.00 ± 1.41" and made.axes[1].get_ylim()[0] == 0
+
+
+def test_circles_in_view_are_labelled_with_the_energy_of_their_shift():
+    for mean, labels in ((0.0, ["½", "1"]), (4.0, ["½", "1", "1½", "2"])):
+        means, populations = np.full((2, 2), mean), [[0.8, 0.2]] * 2
+        made = figures.posterior_as_wave_packet(
+            np.ones((2, 8, 8)), means, np.ones((2, 2)), populations, [4.0, 4.0], made_by="test"
+        )
+        texts = made.axes[1].texts
+        assert [text.get_text() for text in texts] == labels
+        distances = [np.hypot(*text.get_position()) for text in texts]
+        np.testing.assert_allclose(np.square(distances) / 8, [0.5, 1, 1.5, 2][: len(labels)])
 
 
 def test_a_power_of_ten_is_set_as_one(rng):

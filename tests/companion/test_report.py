@@ -197,12 +197,22 @@ def test_members_beside_a_sketch_and_beside_one_mean_image_are_told_for_either_o
     assert wording.sketched(27.0, losses, 44.5, settings, gaussian=False).endswith("26.00 ± 0.14.")
     assert wording.sketched(25.1, losses, 44.5, settings, gaussian=True) == ""
     binary, grey = np.eye(4, dtype=np.float32), np.full((4, 4), 0.5)
-    flat, least = wording.yardsticks(binary, binary, gaussian=False)
-    assert 4 * 0.5 < flat < 4 * np.log(2) and least == ""
-    flat, least = wording.yardsticks(grey, grey, gaussian=False)
-    assert flat == pytest.approx(4 * np.log(2)) and f"{4 * np.log(2):.1f}, as pixels are grey" in least
+    flat, floor = wording.yardsticks(binary, binary, gaussian=False)
+    assert 4 * 0.5 < flat < 4 * np.log(2) and floor == 0
+    assert wording.yardsticks(grey, grey, gaussian=False) == pytest.approx((4 * np.log(2), 4 * np.log(2)))
     values = np.random.default_rng(0).standard_normal((1000, 2))
-    assert wording.yardsticks(values, values, gaussian=True)[0] == pytest.approx(1 + np.log(2 * np.pi), abs=0.1)
+    flat, floor = wording.yardsticks(values, values, gaussian=True)
+    assert flat == pytest.approx(1 + np.log(2 * np.pi), abs=0.1) and np.isnan(floor)
+
+
+def test_what_members_gain_on_one_mean_image_is_told_for_every_outcome():
+    told = wording.gains(27.0, 13.7, 25.9, 25.1)
+    assert told.startswith(
+        ", and no model can score below 13.7, as pixels are grey. Of the 13.3 nats between the two, "
+    )
+    assert told.endswith("members gain 1.1 and the sketch above gains 1.9")
+    assert wording.gains(27.0, 0.0, 28.0, 27.5) == ". Beside it, members lose 1.0 and the sketch above loses 0.5"
+    assert wording.gains(27.0, np.nan, 28.0, 27.5) == ""
 
 
 def test_the_energy_of_what_is_far_from_the_mean_is_told_for_every_outcome():

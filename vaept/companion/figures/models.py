@@ -26,7 +26,7 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         len(images), 3, figsize=(WIDTH, 1.55 * len(images) + 0.3), width_ratios=[0.7, 1.1, 1.8], sharex="col"
     )
     deviations = np.sqrt(variances)
-    reach = max(1.5, float((np.abs(means) + 2 * deviations).max()))
+    reach = max(3.2, float((np.abs(means) + 2 * deviations).max()))  # two circles are in view
     tiny = deviations.max(axis=1) < reach / 20
     tops = np.array([np.max(each) for each in populations])
     if tops.min() > tops.max() / 5:  # one scale for all, unless it would hide some
@@ -36,8 +36,7 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         axes, images, means, deviations, tiny, populations, tops, energies, strict=True
     ):
         draw_image(row[0], image)
-        for radius in np.sqrt(8 * np.array([0.5, 1, 1.5, 2])):
-            row[1].add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
+        _circles(row[1], reach, away=-np.copysign(1, mean))
         row[1].add_patch(Ellipse((0, 0), 2, 2, color=BLUE, alpha=0.3, linewidth=0))
         row[1].add_patch(Ellipse(mean, *(2 * deviation), color=RED, linewidth=0))
         if is_tiny:
@@ -54,6 +53,17 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
     axes[-1, 2].set_xlabel("level N of the bowl, energy N/2")
     axes[len(images) // 2, 2].set_ylabel("population")
     return figure
+
+
+def _circles(axis, reach, away):
+    """Circles on which being shifted costs ½, 1, 1½ and 2, as far as they are in view, labelled away from the mean."""
+    for k, label in enumerate(("½", "1", "1½", "2")):
+        radius = np.sqrt(4 * (k + 1))
+        if radius < reach:
+            axis.add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
+            place = (0, away[1] * radius) if k % 2 == 0 else (away[0] * radius, 0)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+            axis.text(*place, label, ha="center", va="center", fontsize=SMALL, color="#555555", bbox=box)
 
 
 def _parts(energy, shifted):
@@ -109,7 +119,8 @@ def training_history(reconstruction, kl):
         axis.yaxis.set_major_locator(MaxNLocator(5))
         title = f"{title}\nat the end {mean_and_spread(values[:, -1])}"
         axis.set_title(title, fontsize=SMALL)
-        axis.set(xlabel="epoch", ylim=(late.min() - margin, late.max() + margin))
+        low = 0 if values is kl else late.min() - margin  # a KL near 0 says that latents are not used
+        axis.set(xlabel="epoch", ylim=(low, late.max() + margin))
     axes[0].set_ylabel("nats per image")
     return figure
 

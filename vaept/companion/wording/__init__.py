@@ -59,39 +59,53 @@ def _count(n, one, many):
 
 
 def sketched(sketch, members, passes, settings, gaussian):
-    """How members do beside a short sketch of their training, by −ELBO of the same images in nats: a sentence or two.
+    """How members do beside a short sketch of their training, by −ELBO of test images in nats: a sentence or two.
 
     It says which of them saw the images more often, where the sketch is better; "" where the two score differently.
     """
     if gaussian:
         return ""
-    told = f"On the same training images the sketch ends at a −ELBO of {sketch:.1f} nats, they at "
+    told = f"On test images the sketch ends at a −ELBO of {sketch:.1f} nats, they at "
     told += f"{mean_and_spread(members)}"
     if sketch > members.min():
         return f"{told}."
-    often = f"It went through them {passes:.0f} times, they {settings.epochs}"
+    often = f"It went through the training images {passes:.0f} times, they {settings.epochs}"
     return f"{told}: members of this copy stop before they are as good as such networks can be. ({often}.)"
 
 
 def yardsticks(train, test, gaussian):
-    """−log p of test images, nats, if one output serves for all; and the least for any output, in words, if above 0."""
+    """−log p of test images, nats, if one output serves for all; and the least for any output, NaN if there is none."""
     middle, test = (train.sum(axis=0, dtype=float) + 0.5) / (len(train) + 1), test.astype(float)  # never 0 or 1
     if gaussian:
         width = ((train - middle) ** 2).mean()
-        return (((test - middle) ** 2 / width + np.log(2 * np.pi * width)) / 2).sum(axis=1).mean(), ""
-    least = -(xlogy(test, test) + xlogy(1 - test, 1 - test)).sum(axis=1).mean()
-    words = f", and no model can score below {least:.1f}, as pixels are grey" if least > 0 else ""
-    return -(test * np.log(middle) + (1 - test) * np.log(1 - middle)).sum(axis=1).mean(), words
+        return (((test - middle) ** 2 / width + np.log(2 * np.pi * width)) / 2).sum(axis=1).mean(), np.nan
+    floor = -(xlogy(test, test) + xlogy(1 - test, 1 - test)).sum(axis=1).mean()
+    return -(test * np.log(middle) + (1 - test) * np.log(1 - middle)).sum(axis=1).mean(), floor
+
+
+def gains(flat, floor, members, sketch):
+    """What members and the sketch gain on one output for all, in −log p of test images, nats: words after its score.
+
+    `flat` and `floor` are those of `yardsticks`, members and sketch scores.
+    """
+    if np.isnan(floor):
+        return ""
+    least = f", and no model can score below {floor:.1f}, as pixels are grey" if floor > 0 else ""
+    between = f"Of the {round(flat, 1) - round(floor, 1):.1f} nats between the two, " if floor > 0 else "Beside it, "
+    own = f"members {'gain' if members < flat else 'lose'} {abs(flat - members):.1f}"
+    return (
+        f"{least}. {between}{own} and the sketch above {'gains' if sketch < flat else 'loses'} {abs(flat - sketch):.1f}"
+    )
 
 
 def far_from_the_mean(dataset, energy):
     """Whether test images that are far from the mean of the training images have more energy: a sentence."""
     distance = np.linalg.norm(dataset.test - dataset.train.mean(axis=0), axis=1)
     found = spearmanr(distance, energy).statistic
-    which = "The further an image is from the mean of all images, the {} energy it tends to have in this model"
+    which = "The further an image is from the mean of all images, the {} energy it tends to have in the first member"
     told = which.format("more" if found > 0 else "less")
     if not abs(found) > max(0.1, 2 / np.sqrt(len(energy))):
-        told = "In this model, how far an image is from the mean of all images hardly tells its energy"
+        told = "In the first member, how far an image is from the mean of all images hardly tells its energy"
     return f"{told} (rank correlation {shown(found, '.2f')})."
 
 
