@@ -89,7 +89,8 @@ def sources(records):
             rows.append((varied, *(cell for cells in own for cell in cells)))
     header = [f"{what}, d = {d}" for d in dims for what in ("r, as it is", "r, permuted", "R², rotated")]
     instead = "" if report.varies_sources(records) else "In this copy no source was held fixed by itself."
-    return table(("what varies", *header), rows, instead=instead, below=whose(records))
+    below = f"Each row names what varies; the rest is shared. {whose(records)}".strip()
+    return table(("what varies", *header), rows, instead=instead, below=below)
 
 
 def spaces(records):

@@ -43,6 +43,7 @@ def ten_seeds(latents, elbo, labels):
     return figure
 
 
+LEFT = -1.1  # of what is drawn: just below what chance gives
 MEASURES = {
     "share of the variance explained (R²)": {
         "unmoved": "as they are",
@@ -72,7 +73,7 @@ def agreement_by_group(agreements, controls):
     sizes = [len(own) for own in MEASURES.values()]
     step = 0.8 / len(agreements)
     figure, axes = plt.subplots(len(sizes), 1, figsize=(WIDTH, 5.0), height_ratios=sizes, sharex=True)
-    lowest = 0.0
+    lowest, marks = 0.0, []
     for axis, (title, own) in zip(axes, MEASURES.items(), strict=True):
         places = np.arange(len(own)) - 0.4 + step / 2
         colours = zip(agreements.items(), controls, (BLUE, ORANGE, RED), strict=False)
@@ -83,12 +84,17 @@ def agreement_by_group(agreements, controls):
             axis.plot(by_chance, places + i * step, "|", color="black", markersize=8, label=None if i else "by chance")
             lowest = np.nanmin([lowest, *by_chance, *(end for each in values for end in (each.low, each.mean))])
             for place, value in zip(places + i * step, values, strict=True):
+                marks.append((axis, np.nanmin([value.low, value.mean, value.high]), place, colour))
                 words = f"{value.mean:.2f}".replace("-", "−")
                 axis.text(1.06, place, words, color=colour, va="center", fontsize=SMALL)
         axis.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
         axis.set(yticks=range(len(own)), yticklabels=own.values(), ylim=(len(own) - 0.5, -0.5))
         axis.set_title(title, loc="left", fontsize=SMALL)
-    axes[-1].set(xlim=(lowest - 0.05, 1.03), xlabel="agreement between two members (1 = perfect)")
+    left = max(lowest, LEFT) - 0.05
+    for axis, low, place, colour in marks:
+        if low < left:  # goes on to the left
+            axis.plot(left, place, "<", color=colour, markersize=5, clip_on=False)
+    axes[-1].set(xlim=(left, 1.03), xlabel="agreement between two members (1 = perfect)")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=len(names))
     return figure
@@ -109,10 +115,8 @@ def elbo_against_rotation(degrees, losses, spread):
     figure, axis = plt.subplots(figsize=(WIDTH, 2.7))
     axis.plot(degrees, losses.T, color=BLUE, linewidth=0.9, alpha=0.6)
     axis.plot(degrees, losses.mean(axis=0), color="black", linewidth=1.8)
-    highest = losses.argmax(axis=1)
-    rises = losses.max(axis=1)
-    axis.plot(degrees[highest], rises, "o", color=BLUE, markersize=5)
-    words = f"largest rises (dots), on average {rises.mean():.2g} nats\nstandard deviation over seeds {spread:.2g} nats"
+    words = f"largest minus smallest, on average {np.ptp(losses, axis=1).mean():.2g} nats"
+    words += f"\nstandard deviation over seeds {spread:.2g} nats"
     axis.set_title(words.replace("-", "−"), loc="left", fontsize=SMALL)
     axis.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     axis.set(xlabel="angle by which the latent plane is turned (degrees)", xticks=np.arange(0, 361, 90))

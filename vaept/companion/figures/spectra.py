@@ -106,7 +106,7 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
             shifts, foretold = levels[near, state] - levels[0, state], first_order[state] * couplings[near]
             (line,) = axes[0].plot(couplings[near], shifts, color=colour, linewidth=2)
             ends[f"N = {shell}"] = line
-            axes[0].plot(couplings[near], foretold, color="black", linewidth=1, linestyle=":")
+            axes[0].plot(couplings[near], foretold, color="black", linewidth=1, linestyle="--", zorder=3)
     axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=4, clip_on=False, zorder=5)
     for shell, multiplicity in enumerate(multiplicities):
         where = {"ha": "right", "va": "center", "weight": "bold", "color": palette[shell % len(palette)]}
@@ -114,7 +114,7 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
         axes[1].text(-0.03 * couplings[-1], place, f"N = {shell}: {multiplicity}×", fontsize=SMALL, **where)
     axes[0].set(xlabel="coupling λ", ylabel="shift from the round bowl's level")
     axes[0].legend(ends.values(), ends.keys(), fontsize=SMALL)
-    axes[0].set_title("near the start, N = 1 and 2\n(dotted: first order)")
+    axes[0].set_title("near the start, N = 1 and 2\n(dashed: first order)")
     axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level")
     axes[1].set(xlim=(-0.6 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
     axes[0].xaxis.set_major_locator(MaxNLocator(3))

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from vaept.companion.checks_training import DIFFERENT, EQUAL_LOSS, HALF
+from vaept.companion.checks_training import DIFFERENT, EQUAL_LOSS, SAME_LEVELS
 from vaept.companion.markdown import escaped, shown
 from vaept.companion.wording import joined, listed, said, side
+from vaept.vae.agreement import mean_over_members
 
 
 def same_model(found, symmetry):
@@ -55,13 +56,20 @@ def _rotated(found):
     )
 
 
+def unexplained(rotation):
+    """What the best rotation leaves of the variance, from `Estimate`s of R² for each d: a sentence."""
+    left = joined([f"{1 - value.mean:.0%} at d = {d}" for d, value in rotation.items()])
+    return f"The best rotation explains all but {left} of the variance."
+
+
 def groove(rotation):
-    """What came of the conjecture of chapter 1, from what the check of C2 found for each d: sentences."""
+    """What came of the conjecture of chapter 1, from the outcome of the check of C2 for each d: sentences."""
     limit = f"{DIFFERENT:g}"
     return said(
         rotation,
         yes=f"It holds{{at}}: the best rotation explains at least {limit} of the variance.",
         no=f"It does not hold{{at}}: the best rotation does not clearly explain {limit} of the variance.",
+        contrary=f"It does not hold{{at}}: the best rotation clearly explains less than {limit} of the variance.",
         none="It could not be tested{at}.",
     )
 
@@ -76,10 +84,11 @@ def over_pairs(members):
     return f"With {members} members such intervals are somewhat too narrow."
 
 
-def loose(records, gains):
+def loose(records, gains, flat):
     """How much the members may differ and still count as equal, in nats, beside how much they do: sentences.
 
-    Beside it stands the effect of a field, `Estimate`s for some d.
+    Beside it stand the effect of a field, `Estimate`s for some d, and what members gain over the score of one mean
+    image, as from `vaept.companion.wording.yardsticks`.
     """
     losses = {d: records.arms["cold", d].minus_elbo for d in records.latent_dims}
     limits = {d: EQUAL_LOSS * abs(own.mean()) for d, own in losses.items()}
@@ -91,12 +100,17 @@ def loose(records, gains):
         yes="It is a loose limit{at}: larger than what a field changes in chapter 5 ({value}).",
         no="It is no larger than what a field changes in chapter 5{at} ({value}).",
     )
-    return f"In nats, the limit is {listed(limits, spec='.2g')}; the deviation is {spreads}. {beside}".strip()
+    gained = listed({d: flat - own.mean() for d, own in losses.items()}, spec=".2g")
+    told = (
+        f"In nats, the limit is {listed(limits, spec='.2g')}; the deviation is {spreads}; what members gain over the "
+    )
+    return f"{told}mean image is {gained}. {beside}".strip()
 
 
-def better_turned(small, large):
+def better_turned(small, large, dims):
     """That maps with more coordinates agree better after a rotation, if they do; from `Estimate`s of R²: a sentence."""
-    return "After a rotation members agree better with more coordinates." if large.low > small.high else ""
+    told = "After a rotation members agree better at d = {1} than at d = {0}."
+    return told.format(*dims) if large.low > small.high else ""
 
 
 def grown(records):
@@ -114,9 +128,10 @@ def elsewhere(records, others):
     """Where the comparison of sources was made, if not for this copy: a sentence, or ""."""
     if others is records:
         return ""
-    when = others.provenance["created"][:10]
+    when, settings = others.provenance["created"][:10], others.provenance["settings"]
     return (
-        f"In this copy no source was held fixed by itself; below is what was measured on {others.data}, as of {when}."
+        f"In this copy no source was held fixed by itself; below is what was measured on {others.data}, with "
+        f"{settings['prices_members']} members a row and {settings['epochs']} epochs, as of {when}."
     )
 
 
@@ -126,8 +141,8 @@ def sources(found):
     told = [
         said(
             found[f"same {source}"],
-            yes=f"Members that share the {words} still differ{{at}}.",
-            no=f"Members that share the {words} do not count as different{{at}}.",
+            yes=f"Members that share only the {words} still differ{{at}}.",
+            no=f"Members that share only the {words} do not count as different{{at}}.",
         )
         for source, words in names.items()
     ]
@@ -146,13 +161,30 @@ def decisive(records):
             found[d] = first if clear else "none"
     return said(
         found,
-        none="No source clearly decides{at}: whichever of the three is shared, coordinates as they are agree alike.",
+        none="No source clearly decides{at}: by their intervals, r as it is cannot tell which helps most when shared "
+        "alone.",
         **{
-            name: f"Of the three it is the {words} that matter{{at}}: members that share {pronoun} agree clearly best "
-            "as they are."
+            name: f"Of the three it is the {words} that matter{{at}}: members that share only {pronoun} agree "
+            "clearly best as they are."
             for (name, words), pronoun in zip(names.items(), ("them", "it", "it"), strict=True)
         },
     )
+
+
+def assumed(records):
+    """How far posteriors are from the true ones, as far as that was measured: a sentence in brackets, or ""."""
+    arms = {d: records.arms["cold", d] for d in records.latent_dims}
+    gaps = {d: (own.log_likelihood + own.minus_elbo_of_these).mean() for d, own in arms.items()}
+    gaps = {d: gap for d, gap in gaps.items() if not np.isnan(gap)}
+    return f"(They are not: the gap of chapter 2 is at least {listed(gaps, spec='.2g')}.)" if gaps else ""
+
+
+def costs(turning):
+    """What turning is predicted to cost and what it cost, in nats, from a `Turning` for each d: words by name."""
+    return {
+        "foretold": listed({d: own.foretold.mean() for d, own in turning.items()}, spec=".2g"),
+        "measured": listed({d: mean_over_members(own.measured.mean(axis=1)) for d, own in turning.items()}, spec=".2g"),
+    }
 
 
 def predicted(found, ratio, turning):
@@ -160,21 +192,25 @@ def predicted(found, ratio, turning):
 
     Parameters are, each for some d, what the check of C2 found, its `Estimate` and a `vaept.uses.turning.Turning`.
     """
-    signs = {d: np.sign([own.foretold.mean(), own.measured.mean()]).prod() for d, own in turning.items()}
-    found = {d: "other" if answer == "no" and signs[d] < 0 else answer for d, answer in found.items()}
-    negative = {d: "yes" if (own.measured.mean(axis=1) < 0).any() else "no" for d, own in turning.items()}
+    sides = {d: side(mean_over_members(own.measured.mean(axis=1))) for d, own in turning.items()}
+    found = {d: {"unclear": "unclear", "below": "other"}.get(sides[d], answer) for d, answer in found.items()}
+    gaining = {d: own.measured.mean(axis=1) < 0 for d, own in turning.items()}
+    gaining = [f"{own.sum()} of {len(own)} members at d = {d}" for d, own in gaining.items() if own.any()]
     told = said(
         found,
-        yes="Prediction and measurement agree to within a quarter{at}.",
-        no="Prediction and measurement do not agree to within a quarter{at}.",
-        other="Prediction and measurement differ even in sign{at}.",
+        ratio,
+        yes="Prediction and measurement agree to within a quarter{at} (predicted over measured: {value}).",
+        no="Prediction and measurement do not clearly agree to within a quarter{at} (predicted over measured: "
+        "{value}).",
+        other="Turning gains, where a cost was predicted{at}.",
+        unclear="What was measured cannot be told from 0{at}, so that the prediction cannot be judged there, whatever "
+        "its test below says.",
     )
-    why = said(
-        negative,
-        yes="For some members turning seems to gain{at}: there the posteriors are not the best along their axes, or "
-        "the cost is smaller than the error of sampling.",
+    why = (
+        f"Turning seems to gain for {joined(gaining)}: there the posteriors are not the best along "
+        "their axes, or the cost is smaller than the error of sampling."
     )
-    return f"{told} (Foretold over measured, by members: {listed(ratio)}.) {why}".strip()
+    return f"{told} {why if gaining else ''}".strip()
 
 
 def fingerprint(found, apart):
@@ -186,8 +222,9 @@ def fingerprint(found, apart):
     told = [
         said(
             found["levels"],
-            yes="The seeds of this copy share theirs to a tenth{at}.",
-            no="The seeds of this copy do not clearly share theirs to a tenth{at}.",
+            yes=f"Those of a seed of this copy are on average within {SAME_LEVELS:.0%} of their mean over seeds{{at}}.",
+            no=f"Those of a seed of this copy are on average not clearly within {SAME_LEVELS:.0%} of their mean over "
+            "seeds{at}.",
         ),
         said(
             {d: "yes" if differ else "no" for d, (differ, _) in apart.items()},
@@ -203,15 +240,21 @@ def fingerprint(found, apart):
     return " ".join(filter(None, told))
 
 
-def ladders(values, apart):
-    """How far levels differ, in numbers, from what was `measured` for C3 and from `apart` as in `fingerprint`."""
+def ladders(found, values, apart):
+    """How far levels differ, from what the checks of C3 found and `measured`, and `apart` as in `fingerprint`."""
     own = ", ".join(f"{shown(100 * value.mean, '.2g')} % at d = {d}" for d, value in values["levels"].items())
     closely = ", ".join(f"{differ} of {pairs} pairs at d = {d}" for d, (differ, pairs) in apart.items())
+    answers = [answer for each in found.values() for answer in each.values()]
+    beyond = said(
+        found["Gaussian"],
+        yes="Levels tell more than the covariance{at}.",
+        no="Levels do not clearly tell more than the covariance{at}.",
+    )
     return (
-        f"A level of one seed is on average {own} away from its mean over seeds. That is, as a share of how far the "
-        f"levels of a Gaussian of the same covariance are away, {listed(values['Gaussian'])}; of how far those of a "
-        f"shuffled map are, {listed(values['shuffled'])}. (At most {HALF:g} was asked for.) Pairs of seeds of which "
-        f"some level has intervals that do not overlap: {closely}."
+        f"A level of one seed is on average {own} away from its mean over seeds. The table divides that by how far "
+        "from that mean the levels of a Gaussian of equal covariance are, and by how far those of a shuffled map are. "
+        f"{answers.count('yes')} of its {len(answers)} tests are met. {beyond} "
+        f"Pairs of seeds of which some level has intervals that do not overlap: {closely}."
     )
 
 
@@ -235,7 +278,7 @@ def modes_and_classes(difference):
         unclear="Groups made from slow modes match the classes neither clearly better nor clearly worse than groups "
         "made from positions{at} ({value}).",
     )
-    beside = "These are adjusted Rand indices less those of k-means, of corrected members, in the tests of **C6**."
+    beside = "These are adjusted Rand indices less those of k-means, of members trained in a field (chapter 5)."
     return f"{told} {beside}" if told else ""
 
 
