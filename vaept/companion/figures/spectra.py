@@ -104,7 +104,7 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
         axes[1].plot(couplings, levels[:, state], color=colour, linewidth=2)
         if shell in (1, 2):  # more would cross
             shifts, foretold = levels[near, state] - levels[0, state], first_order[state] * couplings[near]
-            (line,) = axes[0].plot(couplings[near], shifts, color=colour, linewidth=2)
+            (line,) = axes[0].plot(couplings[near], shifts, color=colour, linewidth=6 - 2 * shell)
             ends[f"N = {shell}"] = line
             axes[0].plot(couplings[near], foretold, color="black", linewidth=1, linestyle="--", zorder=3)
     axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=4, clip_on=False, zorder=5)

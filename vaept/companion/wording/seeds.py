@@ -58,8 +58,8 @@ def _rotated(found):
 
 def unexplained(rotation):
     """What the best rotation leaves of the variance, from `Estimate`s of R² for each d: a sentence."""
-    left = joined([f"{1 - value.mean:.0%} at d = {d}" for d, value in rotation.items()])
-    return f"The best rotation explains all but {left} of the variance."
+    left = joined([f"{100 * (1 - value.mean):.0f} % at d = {d}" for d, value in rotation.items()])
+    return f"Of the variance, the best rotation explains all but {left}."
 
 
 def groove(rotation):
@@ -161,7 +161,7 @@ def decisive(records):
             found[d] = first if clear else "none"
     return said(
         found,
-        none="No source clearly decides{at}: by their intervals, r as it is cannot tell which helps most when shared "
+        none="No source clearly decides{at}: the intervals of r as it is cannot tell which helps most when shared "
         "alone.",
         **{
             name: f"Of the three it is the {words} that matter{{at}}: members that share only {pronoun} agree "
@@ -222,13 +222,13 @@ def fingerprint(found, apart):
     told = [
         said(
             found["levels"],
-            yes=f"Those of a seed of this copy are on average within {SAME_LEVELS:.0%} of their mean over seeds{{at}}.",
-            no=f"Those of a seed of this copy are on average not clearly within {SAME_LEVELS:.0%} of their mean over "
+            yes=f"Those of a seed of this copy are on average within {100 * SAME_LEVELS:g} % of their mean over seeds{{at}}.",
+            no=f"Those of a seed of this copy are on average not clearly within {100 * SAME_LEVELS:g} % of their mean over "
             "seeds{at}.",
         ),
         said(
             {d: "yes" if differ else "no" for d, (differ, _) in apart.items()},
-            yes="Looked at closely these differ{at}, by more than the draws explain.",
+            yes="Looked at closely seeds differ{at}, by more than the draws explain.",
         ),
         said(
             others,
@@ -251,7 +251,7 @@ def ladders(found, values, apart):
         no="Levels do not clearly tell more than the covariance{at}.",
     )
     return (
-        f"A level of one seed is on average {own} away from its mean over seeds. The table divides that by how far "
+        f"A level of one seed is on average {own} away from its mean over seeds. The table of claim C3 divides that by how far "
         "from that mean the levels of a Gaussian of equal covariance are, and by how far those of a shuffled map are. "
         f"{answers.count('yes')} of its {len(answers)} tests are met. {beyond} "
         f"Pairs of seeds of which some level has intervals that do not overlap: {closely}."
