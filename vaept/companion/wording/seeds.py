@@ -206,11 +206,12 @@ def predicted(found, ratio, turning):
         unclear="What was measured cannot be told from 0{at}, so that the prediction cannot be judged there, whatever "
         "its test below says.",
     )
-    why = (
-        f"Turning seems to gain for {joined(gaining)}: there the posteriors are not the best along "
+    if not gaining:
+        return told
+    return (
+        f"{told} Turning seems to gain for {joined(gaining)}: there the posteriors are not the best along "
         "their axes, or the cost is smaller than the error of sampling."
     )
-    return f"{told} {why if gaining else ''}".strip()
 
 
 def fingerprint(found, apart):
@@ -218,12 +219,13 @@ def fingerprint(found, apart):
 
     Parameters are what the checks of C3 found, and for each d how many pairs of seeds differ, and of how many.
     """
+    limit = f"{100 * SAME_LEVELS:g} %"
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
     told = [
         said(
             found["levels"],
-            yes=f"Those of a seed of this copy are on average within {100 * SAME_LEVELS:g} % of their mean over seeds{{at}}.",
-            no=f"Those of a seed of this copy are on average not clearly within {100 * SAME_LEVELS:g} % of their mean over "
+            yes=f"Those of a seed of this copy are on average within {limit} of their mean over seeds{{at}}.",
+            no=f"Those of a seed of this copy are on average not clearly within {limit} of their mean over "
             "seeds{at}.",
         ),
         said(
@@ -251,8 +253,9 @@ def ladders(found, values, apart):
         no="Levels do not clearly tell more than the covariance{at}.",
     )
     return (
-        f"A level of one seed is on average {own} away from its mean over seeds. The table of claim C3 divides that by how far "
-        "from that mean the levels of a Gaussian of equal covariance are, and by how far those of a shuffled map are. "
+        f"A level of one seed is on average {own} away from its mean over seeds. The table of claim C3 divides that by "
+        "how far from that mean the levels of a Gaussian of equal covariance are, and by how far those of a shuffled "
+        "map are. "
         f"{answers.count('yes')} of its {len(answers)} tests are met. {beyond} "
         f"Pairs of seeds of which some level has intervals that do not overlap: {closely}."
     )
