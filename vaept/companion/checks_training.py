@@ -17,6 +17,7 @@ from vaept.companion.markdown import mean_and_spread
 from vaept.spectrum import from_samples
 from vaept.spectrum.oscillator import energy, kl_bound
 from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows
+from vaept.vae.pairs import compare_aligned
 
 AGREED, LASTING, DIFFERENT, UNRELATED = 0.95, 0.97, 0.9, 0.3
 EQUAL_LOSS = 0.02  # standard deviation of −ELBO over seeds, as a share of the mean
@@ -202,7 +203,7 @@ def corrected(records, d):
             "",
             _difference(found.agreement.coordinates, turned.coordinates),
             above(0),
-            f"turned, on other images {turned.coordinates.mean:.3f}",
+            f"turned, on other images {turned.coordinates.mean:.3f}{_warm_too(records, d)}",
             d=d,
         )
     name, best = _baseline(records, d)
@@ -228,6 +229,15 @@ def corrected(records, d):
         )
     if records.couplings is not None and d == records.couplings_dim:
         yield from _doses(records, d)
+
+
+def warm_turned(records, d):
+    """What turning makes of the members with a warm start, as `vaept.vae.pairs.PairAgreement`; None without them."""
+    return compare_aligned(own.mean, "rotation") if (own := records.arms.get(("warm", d))) else None
+
+
+def _warm_too(records, d):
+    return f"; warm start, turned {own.coordinates.mean:.3f}" if (own := warm_turned(records, d)) else ""
 
 
 def _two_labs(records, d):

@@ -14,7 +14,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from vaept.companion import figures, markdown
-from vaept.companion.checks_training import cost_exponent
+from vaept.companion.checks_training import cost_exponent, warm_turned
 from vaept.companion.comparisons import Price
 from vaept.companion.profiles import arm
 from vaept.companion.records import published
@@ -127,10 +127,12 @@ def agreement_with_controls(records, names=None):
 
 
 AFTER_TRAINING = {
-    "cold, turned": "no field; turned afterwards",
-    "cold, permuted": "no field; flipped and swapped afterwards",
-    "cold, relative": "no field; relative representations",
+    "cold, turned": "cold; turned onto each other",
+    "cold, permuted": "cold; flipped and swapped onto each other",
+    "cold, relative": "cold; relative representations",
+    "warm, turned": "warm; turned onto each other",
 }
+FIRST = ("cold", "cold, turned", "cold, permuted", "cold, relative", "warm", "warm, turned")  # rows of the price list
 
 
 def price_title(name):
@@ -139,15 +141,21 @@ def price_title(name):
 
 
 def priced(records):
-    """The price list as a list of `Price`, and after it the arms in fields that it lacks; [] if there is none."""
+    """The price list as a list of `Price` with the arms that it lacks, plain ones first; [] if there is none.
+
+    Members with a warm start are turned as those with a cold start were.
+    """
     found, dims = list(records.prices), records.latent_dims if records.prices else []
-    for name, d in itertools.product(("principal", "diffusion", "corrected"), dims):
-        if records.price(name, d) is None:
-            own, coupling = records.arms[name, d], records.provenance["settings"]["coupling"]
-            agreed = {key: getattr(own.agreement, key) for key in ("coordinates", "signed_permutation", "orthogonal")}
+    coupling = {"warm": None, "warm, turned": None}
+    for name, d in itertools.product((*coupling, "principal", "diffusion", "corrected"), dims):
+        own = records.arms.get((name.removesuffix(", turned"), d))
+        if own and records.price(name, d) is None:
+            agreed = warm_turned(records, d) if name == "warm, turned" else own.agreement
+            agreed = {key: getattr(agreed, key) for key in ("coordinates", "signed_permutation", "orthogonal")}
             alike = {key: getattr(own, key) for key in ("minus_elbo", "active_units", "run")}
-            found.append(Price(arm=name, d=d, coupling=coupling, **agreed, **alike))
-    return found
+            own_coupling = coupling.get(name, records.provenance["settings"]["coupling"])
+            found.append(Price(arm=name, d=d, coupling=own_coupling, **agreed, **alike))
+    return sorted(found, key=lambda each: FIRST.index(each.arm) if each.arm in FIRST else len(FIRST))
 
 
 def price_list(records):
@@ -165,7 +173,8 @@ def price_list(records):
         }
     runs = f"{len(records.prices)} runs, the first {records.prices[0].run[-16:-8]}"
     runs += f", published {records.borrowed[:10]}" if records.borrowed else ""
-    added = [f"{each.arm} d = {each.d} {each.run[-16:-8]}" for each in prices[len(records.prices) :]]
+    added = [each for each in prices if each not in records.prices and each.arm not in AFTER_TRAINING]
+    added = [f"{each.arm} d = {each.d} {each.run[-16:-8]}" for each in added]
     return figures.price_list(arms, made_by=f"{_study(records)}, {'; '.join([runs, *added])}")
 
 

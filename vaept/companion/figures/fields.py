@@ -114,8 +114,7 @@ def agreement_with_controls(arms):
         for row, (title, (agreement, losses)) in enumerate(own.items()):
             colour = NO_FIELD if "no field" in title else IN_FIELD
             _draw_stretched(left, agreement, row, color=colour, markersize=4)
-            value = f"{agreement.mean:.2f}".replace("-", "−")
-            left.text(1.02, row, value, va="center", fontsize=SMALL, transform=left.get_yaxis_transform())
+            _write_beside(left, agreement, row, colour)
             right.plot(losses, np.full(len(losses), row), "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
             right.plot(losses.mean(), row, "|", color="black", markersize=11)
             if "warm start" in title:
@@ -191,6 +190,15 @@ def _draw_stretched(axis, agreement, row, color, **marks):
     x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], *ENDS))
     axis.plot(x[[0, 2]], [row, row], color=color, linewidth=1.2)
     axis.plot(x[1], row, "o", color=color, **marks)
+
+
+def _write_beside(axis, agreement, row, colour):
+    """The value of an agreement right of its interval, or left of one that ends near the right edge."""
+    low, high = np.arctanh(np.clip([agreement.low, agreement.high], *ENDS))
+    side = -1 if high > 3 else 1
+    words = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": colour}
+    value = f"{agreement.mean:.2f}".replace("-", "−")
+    axis.annotate(value, (high if side > 0 else low, row), (5 * side, 0), ha="left" if side > 0 else "right", **words)
 
 
 def _stretch(axis):
