@@ -34,7 +34,7 @@ def row(name, coupling, agreed, d=2):
 
 
 def test_intervals_of_three_members_are_said_to_be_narrow(records):
-    assert "3 of 4 cases" in told_of.few(with_arms(records, cold=HIGH))
+    assert "read them as ranges" in told_of.few(with_arms(records, cold=HIGH))
     assert told_of.few(records) == ""
 
 
@@ -69,6 +69,51 @@ def test_arms_in_a_field_are_counted_beside_turned_models(records):
     assert [each.arm for each in report.priced(own)[5:]] == ["diffusion", "corrected"]
     assert told_of.against_turning(own).endswith("more than turned models: 2 of 3 at d = 2.")
     assert told_of.linear_against_turning(own).endswith("than turning.")
+
+
+def test_turning_is_judged_by_the_better_of_two_starts(records, monkeypatch):
+    own = with_arms(records, corrected=HIGH, warm=LOW, cold=LOW)
+    assert told_of.turning(own) == {}
+    own.prices = [row("cold", None, LOW), row("cold, turned", None, LOW)]
+    for turned, words in ((LOW, "above"), (Estimate(0.96, 0.955, 0.97), "enough"), (HIGH, "unclear")):
+        warm = SimpleNamespace(coordinates=turned, signed_permutation=turned, orthogonal=turned)
+        for module in (told_of, report):
+            monkeypatch.setattr(module, "warm_turned", lambda records, d, warm=warm: warm)
+        assert told_of.best_turned(own) == {2: turned} and told_of.turning(own) == {2: words}
+    assert "R² 0.50 with a cold start, 0.50 with a warm one" in told_of.after_rotation(own)
+    own.arms["principal", 2] = own.arms["diffusion", 2] = own.arms["corrected", 2]
+    assert [each.arm for each in report.priced(own)][:4] == ["cold", "cold, turned", "warm", "warm, turned"]
+
+
+@pytest.mark.files
+def test_labs_are_told_beside_their_fields_and_published_ones(records):
+    def labs(*fields):
+        return SimpleNamespace(labs=[SimpleNamespace(between=HIGH, fields=each) for each in fields])
+
+    assert "to within 0.03" in told_of.like_their_fields(labs(0.95, None)) and not told_of.like_their_fields(labs(None))
+    assert "in 1 of 2 rows" in told_of.like_their_fields(labs(0.95, 0.5))
+    assert "cells" in told_of.published_labs()
+
+
+def test_agreement_after_further_epochs_is_too_low_or_too_uncertain(records):
+    def told(after):
+        own = SimpleNamespace(aftermath={2: SimpleNamespace(coordinates=[LOW, after])})
+        return told_of.aftermath({2: "no"}, own)[2]
+
+    assert (told(LOW), told(HIGH), told(Estimate(0.1, 0.0, 0.2))) == ("short", "wide", "falls")
+
+
+def test_lengths_that_leave_a_question_open_say_why():
+    one, two = (SimpleNamespace(values=np.array(own)) for own in ([0, 1.0], [0, 0.1, 1.0]))
+    assert "not tried" in told_of.undecided({}) and "One λ" in told_of.undecided({20: one, 40: one})
+    assert "(0.1 and 1) after each of 20 and 40 epochs" in told_of.undecided({40: two, 20: two})
+    assert "at every length" in told_of.undecided({40: two, 20: one})
+
+
+def test_a_caption_explains_only_marks_that_are_drawn():
+    line = SimpleNamespace(get_marker=lambda: "v", get_xdata=lambda: [1])
+    figure = SimpleNamespace(axes=[SimpleNamespace(lines=[line])])
+    assert told_of.drawn(figure, told_of.DOSE_MARKS) == told_of.DOSE_MARKS["v"] and told_of.drawn("", {"v": "a"}) == ""
 
 
 def test_only_rows_that_a_list_has_are_explained(records):

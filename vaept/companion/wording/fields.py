@@ -3,11 +3,14 @@
 import numpy as np
 
 from vaept.companion import report, tables
-from vaept.companion.checks_training import AGREED, LASTING, UNRELATED
+from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, warm_turned
 from vaept.companion.profiles import arm
-from vaept.companion.wording import listed, said, side
+from vaept.companion.wording import joined, lasting, listed, said, side
+from vaept.errors import VaeptError
 from vaept.vae.agreement import Estimate, compare_pair, mean_over_members
 
+ALIKE = 0.05  # as far as which two labs agree about as far as their fields
+DOSE_MARKS = {"v": "; triangles: at most so much", "X": "; crosses: below 0"}
 FEW = 3  # members of which a bootstrap interval runs from the least to the greatest
 ROWS = {  # words in the names of arms, and what is said of the list if it has such an arm
     "_kept": "A field that is kept acts to the end, others are switched off.",
@@ -29,8 +32,8 @@ def few(records):
     if members != FEW:
         return ""
     return (
-        f"(Intervals of {members} members here run from the least to the greatest of their values. Such an "
-        "interval holds the median of all possible members in 3 of 4 cases, not in 95 of 100.)"
+        f"(“95 %” intervals of {members} members run from the least to the greatest value here, of members or of pairs "
+        "of them: read them as ranges.)"
     )
 
 
@@ -79,14 +82,43 @@ def linear_or_neighbour(records):
     )
 
 
+def best_turned(records):
+    """How far turned plain members agree, for each d an `Estimate`: the better of a cold and a warm start."""
+    found = {}
+    for d in records.all_dims:
+        cold, warm = records.price("cold, turned", d), warm_turned(records, d)
+        if own := [each.coordinates for each in (cold, warm) if each]:
+            found[d] = max(own, key=lambda each: each.mean)
+    return found
+
+
+def turning(records):
+    """For each d where the agreement of corrected members lies beside that of `best_turned`, as `side` has it.
+
+    "enough" instead of "above" where turned ones agree as far as is asked for.
+    """
+    found = {}
+    for d, turned in best_turned(records).items() if records.prices else ():
+        if ("corrected", d) in records.arms:
+            own = side(difference(records.arms["corrected", d].agreement.coordinates, turned))
+            found[d] = "enough" if own == "above" and turned.low >= AGREED else own
+    return found
+
+
+def after_rotation(records, d=2):
+    """What sets plain members apart even after the best rotation: a sentence."""
+    cold, warm = (records.arms[name, d].agreement.orthogonal for name in ("cold", "warm"))
+    told = f"After the best rotation plain members still differ (R² {cold.mean:.2f} with a cold start, {warm.mean:.2f} "
+    return f"{told}with a warm one): they have settled in different *arrangements* of the images."
+
+
 def against_turning(records):
     """How many arms of the price list agree clearly more than plain models that were turned, in one sentence."""
-    told, plain = [], f"{records.prices[0].arm}, turned" if records.prices else ""
-    for d in records.all_dims:
-        turned = records.price(plain, d)
+    told = []
+    for d, turned in best_turned(records).items():
         own = [each.coordinates for each in report.priced(records) if each.d == d and _in_shared_field(each)]
-        if turned and own:
-            more = sum(each.low > turned.coordinates.high for each in own)
+        if own:
+            more = sum(each.low > turned.high for each in own)
             told.append(f"{more} of {len(own)} at d = {d}")
     return f"Arms of the list in a field that agree clearly more than turned models: {', '.join(told)}." if told else ""
 
@@ -99,8 +131,8 @@ def _in_shared_field(price):
 def linear_against_turning(records):
     """Whether the linear field brings more agreement than turning finished models: a sentence, or "" if it does not."""
     own = {each.d: each.coordinates for each in report.priced(records) if each.arm == "principal"}
-    turned = {d: records.price("cold, turned", d) for d in own}
-    found = {d: side(difference(own[d], each.coordinates)) for d, each in turned.items() if each}
+    turned = best_turned(records)
+    found = {d: side(difference(each, turned[d])) for d, each in own.items() if d in turned}
     return said(found, above="A field of principal components brings more agreement than turning{at}.")
 
 
@@ -110,6 +142,29 @@ def rows_of(records):
     return " ".join(words for part, words in ROWS.items() if any(part in name for name in names))
 
 
+def like_their_fields(records):
+    """Whether two labs agree as far as their fields do: a sentence, or "" where no labs have fields."""
+    found = [abs(each.between.mean - each.fields) for each in records.labs if each.fields is not None]
+    if not found:
+        return ""
+    if max(found) <= ALIKE:
+        return f"Here two labs agree about as far as their fields do (to within {max(found):.2f})."
+    few = sum(each <= ALIKE for each in found)
+    return f"To within {ALIKE:g}, members of two labs agree as far as their fields do in {few} of {len(found)} rows."
+
+
+def published_labs():
+    """What two labs with subspace fields reached in published runs: words, or "" outside of a checkout."""
+    told = []
+    for name in ("digits", "mnist", "cells"):
+        try:
+            own = [each for each in report.published(name).labs if each.arm == LAB]
+        except VaeptError:  # not published, or no checkout
+            continue
+        told += [f"{name} {joined(f'{each.between.mean:.2f}' for each in own)}"] if own else []
+    return f" (published agreement by data, d ascending: {'; '.join(told)})" if told else ""
+
+
 def labs(records, found):
     """What two labs that use subspace fields reach, from what the check found, in this copy or in the published run."""
     own = records if found else report.published("digits")
@@ -117,7 +172,7 @@ def labs(records, found):
     if not found:
         verdict = "at least" if all(each.low >= LASTING for each in reached.values()) else "not everywhere clearly"
         told = f"This copy has no row of it. Published, measured on digits, are {listed(reached)}: {verdict} the "
-        return f"{told}{LASTING} that was asked for. The ledger has other data."
+        return f"{told}{LASTING} that was asked for."
     yes = f"With it two labs that have never met agree to {{value}}: at least the {LASTING} that was asked for."
     no = f"With it two labs agree to {{value}}, which is not clearly the {LASTING} that was asked for."
     return said(found, reached, yes=yes, no=no)
@@ -153,10 +208,14 @@ def other_start():
         rows = tables.benchmark("pythae_field")["rows"]
     except (FileNotFoundError, TypeError):  # not measured, or no checkout
         return ""
-    losses = {(row["d"], row["arm"]): sum(row["minus_elbo"]) for row in rows if row["trainer"] == "vaept"}
-    if all(losses[d, "first layer"] <= loss for (d, name), loss in losses.items() if name == "field"):
-        told = "Another initialisation of one layer brings as much in −ELBO"
-        return f"{told} without a field (chapter 8, measured on digits)."
+    losses = {(row["d"], row["arm"]): np.mean(row["minus_elbo"]) for row in rows if row["trainer"] == "vaept"}
+    if all(losses[d, "first layer"] < loss for (d, name), loss in losses.items() if name == "field"):
+        gains = []
+        for name in ("first layer", "field"):
+            own = [losses[d, "plain"] - loss for (d, each), loss in losses.items() if each == name]
+            gains.append(joined(f"{gain:.2f}" for gain in own))
+        told = "Another initialisation of one layer brings more in −ELBO without a field"
+        return f"{told}: {gains[0]} nats instead of {gains[1]} (chapter 8, measured on digits)."
     return ""
 
 
@@ -170,3 +229,32 @@ def wells(records):
     if clear:
         return f"{told}, against the argument."
     return f"{told}{'; but the interval lies above 0, so the wells may have some hold' if own.low > 0 else ''}."
+
+
+def aftermath(held, records):
+    """What became of agreement in further training, as `vaept.companion.wording.lasting`, with "wide" for "short".
+
+    "wide" where the interval at the end holds what was asked for.
+    """
+    found, after = lasting(held, records.aftermath), {d: own.coordinates[-1] for d, own in records.aftermath.items()}
+    return {d: "wide" if own == "short" and after[d].high >= LASTING else own for d, own in found.items()}
+
+
+def undecided(lengths):
+    """Why the couplings of trainings of several lengths leave open whether a longer one needs a weaker field."""
+    if not lengths:
+        return "That was not tried here."
+    tried = {epochs: joined(f"{each:g}" for each in own.values[1:]) for epochs, own in sorted(lengths.items())}
+    if all(len(own.values) == 2 for own in lengths.values()):
+        return "One λ for each length was tried, which leaves it open."
+    if len(set(tried.values())) == 1:
+        told = f"Agreement does not pass ½ between two of the λ that were tried ({next(iter(tried.values()))}) after "
+        return f"{told}each of {joined(tried)} epochs: that leaves it open."
+    return "Agreement does not pass ½ between two of the λ that were tried at every length: that leaves it open."
+
+
+def drawn(figure, words):
+    """Of words for marks in a figure, a dict by marker, those that are drawn; none if it is no figure."""
+    lines = [line for axis in getattr(figure, "axes", ()) for line in axis.lines]
+    found = {line.get_marker() for line in lines if len(line.get_xdata())}
+    return "".join(own for marker, own in words.items() if marker in found)
