@@ -13,8 +13,9 @@ from vaept.vae.agreement import Estimate
 
 HELD = ("hardly holds a walker", "slows a walker down", "a walker rarely crosses")  # by a pass up to 1, 3, any kT
 FLAT = 12 / np.pi**2  # of the time of a Gaussian as wide, that of a density that is constant between two walls
-BESIDE = {"above": "surer", "unclear": "clearly neither surer nor less sure", "below": "less sure"}
-MIRRORED = BESIDE | {"above": "less sure", "below": "surer"}  # of mirrored paths by what is said of lowest ones
+MIRRORED = {"above": "less sure", "unclear": "not clearly surer or less sure", "below": "surer"}
+LINEAR = 0.9  # of the variance of a mode: what is hardly more than a direction
+FAINT = 0.01  # kT: a barrier that any other sample of images would move
 CLOSE = 0.02  # of an index or a share: a difference whose interval lies within it hardly matters
 
 
@@ -24,14 +25,17 @@ def on_the_map(persistence, deep, n_saddles):
     """
     n, held = len(persistence), int((persistence >= SHALLOW).sum())
     passes = persistence[deep][np.isfinite(persistence[deep])]
-    answer = f"The map shows a single valley deeper than {SHALLOW:g} kT."
+    answer = f"Hardly: the map shows a single valley deeper than {SHALLOW:g} kT."
     if len(deep) > 1:
         answer = f"The map shows {len(deep)} valleys, and no path between them is known."
     if len(passes):
-        how = HELD[int(np.digitize(passes.max(), [1, 3]))]
-        answer = f"The map shows {len(deep)} valleys, and the highest pass between them, {passes.max():.1f} kT, {how}."
+        height = int(np.digitize(passes.max(), [1, 3]))
+        answer = f"{('Faint ones', 'Yes', 'Yes')[height]}: the map shows {len(deep)} valleys, and the highest pass "
+        answer += f"between them, {passes.max():.1f} kT, {HELD[height]}."
     minima = f"{n} minima were found, {held} of them deep" if n > 1 else "One minimum was found"
     minima += f"; the {MAX_ENDS} lowest of these count" if held > len(deep) else ""
+    flat = int((persistence < FAINT).sum())
+    minima += f" and {flat} held by less than {FAINT:g} kT, which means nothing" if flat else ""
     crosses, ways = "crosses at the saddles" if n_saddles else "", len(deep) > 1
     lines = "lines for the lowest paths from the deepest minimum to the other deep ones" if ways else ""
     return {
@@ -69,8 +73,9 @@ def found_again(minima, others, reach=0.3):
         apart = np.linalg.norm(minima[:, None] - other.minima, axis=-1)
         return int((apart.min(axis=1) <= reach).sum())
 
-    told = ", ".join(f"{joined(map(same, own))} {words}" for words, own in others.items() if own)
-    return f"Of the {len(minima)} with numbers, {told}, within {reach:g} of their places."
+    counts = {words: [same(each) for each in own] for words, own in others.items() if own}
+    told = [f"{words} {'all' if set(own) == {len(minima)} else joined(own)}" for words, own in counts.items()]
+    return f"Of the {len(minima)} with numbers, {'; '.join(told)} again, within {reach:g} of their places."
 
 
 def barriers_of(own):
@@ -104,11 +109,17 @@ def along_paths(found, straight, mirrored, plain):
     sure = found["paths sure"]
     words = {"yes": "surer", "no": "not clearly surer", "contrary": "less sure"}
     parts = [low, _in_one("Along lowest paths the classifier is {}, compared with straight lines.", sure, words)]
-    for sentence, values, words in (
-        ("Along mirrored paths, which know no landscape, it is {}, compared with lowest ones.", mirrored, MIRRORED),
-        ("For members without a field it is {} along lowest paths.", plain, BESIDE),
-    ):
-        parts.append(_in_one(sentence, {d: side(values[d]) for d in sure}, words))
+    sentence = "Along mirrored paths, which know no landscape, it is {}, compared with lowest ones."
+    parts.append(_in_one(sentence, {d: side(mirrored[d]) for d in sure}, MIRRORED))
+    parts.append(
+        said(
+            {d: side(plain[d]) for d in sure},
+            plain,
+            above="For members without a field it is surer along lowest paths, by {value}.",
+            below="For members without a field it is less sure along lowest paths: {value}.",
+            unclear="For members without a field the difference, {value}, is not clear.",
+        )
+    )
     return " ".join(filter(None, parts))
 
 
@@ -119,7 +130,7 @@ def rates(outcomes, ratios):
         ratios,
         yes="Walkers forget as fast as spectra predict, to within a tenth{at}.",
         no=f"Walkers forget as fast as spectra predict to within {_off(outcomes, ratios):.0%} on average{{at}}, but "
-        "intervals are too wide to certify a tenth.",
+        "intervals are too wide to rule out an error of a tenth.",
         contrary="Walkers take {value} times as long to forget as spectra predict.",
         none="How fast walkers forget could not be measured here{at}.",
     )
@@ -189,13 +200,14 @@ def slowest_mode(time, gaussian, linear):
         told += "the rest is due to valleys or to long tails."
     shares = f"Linear functions of the latents explain {joined(f'{each:.0%}' for each in linear)} of the variance of "
     shares += "these modes over the images"
-    more = "hardly more than directions, such as principal axes" if np.min(linear) >= 0.9 else "more than directions"
+    more = "hardly more than directions, such as principal axes" if np.min(linear) >= LINEAR else "more than directions"
     return f"{told} {shares}: they are {more}."
 
 
 def sized(outcomes, values):
-    """Outcomes, but "close" where the difference, an `Estimate` for each d, hardly matters."""
-    return {d: "close" if _hardly_matters(values[d]) else own for d, own in outcomes.items()}
+    """Outcomes, but where the difference, an `Estimate` for each d, is tiny "close" or, if it is a loss, "slight"."""
+    small = {d: "slight" if values[d].high < 0 else "close" for d in outcomes if _hardly_matters(values[d])}
+    return outcomes | small
 
 
 def _hardly_matters(value):
@@ -218,6 +230,7 @@ def reached(outcomes, values, means, gains):
     beside = said(
         sized(means, gains),
         close=f"They do as well as k-means to within {CLOSE:g}{{at}}.",
+        slight=f"They do worse than k-means by at most {CLOSE:g}{{at}}.",
         yes="They do better than k-means{at}.",
         no="They do not clearly do better than k-means{at}.",
         contrary="They do worse than k-means{at}.",
@@ -231,7 +244,8 @@ def read_otherwise(walk, few, images):
     `walk` and `few` are outcomes, as `sized` gives them; `images`: for each d by how much the better of the groups of
     bare images beats the best of those of latents.
     """
-    both = {"close": f"as well to within {CLOSE:g}", "yes": "better", "no": "not clearly better", "contrary": "worse"}
+    both = {"close": f"as well to within {CLOSE:g}", "slight": f"worse by at most {CLOSE:g}"}
+    both |= {"yes": "better", "no": "not clearly better", "contrary": "worse"}
     modes = "Beside k-means on positions, modes of a random walk on the neighbour graph, another motion, do"
     parts = [
         _in_one(f"{modes} {{}}.", walk, both),
@@ -245,19 +259,55 @@ def read_otherwise(walk, few, images):
     return " ".join(filter(None, parts))
 
 
-def regions(outcomes, values):
-    """How like the classes slow regions are: a sentence, or "" where there are no classes."""
+def regions(outcomes, values, means):
+    """How like the classes groups from slow modes are, beside k-means: a sentence, or "" where there are no classes.
+
+    `values` and `means` are the indices of both, an `Estimate` for each d.
+    """
     if not outcomes:
         return ""
-    return f"Regions that walkers leave slowly match the classes with an index of {listed(values)} (1: the same)."
+    told = f"Groups made from slow modes match the classes with an index of {listed(values)}, "
+    return f"{told}k-means on positions with {listed(means)} (1: the same)."
+
+
+def directions(linear, d):
+    """How much of the slowest modes is linear, for this d: a sentence from the shares of their variance."""
+    more = "hardly more than directions" if np.min(linear) >= LINEAR else "more than directions"
+    told = f"The slowest modes at d = {d} are {more}: linear functions of the latents explain"
+    return f"{told} {np.min(linear):.0%} or more of each."
+
+
+def by_width(nearer):
+    """Where the width of the latents alone predicts walkers as well as the landscape or better: a sentence, or ""."""
+    return said(
+        {d: side(each) for d, each in nearer.items()},
+        below="The width of the latents alone predicts it better{at}.",
+        unclear="The width of the latents alone predicts it as well, as far as can be told{at}.",
+    )
+
+
+def crossing(brackets):
+    """Where bounds of a level cross, from an `Estimate` of lower minus upper bound for each d: a sentence or ""."""
+    crossed = {d: "" if each.mean <= 0 else "clearly" if each.low > 0 else "within" for d, each in brackets.items()}
+    return said(
+        crossed,
+        clearly="The bounds cross{at}, by more than the errors: an assumption fails.",
+        within="The bounds cross{at}, by less than the errors.",
+    )
 
 
 def dynamics(outcomes, ratios):
     """The verdict on dynamics: sentences, from outcomes of C7 and the `Estimate`s of its first check."""
     lower = said(
         outcomes["paths energy"],
-        yes="Lowest paths lie lower than straight lines{at}.",
+        yes="Lowest paths lie lower than straight lines{at}, as they are built to.",
         no="Lowest paths are not clearly lower than straight lines{at}.",
         contrary="Lowest paths lie higher than straight lines, on average{at}.",
     )
-    return " ".join(filter(None, (rates(outcomes["relaxation"], ratios), lower)))
+    sure = said(
+        outcomes["paths sure"],
+        yes="The classifier is surer along them{at}.",
+        no="The classifier is not clearly surer along them{at}.",
+        contrary="The classifier is less sure along them{at}.",
+    )
+    return " ".join(filter(None, (rates(outcomes["relaxation"], ratios), lower, sure)))
