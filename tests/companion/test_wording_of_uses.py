@@ -16,8 +16,11 @@ ABOVE, BELOW, UNCLEAR, NONE = (
 def test_what_is_carried_over_is_told_in_numbers():
     values = {"classifier": {2: Estimate(-0.04, -0.06, 0.004), 4: ABOVE}, "probes": {}}
     lost = told.losses(values)
-    assert lost == "On another's latents a classifier loses accuracy: 0.04 at d = 2, −1.00 at d = 4."
-    assert "0.04 [0.00, 0.06] at d = 2" in told.losses(values, intervals=True) and told.losses({}) == ""
+    assert lost == "On another's latents a classifier loses accuracy: nothing clear at d = 2, −1.00 at d = 4."
+    few = {"classifier": {2: Estimate(-0.04, -0.06, -0.02)}, "probes": {2: Estimate(-0.003, -0.004, -0.002)}}
+    words = told.losses(few, intervals=True)
+    assert "0.04 [0.02, 0.06] at d = 2" in words and words.endswith("R²: less than 0.01 at d = 2.")
+    assert told.losses({}) == ""
     carried = told.carried_over({"nats": {2: "yes"}}, lost)
     assert "can be exchanged" in carried and carried.endswith(lost)
     helps = {"denoising": {2: "yes"}, "clustering": {2: "contrary"}, "draws over plain": {2: "yes"}}
@@ -25,25 +28,47 @@ def test_what_is_carried_over_is_told_in_numbers():
         "The correction helps with denoising and generating (by Fréchet distance). "
         "The correction does harm to grouping."
     )
+    found = {"cells": {"nats": {2: "no", 8: "yes"}, "probes": {2: "none"}}, "other": {}}
+    assert told.published_exchanges(found).endswith("these hold: 1 of 2 on cells.")
+    assert told.published_exchanges({}) == ""
     assert "above a tenth" in told.exchanged({"nats": {2: "contrary"}}, {2: Estimate(0.2, 0.1, 0.3)})
 
 
 def test_turning_afterwards_is_told_beside_the_correction():
-    for more, words in ((ABOVE, "costs more."), (BELOW, "costs less."), (UNCLEAR, "costs not clearly more or less.")):
-        assert told.turned({2: more}).endswith(words)
-    assert "it costs more at d = 2 and less at d = 4." in told.turned({2: ABOVE, 4: BELOW})
+    for more, words in (
+        (ABOVE, "costs more than"),
+        (BELOW, "costs less than"),
+        (UNCLEAR, "not clearly more or less than"),
+    ):
+        assert words in told.turned({2: more})
+    assert "costs more at d = 2 and less at d = 4 than between corrected ones." in told.turned({2: ABOVE, 4: BELOW})
     worth = told.worth_it({2: "yes", 4: "yes", 8: "no", 16: "none"}, {2: ABOVE, 4: BELOW, 8: UNCLEAR, 16: NONE})
     assert "is worth it at d = 2" in worth and "turn finished ones at d = 4" in worth and "d = 16" not in worth
     assert "does not clearly make an exchange cheap at d = 8; turning is not clearly cheaper" in worth
 
 
 def test_variety_and_the_field_itself_are_told():
-    text = told.varied({"draws": {2: BELOW, 4: ABOVE}, "plain": {2: UNCLEAR}})
-    assert "less varied at d = 2" in text and "models are not clearly more or less varied." in text
-    assert told.varied({"draws": {}, "plain": {}}) == ""
+    text = told.varied({"corrected": {2: BELOW, 4: ABOVE}, "plain": {2: UNCLEAR}, "arms": {2: ABOVE}})
+    assert "vary less at d = 2 and more at d = 4 than from the prior, plain models' not clearly more or less." in text
+    assert text.endswith("Drawn where images lie, corrected models' images vary more than plain models'.")
+    assert told.varied({"corrected": {}, "plain": {}, "arms": {}}) == ""
     assert "may be what the field knew" in told.grouped_by_field({2: 0.8}, {2: BELOW})
     assert "do better" in told.grouped_by_field({2: 0.8}, {2: ABOVE})
-    assert "slow modes do worse than k-means" in told.spectral({2: "contrary"}, {})
+    text = told.spectral({2: "contrary"}, {}, {2: ABOVE})
+    assert "slow modes do worse than k-means" in text and "none of them clearly beats" in text
+    assert "none of them" not in told.spectral({2: "yes"}, {}, {}) and "none of them" not in told.spectral({}, {}, {})
+
+
+def test_what_is_paid_and_what_is_passed_is_told():
+    assert told.paid({"a": {2: BELOW, 4: UNCLEAR}, "b": {2: ABOVE}}) == (
+        "What it costs on a model's own latents: a falls by 1.00 at d = 2."
+    )
+    assert told.paid({"a": {2: UNCLEAR}, "b": {2: ABOVE}}).endswith("a and b do not clearly fall.")
+    assert told.paid({"a": {2: NONE}, "b": {}}) == ""
+    assert told.tested({"wavelets": {2: "yes"}, "pixels": {2: "contrary", 4: "no"}, "mixture": {2: "none"}}) == (
+        "Corrected models pass the tests against wavelets; fail those against groups of bare pixels."
+    )
+    assert told.tested({}) == ""
 
 
 def test_other_methods_are_told_by_side():
@@ -61,13 +86,17 @@ def test_outliers_are_told_kind_by_kind_and_beside_chance():
     assert found == {2: "few", 4: "chance", 8: "yes"}
     assert "few of them, 0.20" in told.energies_find(found, values)
     kinds = {"overlaid": {2: BELOW, 4: UNCLEAR}, "halves": {2: UNCLEAR, 4: UNCLEAR}, "scrambled": {2: ABOVE, 4: ABOVE}}
-    assert told.kinds_found(kinds) == (
-        "−ELBO finds more of those scrambled; the energy finds more of those overlaid (d = 2); "
-        "neither clearly finds more of those overlaid (d = 4) and halves."
+    most = {kind: {2: 0.0 if kind == "halves" else 1.0, 4: 1.0} for kind in kinds}
+    assert told.kinds_found(kinds, most) == (
+        "−ELBO finds more of the scrambled ones; the energy finds more of the overlaid ones (d = 2); "
+        "neither clearly finds more of the overlaid ones (d = 4) and the halves (d = 4); "
+        "neither finds a single one of the halves (d = 2)."
     )
-    assert told.kinds_found({"halves": {}}) == ""
-    assert told.rebuilt(kinds, {2: ABOVE, 4: ABOVE}).endswith("than the energy, though less of those overlaid.")
-    assert "tells less" in told.rebuilt(kinds, {2: BELOW, 4: BELOW})
+    assert told.kinds_found({"halves": {}}, {}) == ""
+    assert told.rebuilt(kinds, {2: ABOVE, 4: ABOVE}).endswith(
+        "than the energy, thanks to the scrambled ones, but fewer of the overlaid ones."
+    )
+    assert "finds less" in told.rebuilt(kinds, {2: BELOW, 4: BELOW})
 
 
 def test_gains_are_counted():

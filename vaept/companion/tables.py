@@ -13,8 +13,10 @@ from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
 from vaept.companion.markdown import Text, cell, mean_and_spread, shown, table
 from vaept.companion.profiles import arm
+from vaept.companion.records import published
 from vaept.companion.store import CHECKOUT
 from vaept.companion.wording import joined, listed, side
+from vaept.errors import VaeptError
 from vaept.perturbation import held_out_agreement
 from vaept.uses import modes
 from vaept.uses.denoising import NOISES
@@ -160,7 +162,7 @@ def _bold_if_better(what, own, value, text):
 def _without_models(found, d):
     """For each method its PSNR at every noise, its Rand index and its Fréchet distance, None where it has none."""
     names = {
-        "principal": f"{d} principal components", "principal_best": "best number of components",
+        "principal": f"{d} principal components", "principal_best": "best number of principal components",
         "nearest": "nearest training image", "autoencoder": "denoising autoencoder",
     }  # fmt: skip
     own = {words: [*getattr(found.denoising, key).psnr.mean(axis=0), None, None] for key, words in names.items()}
@@ -207,7 +209,7 @@ def lengths(records):
 
 
 def exchange(records, turned=None):
-    """What parts of one member are worth on another; `turned`: nats for plain members that were turned, for each d."""
+    """What parts of one member are worth on another; `turned`: nats by d of members that were turned, by arm."""
     rows = []
     for name, by_d in records.interchange.items():
         for d, found in by_d.items():
@@ -218,9 +220,10 @@ def exchange(records, turned=None):
                 own = kinds.get(kind)
                 cells += ["–", "–"] if own is None else [cell(np.diagonal(own)), cell(_of_others(own))]
             rows.append((f"d = {d}, {arm(name).title}", *cells))
-    rows += [(f"d = {d}, no field, turned", cell(own), *"––––") for d, own in (turned or {}).items()]
+    for name, by_d in (turned or {}).items():
+        rows += [(f"d = {d}, {arm(name).title}, turned", cell(own), *"––––") for d, own in by_d.items()]
     header = ("arm", "nats of an exchange", "classifier at home", "elsewhere", "probes' R² at home", "elsewhere")
-    return table(header, rows, instead="" if rows else "This study has no exchange.")
+    return table(header, rows, instead="" if rows else "This study has no exchange.", below="–: not measured.")
 
 
 def _of_others(matrix):
@@ -307,6 +310,15 @@ def outcomes(records, claim):
         if check.verdict == "fails" and missed and not np.isnan(ends).any():
             found[check.key][check.d] = "contrary"
     return found
+
+
+def elsewhere(records, claim):
+    """The `outcomes` of a claim in published studies of other data, by the name of the data; {} without a checkout."""
+    try:
+        others = [published(name) for name in ("digits", "mnist", "cells")]
+    except VaeptError:
+        return {}
+    return {each.data: outcomes(each, claim) for each in others if each.data != records.data}
 
 
 def measured(records, claim):

@@ -4,19 +4,27 @@ Outcomes are those of `vaept.companion.tables.outcomes`, for each d one of "yes"
 """
 
 from vaept.companion.wording import joined, listed, said, side
-from vaept.vae.agreement import Estimate
 
 
-def carried_over(found, lost):
-    """What of corrected models works with another: sentences, from outcomes of C9 and what `losses` says."""
-    carried = "Encoders and decoders of corrected models"
+def carried_over(found, *others):
+    """What of corrected models works with another on these data: sentences, from outcomes of C9; others follow."""
+    carried = "On these data encoders and decoders of corrected models"
     parts = said(
         found.get("nats", {}),
         yes=f"{carried} can be exchanged for one another{{at}}.",
         no=f"{carried} cannot clearly be exchanged cheaply{{at}}.",
         contrary=f"{carried} cannot be exchanged cheaply{{at}}.",
     )
-    return " ".join(filter(None, (parts, lost)))
+    return " ".join(filter(None, (parts, *others)))
+
+
+def published_exchanges(found):
+    """How many tests of exchanges hold where published, from outcomes of C9 by the name of the data: a sentence."""
+    told = []
+    for name, by_key in found.items():
+        outcomes = [each for by_d in by_key.values() for each in by_d.values() if each != "none"]
+        told += [f"{outcomes.count('yes')} of {len(outcomes)} on {name}"] if outcomes else []
+    return f"Of the tests of exchanges that are published for other data, these hold: {joined(told)}." if told else ""
 
 
 def losses(found, *, intervals=False):
@@ -26,12 +34,35 @@ def losses(found, *, intervals=False):
     """
     told = []
     for key, loses in (("classifier", "a classifier loses accuracy"), ("probes", "probes lose R²")):
-        own = {
-            d: Estimate(*(0.0 - round(x, 2) for x in (v.mean, v.high, v.low))) for d, v in found.get(key, {}).items()
-        }
-        own = own if intervals else {d: value.mean for d, value in own.items()}
-        told += [f"{loses}: {listed(own)}"] if own else []
+        own = [f"{_lost(value, intervals)} at d = {d}" for d, value in found.get(key, {}).items()]
+        told += [f"{loses}: {', '.join(own)}"] if own else []
     return f"On another's latents {'; '.join(told)}." if told else ""
+
+
+def _lost(value, interval=False):
+    """What was lost, of an `Estimate` of the difference, in words."""
+    if side(value) not in ("above", "below"):
+        return "nothing clear"
+    if abs(value.mean) < 0.005:
+        return "less than 0.01"
+    mean, low, high = (f"{0.0 - round(x, 2):.2f}".replace("-", "−") for x in (value.mean, value.high, value.low))
+    return f"{mean} [{low}, {high}]" if interval else mean
+
+
+def paid(found):
+    """What falls by the correction where nothing is exchanged: a sentence, or "".
+
+    `found` has for each of some numbers, by its name in words, corrected minus plain members: an `Estimate` for each d.
+    """
+    known = {name: own for name, by_d in found.items() if (own := {d: v for d, v in by_d.items() if side(v) != "none"})}
+    fallen = {name: {d: v for d, v in own.items() if side(v) == "below"} for name, own in known.items()}
+    told = [
+        f"{name} falls by {', '.join(f'{_lost(v)} at d = {d}' for d, v in own.items())}"
+        for name, own in fallen.items()
+        if own
+    ]
+    nothing = f"On a model's own latents {joined(known)} do not clearly fall." if known else ""
+    return f"What it costs on a model's own latents: {'; '.join(told)}." if told else nothing
 
 
 HELP = {
@@ -70,19 +101,24 @@ def exchanged(found, ratios):
         found.get("nats", {}),
         ratios,
         yes=f"{cost} below a tenth of that between plain ones{{at}}.",
-        no=f"{cost} not clearly below a tenth of that between plain ones: {{value}}.",
-        contrary=f"{cost} above a tenth of that between plain ones: {{value}}.",
+        no=f"{cost} not clearly below a tenth of that between plain ones; the ratio is {{value}}.",
+        contrary=f"{cost} above a tenth of that between plain ones; the ratio is {{value}}.",
     )
 
 
 def turned(more):
-    """What an exchange costs between plain members that are turned onto each other after training: a sentence.
+    """What an exchange costs between finished members that are turned onto each other: a sentence.
 
-    `more`: by how many nats more than between corrected members, for each d an `Estimate`.
+    `more`: by how many nats more than between corrected members, for each d an `Estimate`; of the better start.
     """
+    whose = "Between members without a field (of the better start) that are turned onto each other after training"
+    return f"{whose} an exchange costs {_degrees(more)} than between corrected ones."
+
+
+def _degrees(found):
+    """Whether something is more or less, by `Estimate`s for each d: "more at d = 2 and less at d = 4"."""
     phrases = {"above": "more{at}|", "unclear": "not clearly more or less{at}|", "below": "less{at}|"}
-    found = said({d: side(each) for d, each in more.items()}, **phrases).rstrip("|").split("| ")
-    return f"Between plain members that are turned onto each other after training it costs {joined(found)}."
+    return joined(said({d: side(each) for d, each in found.items()}, **phrases).rstrip("|").split("| "))
 
 
 def worth_it(found, more):
@@ -101,21 +137,18 @@ def worth_it(found, more):
 
 
 def varied(recalls):
-    """How varied images are, by differences of recall: sentences; `recalls` has `Estimate`s for each d by two keys.
+    """How varied images are, by differences of recall: sentences; `recalls` has `Estimate`s for each d by three keys.
 
-    "draws": drawn where images lie minus from the prior; "plain": those of corrected minus those of plain members.
+    "corrected" and "plain": members' images drawn where images lie minus from the prior; "arms": those of corrected
+    minus those of plain members, both drawn where images lie.
     """
-    subjects = {"draws": "By recall, draws where images lie are", "plain": "Images of corrected models are"}
-    told = [
-        said(
-            {d: side(each) for d, each in recalls[key].items()},
-            above=f"{subject} more varied{{at}}.",
-            below=f"{subject} less varied{{at}}.",
-            unclear=f"{subject} not clearly more or less varied{{at}}.",
-        )
-        for key, subject in subjects.items()
-    ]
-    return " ".join(filter(None, told))
+    if not all(recalls[key] for key in ("corrected", "plain", "arms")):
+        return ""
+    corrected, plain, arms = (_degrees(recalls[key]) for key in ("corrected", "plain", "arms"))
+    return (
+        f"By recall, corrected models' images drawn where images lie vary {corrected} than from the prior, plain "
+        f"models' {plain}. Drawn where images lie, corrected models' images vary {arms} than plain models'."
+    )
 
 
 def grouped_by_field(index, more):
@@ -129,9 +162,42 @@ def grouped_by_field(index, more):
     )
 
 
-def spectral(slow, langevin):
-    """Whether uses need levels or dynamics, from outcomes of slow modes beside k-means and of Langevin draws: text."""
+TESTED = {
+    "wavelets": "wavelets",
+    "denoising": "plain models at denoising",
+    "clustering": "plain models at grouping",
+    "draws over plain": "plain models at generating",
+    "likelihood": "plain models by log p(x)",
+    "draws over prior": "the prior's draws",
+    "autoencoder": "a denoising autoencoder",
+    "pixels": "groups of bare pixels",
+    "mixture": "a mixture of Gaussians on the latents",
+}
+
+
+def tested(found):
+    """Beside what corrected models pass the tests of C8, and beside what not: a sentence, from their outcomes."""
+    held = {
+        words: {d: "yes" if each == "yes" else "no" for d, each in found.get(key, {}).items() if each != "none"}
+        for key, words in TESTED.items()
+    }
+    text = by_side(held, yes="pass the tests against {}", no="fail those against {}")
+    return f"Corrected models {text}." if text else ""
+
+
+def spectral(slow, langevin, energies):
+    """Whether what uses the physics beats its simple rival: sentences.
+
+    From outcomes of slow modes beside k-means and of Langevin draws beside a mixture, and `Estimate`s for each d of
+    what −ELBO finds minus what the energy finds.
+    """
     parts = [
+        said(
+            {d: side(each) for d, each in energies.items()},
+            below="Energies find more planted outliers than −ELBO{at}.",
+            unclear="Energies do not clearly find more planted outliers than −ELBO{at}.",
+            above="Energies find fewer planted outliers than −ELBO{at}.",
+        ),
         said(
             slow,
             yes="Groups by slow modes beat k-means{at}.",
@@ -145,9 +211,9 @@ def spectral(slow, langevin):
             contrary="Langevin draws do worse than a mixture of Gaussians on the latents{at}.",
         ),
     ]
-    return " ".join(
-        filter(None, ("Of all these uses only energies, slow modes and Langevin dynamics need levels.", *parts))
-    )
+    won = "yes" in (*slow.values(), *langevin.values()) or "below" in map(side, energies.values())
+    none = "" if won or not any(parts) else ", and none of them clearly beats its simple rival"
+    return " ".join(filter(None, (f"Only energies, slow modes and Langevin dynamics use the physics{none}.", *parts)))
 
 
 def found_by_energy(outcomes, values, chance):
@@ -193,33 +259,47 @@ def beside_others(what, found):
     return f"{what} do {words}." if words else ""
 
 
-def kinds_found(found):
+ONES = {"overlaid": "the overlaid ones", "halves": "the halves", "scrambled": "the scrambled ones"}  # of `KINDS`
+
+
+def kinds_found(found, most):
     """Which of two scores finds more of each kind of outlier: a sentence.
 
     Parameters
     ----------
     found : dict from str to dict from int to Estimate
         For each of `vaept.uses.outliers.KINDS` and each d what −ELBO finds minus what the energy finds.
+    most : dict from str to dict from int to float
+        The largest share that either finds in a member.
     """
-    sides = {kind: {d: side(each) for d, each in own.items()} for kind, own in found.items()}
+    sides = {
+        ONES[kind]: {d: "nothing" if most[kind][d] == 0 else side(each) for d, each in own.items()}
+        for kind, own in found.items()
+    }
     text = by_side(
         sides,
-        above="−ELBO finds more of those {}",
-        below="the energy finds more of those {}",
-        unclear="neither clearly finds more of those {}",
+        above="−ELBO finds more of {}",
+        below="the energy finds more of {}",
+        unclear="neither clearly finds more of {}",
+        nothing="neither finds a single one of {}",
     )
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def rebuilt(found, more):
-    """Whether −ELBO finds more than the energy, by `Estimate`s for each d, and of every kind: a sentence."""
-    less = [kind for kind, by_d in found.items() if any(side(each) == "below" for each in by_d.values())]
-    but = f", though less of those {joined(less)}" if less else ""
+    """Whether −ELBO finds more than the energy, by `Estimate`s for each d, and of which kinds: a sentence."""
+    gained, less = (
+        [ONES[kind] for kind, by_d in found.items() if where in map(side, by_d.values())]
+        for where in ("above", "below")
+    )
+    only = f", thanks to {joined(gained)}" if 0 < len(gained) < len(found) else ""
+    only += f", but fewer of {joined(less)}" if less else ""
+    score = "−ELBO, which knows whether an image can be rebuilt,"
     return said(
         {d: side(each) for d, each in more.items()},
-        above=f"Whether the model can rebuild it tells more than the energy{{at}}{but}.",
-        unclear="Whether the model can rebuild it does not clearly tell more than the energy{at}.",
-        below="Whether the model can rebuild it tells less than the energy{at}.",
+        above=f"Of what was planted here {score} finds more than the energy{{at}}{only}.",
+        unclear=f"Of what was planted here {score} does not clearly find more than the energy{{at}}.",
+        below=f"Of what was planted here {score} finds less than the energy{{at}}.",
     )
 
 
