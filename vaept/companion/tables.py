@@ -162,7 +162,7 @@ def _bold_if_better(what, own, value, text):
 def _without_models(found, d):
     """For each method its PSNR at every noise, its Rand index and its Fréchet distance, None where it has none."""
     names = {
-        "principal": f"{d} principal components", "principal_best": "best number of principal components",
+        "principal": f"{d} principal components", "principal_best": "best number of components",
         "nearest": "nearest training image", "autoencoder": "denoising autoencoder",
     }  # fmt: skip
     own = {words: [*getattr(found.denoising, key).psnr.mean(axis=0), None, None] for key, words in names.items()}
