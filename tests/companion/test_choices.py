@@ -56,6 +56,12 @@ def test_every_leaf_is_reached_by_one_path():
     assert all(node.words.endswith("?") for node in nodes() if isinstance(node, choices.Question))
 
 
+def test_turning_is_tried_before_training_again():
+    again = choices.TREE.yes
+    assert again.words.startswith("Turn the models first") and choices.TURN in (again.no.no, again.no.yes)
+    assert f"more than {choices.MOST:.0%}" in choices.NOTHING.do
+
+
 def test_tree_is_nested_lists_in_which_each_answer_stands_first(full, nothing_published):
     shown, found = choices.tree(full), Lists()
     found.feed(shown)
@@ -101,8 +107,8 @@ def test_published_numbers_of_the_digits_stand_in_and_are_named(records, full, m
     other = dataclasses.replace(full, data="a <b> set", provenance={"created": "2026-01-02T03:04"})
     monkeypatch.setattr(choices, "published", {"digits": other}.get)
     shown = choices.tree(dataclasses.replace(records, prices=[], data="own"))
-    assert "measured on a &lt;b&gt; set. Those of a &lt;b&gt; set were published on 2026-01-02" in shown
-    assert "no number for: flip and swap coordinates; turn the models;" in shown
+    assert "measured on a &lt;b&gt; set. (Those of a &lt;b&gt; set were published on 2026-01-02" in shown
+    assert "did not measure: flip and swap coordinates; turn the models;" in shown
     assert "not measured here" not in shown
 
 
@@ -110,7 +116,8 @@ def test_another_kind_of_data_stands_beside(full, monkeypatch):
     monkeypatch.setattr(choices, "published", {"cells": dataclasses.replace(full, data="cells")}.get)
     assert choices.beside(dataclasses.replace(full, data="cells")) == []
     shown = choices.tree(full)
-    assert shown.count(f"({full.data}); ") == shown.count(" (cells)") == 9 and "and, as published, on cells." in shown
+    assert shown.count(f"({full.data}); ") == shown.count(" (published cells)") == 9
+    assert f"measured on {full.data} and cells." in shown
 
 
 @pytest.mark.files

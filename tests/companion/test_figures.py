@@ -170,7 +170,7 @@ def test_only_named_classes_are_written_and_means_stand_beside_their_rows(rng):
         written = [text.get_text() for text in figure.findobj(Text)]
         assert [text for text in written if text.isdigit()] == ["7", "2"] * 6
     figure = figures.explained_by_group({"same": np.array([-3.0, 1.0])}, "same", None, made_by="a test")
-    assert {"−1.00", "same (named)"} <= {text.get_text() for text in figure.findobj(Text)}
+    assert {"−1.00", "same\n(the report's group)"} <= {text.get_text() for text in figure.findobj(Text)}
     assert [line.get_marker() for line in figure.axes[0].lines[:2]] == ["<", "o"]
     figure = figures.ten_seeds_in_a_field(latents, latents, labels, None, (": 0.1", ": 0.9"), made_by="a test")
     assert "without a field: 0.1" in [text.get_text() for text in figure.findobj(Text)]

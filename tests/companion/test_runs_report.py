@@ -83,6 +83,19 @@ def test_how_much_more_a_group_explains_is_said_in_numbers():
     assert "8% (smooth)" in runs_report.RULE and "3.5 standard errors" in runs_report.RULE
 
 
+def test_directions_that_are_hardly_used_are_told(rng):
+    consensus = {"shares": [0.9, 0.08, 0.02], "agreement": [0.97, 0.9, 0.5]}
+    words = runs_report.directions({"group": "smooth", "consensus": consensus})
+    assert "2 of 3 directions carry 98% of the variance; along the first the runs agree to r = 0.97" in words
+    assert words.endswith("along the last to 0.50.")
+    one = {"shares": [1.0], "agreement": [0.97]}
+    assert "1 of 1 directions carries 100%" in runs_report.directions({"group": "same", "consensus": one})
+    assert runs_report.directions({"group": "same", "consensus": None}) == ""
+    mu = rng.standard_normal((60, 2)) * (5, 0.1)
+    found = runs_report._consensus(runs_report.align([mu, mu @ TURN]))
+    assert found["shares"][0] > 0.99 and found["agreement"][0] > 0.999
+
+
 def test_every_group_has_its_meaning():
     assert tuple(runs_report.MEANING) == GROUPS and all(len(words) == 3 for words in runs_report.MEANING.values())
 

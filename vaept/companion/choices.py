@@ -14,6 +14,7 @@ import numpy as np
 
 from vaept.companion.checks_training import LAB, of_both
 from vaept.companion.records import published
+from vaept.companion.runs_report import KEPT, MOST, STEADY
 from vaept.companion.tables import whose
 from vaept.companion.wording import listed
 from vaept.errors import VaeptError
@@ -37,15 +38,11 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Question:
-    """A question, in HTML, and what follows if it is answered with no or with yes: another one, or a `Leaf`.
-
-    `hint` is a sentence for those who hesitate.
-    """
+    """A question, in HTML, and what follows if it is answered with no or with yes: another one, or a `Leaf`."""
 
     words: str
     no: "Question | Leaf"
     yes: "Question | Leaf"
-    hint: str = ""
 
 
 def _agreement(arm):
@@ -95,8 +92,9 @@ def _cost_in_labs(records, d):
 
 AGREE = "Coordinates agree to {}."
 NOTHING = Leaf(
-    "<strong>Do nothing</strong>, if <code>vaept report</code> says that the neighbours or the clusters that you read "
-    "hold.",
+    "<strong>Do nothing</strong>, if <code>vaept report</code> says of neighbours that most hold (two runs share more "
+    f"than {MOST:.0%}), or of clusters that they are the same in every run (the Rand index of two runs is above "
+    f"{KEPT:.0%} of that within one, which is {STEADY:g} or more).",
     "Two plain models share this fraction of their ten nearest neighbours, and differ in the others: {}.",
     _neighbours,
 )
@@ -137,7 +135,8 @@ TREE = Question(
     "Do you read single coordinates, or directions?",
     no=NOTHING,
     yes=Question(
-        "Can you train again?",
+        "Turn the models first: this costs nothing, and below is what it reaches. Do you need more, and can you train "
+        "again?",
         no=Question("Must every axis stay an axis, so that coordinates are only renamed?", no=TURN, yes=FLIP),
         yes=Question(
             "Must groups agree that cannot share their data?",
@@ -146,7 +145,6 @@ TREE = Question(
             ),
             yes=APART,
         ),
-        hint="Before you do, see below what turning reaches.",
     ),
 )
 
@@ -162,14 +160,15 @@ def tree(records):
     """The decision tree, with numbers of some `Records` or of what is published, as a `Tree`."""
     found = source(records)
     several = [found, *beside(found)]
-    others = "".join(f" and, as published, on {escape(each.data)}" for each in several[1:])
-    below = f"The numbers were measured on {escape(found.data)}{others}. {whose(found)}".strip()
+    names = {id(each): ("" if each is records else "published ") + escape(each.data) for each in several}
+    on = " and ".join(escape(each.data) for each in several)
+    below = f"The numbers were measured on {on}. {whose(found)}".strip()
     if found is not records:
         lacking = [leaf for leaf in LEAVES if not measured(records, leaf)]
-        names = "; ".join(re.search("<strong>(.*?)</strong>", leaf.do)[1].lower() for leaf in lacking)
+        without = "; ".join(re.search("<strong>(.*?)</strong>", leaf.do)[1].lower() for leaf in lacking)
         when = found.provenance["created"][:10]
-        below += f" Those of {escape(found.data)} were published on {when}; this copy has no number for: {names}."
-    return Tree(f'<ul class="choices">\n{_item(TREE, several)}</ul>\n<p class="choices-source">{below}</p>\n')
+        below += f" (Those of {escape(found.data)} were published on {when}; this copy did not measure: {without}.)"
+    return Tree(f'<ul class="choices">\n{_item(TREE, several, names)}</ul>\n<p class="choices-source">{below}</p>\n')
 
 
 def beside(found):
@@ -202,33 +201,33 @@ def measured(records, leaf, what="value"):
     return {d: value for d, value in found.items() if value is not None and not np.isnan(value.mean)}
 
 
-def told(several, leaf):
-    """What a leaf reaches and costs, in sentences, in each of several `Records`."""
-    reached = _each(several, leaf, "value")
+def told(several, leaf, names=None):
+    """What a leaf reaches and costs, in sentences, in each of several `Records`, with their names by id."""
+    reached = _each(several, leaf, "value", names)
     if not reached:
         return "How far this reaches was not measured here."
     price = "It needs no training."
     if leaf.cost is not None:
-        costs = _each(several, leaf, "cost")
+        costs = _each(several, leaf, "cost", names)
         price = f"−ELBO minus that of plain models (negative: better), in nats: {costs}."
         price = price if costs else "What it costs was not measured here."
     return f"{leaf.words.format(reached)} {price}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
 
 
-def _each(several, leaf, what):
-    """What several `Records` have of a leaf, in words, with the names of their data where they are more than one."""
-    found = {records.data: measured(records, leaf, what) for records in several}
+def _each(several, leaf, what, names):
+    """What several `Records` have of a leaf, in words, with their names where they are more than one."""
+    found = {names[id(each)] if names else "": measured(each, leaf, what) for each in several}
     known = {name: listed(own) for name, own in found.items() if own}
     if len(several) == 1:
         return "".join(known.values())
-    return "; ".join(f"{own} ({escape(name)})" for name, own in known.items())
+    return "; ".join(f"{own} ({name})" for name, own in known.items())
 
 
-def _item(node, several, answer=""):
+def _item(node, several, names, answer=""):
     """A question with what follows, or a leaf, as an item of a list; the answer that leads to it stands first."""
     first = f'<span class="answer">{answer}</span> ' if answer else ""
     if isinstance(node, Leaf):
-        return f'<li class="leaf">{first}{node.do} <span class="reached">{told(several, node)}</span></li>\n'
-    first += f"{node.words} {node.hint}".strip()
-    inner = _item(node.no, several, "No:") + _item(node.yes, several, "Yes:")
+        return f'<li class="leaf">{first}{node.do} <span class="reached">{told(several, node, names)}</span></li>\n'
+    first += node.words
+    inner = _item(node.no, several, names, "No:") + _item(node.yes, several, names, "Yes:")
     return f"<li>{first}\n<ul>\n{inner}</ul>\n</li>\n"

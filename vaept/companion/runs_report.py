@@ -24,6 +24,8 @@ from vaept.vae.consensus import GROUPS, SHARE, SIGNIFICANT, align
 
 NEARLY = 0.95  # share of what a group explains; a smaller group that reaches it nearly explains the difference
 DRAWN, COMPARED = 5, 5000  # runs of which planes are drawn, and examples of which an orientation is judged
+MOST, SOME = 0.7, 0.3  # share of their nearest neighbours that two runs have in common, from which so many hold
+CARRIED = 0.95  # share of the variance that directions of the consensus carry together, if the others are hardly used
 STEADY, KEPT = 0.5, 0.9  # Rand index in one run from which clusters are found, and share of it that is kept in two
 # Of each group: what relates the runs, and what may be said of single coordinates and of distances.
 MEANING = {
@@ -51,7 +53,7 @@ MEANING = {
     ),
     "smooth": (
         "The runs agree up to a smooth bend: no linear map explains all of the difference.",
-        "Neither single coordinates nor directions mean the same in two runs.",
+        "Single coordinates mean nothing by themselves, and a direction only as far as turned runs agree along it.",
         "Distances differ from run to run, and straight lines of one are curves in another.",
     ),
     "none": (
@@ -63,8 +65,8 @@ MEANING = {
     ),
 }
 RULE = (
-    f"A more flexible map is named only if on held-out examples it clearly ({SIGNIFICANT} standard errors) removes "
-    "more than a set share of the remaining error, the larger, the more flexible it is: "
+    f"A more flexible map is named only if on held-out examples it clearly ({SIGNIFICANT} standard errors of the "
+    "difference) removes more than a set share of the remaining error, the larger, the more flexible it is: "
     + ", ".join(f"{share:.0%} ({name})" for name, share in SHARE.items())
     + "."
 )
@@ -114,7 +116,7 @@ def make(paths, output, *, key=None, labels=None, orient_by=None, jobs=None):
     found = {"runs": _names(runs), "notes": notes} | found
     same_d = len(set(found["d"])) == 1
     aligned = align([run.mu for run in runs]) if same_d else None
-    found["consensus"] = {"residual": aligned.residual.tolist()} if same_d else None
+    found["consensus"] = _consensus(aligned) if same_d else None
     found["oriented"] = _orient(runs, orient_by, output) if orient_by is not None else None
     planes = None
     if same_d and found["d"][0] > 1:
@@ -124,6 +126,28 @@ def make(paths, output, *, key=None, labels=None, orient_by=None, jobs=None):
     write_bytes(output / "report.json", json.dumps(found, indent=1, ensure_ascii=False).encode())
     write_bytes(output / "report.html", _page(found, planes).encode())
     return found
+
+
+def _consensus(aligned):
+    """What is not in the consensus, each axis' share of its variance, and how well turned runs agree along it."""
+    variance = aligned.consensus.var(axis=0)
+    agreement = [
+        compare(aligned.latents[:, :COMPARED, [k]], n_neighbours=1).coordinates.mean for k in range(len(variance))
+    ]
+    shares = variance / variance.sum() if variance.sum() > 0 else variance
+    agreement = [None if np.isnan(each) else float(each) for each in agreement]
+    return {"residual": aligned.residual.tolist(), "shares": shares.tolist(), "agreement": agreement}
+
+
+def directions(found):
+    """How many directions of the consensus are used, and how well turned runs agree along them: a sentence, or ""."""
+    if found["consensus"] is None or found["group"] == "none":
+        return ""
+    shares, along = found["consensus"]["shares"], [shown(each, ".2f") for each in found["consensus"]["agreement"]]
+    d, used = len(shares), min(int(np.searchsorted(np.cumsum(shares), CARRIED)) + 1, len(shares))
+    carry = f"{used} of {d} directions carr{'ies' if used == 1 else 'y'} {sum(shares[:used]):.0%} of the variance"
+    last = f", along the last to {along[-1]}" if d > 1 else ""
+    return f"Turned onto their consensus, {carry}; along the first the runs agree to r = {along[0]}{last}."
 
 
 def _names(runs):
@@ -197,7 +221,7 @@ def _page(found, planes):
     rows = [row + [f"{pair['r2'][name]:.3f}" for name in names] for row, pair in zip(rows, pairs, strict=True)]
     parts = [
         f"<h1>{html.escape(MEANING[group][0])}</h1>",
-        *(_paragraph(words) for words in (explained(found), nearly(found)) if words),
+        *(_paragraph(words) for words in (explained(found), nearly(found), directions(found)) if words),
         _conclusions(found),
         *map(_paragraph, found["notes"]),
         "<h2>What differs</h2>" + _paragraph(_judged(found, noise)),
@@ -224,32 +248,40 @@ def _page(found, planes):
     return f"<!doctype html><html lang='en'>{style}<body>{''.join(parts)}<p>vaept {vaept.__version__}</p></body></html>"
 
 
+def neighbourhoods(found):
+    """Whether neighbours hold in another run, in plain words."""
+    near = found["neighbours"]
+    if near is None:
+        return "Not compared: there are too few examples for so many coordinates."
+    share = near["mean"]
+    verdict = "Most hold" if share > MOST else "Some hold" if share > SOME else "Few hold"
+    told = f"{verdict} in another run: of the {near['k']} nearest neighbours two runs share {share:.0%}"
+    told += f" (by chance {near['chance']:.1%})."
+    return told + f" Of the first {near['runs']} runs." * (near["runs"] < len(found["runs"]))
+
+
+def clusters(found):
+    """Whether clusters hold in another run, in plain words."""
+    parts = found["partitions"]
+    if parts is None:
+        return "Not compared: there are too few different examples."
+    steady = "differ from run to run"
+    if parts["within"] < STEADY:
+        steady = "are not even found twice in one run"
+    elif parts["between"] > KEPT * parts["within"]:
+        steady = "are the same in every run"
+    return (
+        f"{parts['groups']} clusters {steady}: partitions from two halves of the examples agree with an adjusted "
+        f"Rand index of {parts['within']:.2f} in one run and {parts['between']:.2f} in two."
+    )
+
+
 def _conclusions(found):
     """What may be concluded from what, in plain words."""
     _, coordinates, distances = MEANING[found["group"]]
-    near, parts = found["neighbours"], found["partitions"]
-    nearby = "Not compared: there are too few examples for so many coordinates."
-    if near is not None:
-        share = near["mean"]
-        verdict = "Most hold" if share > 0.7 else "Some hold" if share > 0.3 else "Few hold"
-        nearby = (
-            f"{verdict} in another run: of the {near['k']} nearest neighbours two runs share {share:.0%} (by chance "
-            f"{near['chance']:.1%})."
-        )
-        nearby += f" Of the first {near['runs']} runs." * (near["runs"] < len(found["runs"]))
-    clusters = "Not compared: there are too few different examples."
-    if parts is not None:
-        steady = "differ from run to run"
-        if parts["within"] < STEADY:
-            steady = "are not even found twice in one run"
-        elif parts["between"] > KEPT * parts["within"]:
-            steady = "are the same in every run"
-        clusters = (
-            f"{parts['groups']} clusters {steady}: partitions from two halves of the examples agree with an adjusted "
-            f"Rand index of {parts['within']:.2f} in one run and {parts['between']:.2f} in two."
-        )
     rows = [["single coordinates", coordinates], ["distances", distances]]
-    return _table(["From", "may be concluded"], [*rows, ["neighbourhoods", nearby], ["clusters", clusters]])
+    rows += [["neighbourhoods", neighbourhoods(found)], ["clusters", clusters(found)]]
+    return _table(["From", "may be concluded"], rows)
 
 
 def _judged(found, noise):
