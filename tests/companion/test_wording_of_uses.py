@@ -29,7 +29,7 @@ def test_what_is_carried_over_is_told_in_numbers():
         "The correction does harm to grouping."
     )
     found = {"cells": {"nats": {2: "no", 8: "yes"}, "probes": {2: "none"}}, "other": {}}
-    assert told.published_exchanges(found).endswith("these hold: 1 of 2 on cells.")
+    assert told.published_exchanges(found).endswith("these hold: 1 of 2, published (cells).")
     assert told.published_exchanges({}) == ""
     assert "above a tenth" in told.exchanged({"nats": {2: "contrary"}}, {2: Estimate(0.2, 0.1, 0.3)})
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from vaept.companion import report, tables
 from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, warm_turned
+from vaept.companion.markdown import shown
 from vaept.companion.profiles import arm
 from vaept.companion.wording import joined, lasting, listed, said, side
 from vaept.errors import VaeptError
@@ -161,8 +162,8 @@ def published_labs():
             own = [each for each in report.published(name).labs if each.arm == LAB]
         except VaeptError:  # not published, or no checkout
             continue
-        told += [f"{name} {joined(f'{each.between.mean:.2f}' for each in own)}"] if own else []
-    return f" (published agreement by data, d ascending: {'; '.join(told)})" if told else ""
+        told += [f"published ({name}) {joined(f'{each.between.mean:.2f}' for each in own)}"] if own else []
+    return f" (agreement, d ascending: {'; '.join(told)})" if told else ""
 
 
 def labs(records, found):
@@ -225,7 +226,10 @@ def wells(records):
     d = small.latent_dims[-1]
     own, warm = (small.arms[name, d].agreement.coordinates for name in ("wells", "warm"))
     clear = own.low > warm.high
-    told = f"Its members agree to {own}, {'' if clear else 'not '}clearly more than the {warm} without any potential"
+    reached, beside = (shown(each, ".2f") for each in (own, warm))
+    told = (
+        f"Its members agree to {reached}, {'' if clear else 'not '}clearly more than the {beside} without any potential"
+    )
     if clear:
         return f"{told}, against the argument."
     return f"{told}{'; but the interval lies above 0, so the wells may have some hold' if own.low > 0 else ''}."

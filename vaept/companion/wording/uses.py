@@ -23,8 +23,8 @@ def published_exchanges(found):
     told = []
     for name, by_key in found.items():
         outcomes = [each for by_d in by_key.values() for each in by_d.values() if each != "none"]
-        told += [f"{outcomes.count('yes')} of {len(outcomes)} on {name}"] if outcomes else []
-    return f"Of the tests of exchanges that are published for other data, these hold: {joined(told)}." if told else ""
+        told += [f"{outcomes.count('yes')} of {len(outcomes)}, published ({name})"] if outcomes else []
+    return f"Of the tests of exchanges on other data, these hold: {'; '.join(told)}." if told else ""
 
 
 def losses(found, *, intervals=False):
