@@ -274,7 +274,7 @@ LISTENER = """<script>
     const faults = [...heard, ...wrong, ...asked.filter((name) => !name.startsWith("file:"))];
     const { scrollWidth, clientWidth } = document.documentElement;
     if (scrollWidth > clientWidth) faults.push(`${scrollWidth} pixels in ${clientWidth}`);
-    const wide = selected("mjx-container").filter((own) => own.clientWidth && own.scrollWidth > own.clientWidth + 1);
+    const wide = selected("mjx-container[display]").filter((own) => own.scrollWidth > own.clientWidth + 1);
     if (clientWidth > 1000) faults.push(...wide.map((each) => `formula of ${each.scrollWidth} pixels`));
     parent.postMessage({ faults, results: selected("#search-results li").length }, "*");
   };
