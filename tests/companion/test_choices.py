@@ -100,14 +100,14 @@ def test_costs_are_differences_of_members_with_the_same_seeds(full):
 def test_a_leaf_without_a_number_says_so_where_nothing_is_published(records, nothing_published):
     shown = choices.tree(dataclasses.replace(records, prices=[], labs=[]))
     assert shown.count("How far this reaches was not measured here.") == 5
-    assert shown.count("share this fraction") == 1 and "were published" not in shown
+    assert shown.count("share this fraction") == 1 and "published" not in shown and "did not measure" not in shown
 
 
 def test_published_numbers_of_the_digits_stand_in_and_are_named(records, full, monkeypatch):
     other = dataclasses.replace(full, data="a <b> set", provenance={"created": "2026-01-02T03:04"})
     monkeypatch.setattr(choices, "published", {"digits": other}.get)
     shown = choices.tree(dataclasses.replace(records, prices=[], data="own"))
-    assert "measured on a &lt;b&gt; set. (The published a &lt;b&gt; set are of 2026-01-02" in shown
+    assert "measured on a &lt;b&gt; set. What is published (a &lt;b&gt; set) is of 2026-01-02" in shown
     assert "did not measure: flip and swap coordinates; turn the models;" in shown
     assert "not measured here" not in shown
 
@@ -116,7 +116,7 @@ def test_another_kind_of_data_stands_beside(full, monkeypatch):
     monkeypatch.setattr(choices, "published", {"cells": dataclasses.replace(full, data="cells")}.get)
     assert choices.beside(dataclasses.replace(full, data="cells")) == []
     shown = choices.tree(full)
-    assert shown.count(f"({full.data}); ") == shown.count(" (published cells)") == 9
+    assert shown.count(f"({full.data}); ") == shown.count(", published (cells)") == 9
     assert f"measured on {full.data} and cells." in shown
 
 

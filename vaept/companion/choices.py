@@ -160,14 +160,14 @@ def tree(records):
     """The decision tree, with numbers of some `Records` or of what is published, as a `Tree`."""
     found = source(records)
     several = [found, *beside(found)]
-    names = {id(each): ("" if each is records else "published ") + escape(each.data) for each in several}
+    names = {id(each): f"{'' if each is records else ', published'} ({escape(each.data)})" for each in several}
     on = " and ".join(escape(each.data) for each in several)
     below = f"The numbers were measured on {on}. {whose(found)}".strip()
     if found is not records:
         lacking = [leaf for leaf in LEAVES if not measured(records, leaf)]
         without = "; ".join(re.search("<strong>(.*?)</strong>", leaf.do)[1].lower() for leaf in lacking)
         when = found.provenance["created"][:10]
-        below += f" (The published {escape(found.data)} are of {when}; this copy did not measure: {without}.)"
+        below += f" What is published ({escape(found.data)}) is of {when}; this copy did not measure: {without}."
     return Tree(f'<ul class="choices">\n{_item(TREE, several, names)}</ul>\n<p class="choices-source">{below}</p>\n')
 
 
@@ -215,12 +215,12 @@ def told(several, leaf, names=None):
 
 
 def _each(several, leaf, what, names):
-    """What several `Records` have of a leaf, in words, with their names where they are more than one."""
+    """What several `Records` have of a leaf, in words, followed by their names where they are more than one."""
     found = {names[id(each)] if names else "": measured(each, leaf, what) for each in several}
     known = {name: listed(own) for name, own in found.items() if own}
     if len(several) == 1:
         return "".join(known.values())
-    return "; ".join(f"{own} ({name})" for name, own in known.items())
+    return "; ".join(f"{own}{name}" for name, own in known.items())
 
 
 def _item(node, several, names, answer=""):

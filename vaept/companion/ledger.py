@@ -34,8 +34,8 @@ SAME, WITHIN, MEMBERS, MOVED = (
     "moved",
 )
 KINDS = (
-    "There are three kinds of check. A *theorem* holds by mathematics and checks the code; a *sanity* check asks for "
-    "what the tests take for granted; a *test* could have failed."
+    "There are three kinds of check. A *theorem* holds by mathematics and checks the code; a *sanity* check must hold "
+    "for the tests to mean anything; a *test* could have failed."
 )
 CAVEAT = '"Fidelity to the paper"'  # a page of the book
 UNDECIDED = (

@@ -321,6 +321,12 @@ def published(profile):
     return Records.load(CHECKOUT / "results" / profile)
 
 
+def all_published():
+    """The `Records` of every study that the repository publishes, by the names of their profiles; none elsewhere."""
+    folders = sorted(path.parent.name for path in (CHECKOUT / "results").glob("*/records.json")) if CHECKOUT else []
+    return [published(name) for name in folders]
+
+
 def published_comparisons(profile, data_checksum):
     """The published `Records` whose price list, two labs and lengths a study would make again; None if there are none.
 

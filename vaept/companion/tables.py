@@ -13,10 +13,9 @@ from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
 from vaept.companion.markdown import Text, cell, mean_and_spread, shown, table
 from vaept.companion.profiles import arm
-from vaept.companion.records import published
+from vaept.companion.records import all_published
 from vaept.companion.store import CHECKOUT
 from vaept.companion.wording import joined, listed, side
-from vaept.errors import VaeptError
 from vaept.perturbation import held_out_agreement
 from vaept.uses import modes
 from vaept.uses.denoising import NOISES
@@ -314,11 +313,7 @@ def outcomes(records, claim):
 
 def elsewhere(records, claim):
     """The `outcomes` of a claim in published studies of other data, by the name of the data; {} without a checkout."""
-    try:
-        others = [published(name) for name in ("digits", "mnist", "cells")]
-    except VaeptError:
-        return {}
-    return {each.data: outcomes(each, claim) for each in others if each.data != records.data}
+    return {each.data: outcomes(each, claim) for each in all_published() if each.data != records.data}
 
 
 def measured(records, claim):

@@ -1,6 +1,8 @@
 """What the book says of its data, in words that are true of them: of digits, of other pictures, of values in a row.
 
-An *image* is one example of the data and its *pixels* are its values, whatever they show.
+An *image* is one example of the data and its *pixels* are its values, whatever they show. Here are also the words of
+chapter 2 and what sentences of all chapters are made with (`said`, `listed`, `side`, `tell`); modules beside this one
+have those of chapters 3 and 4 (`seeds`), 5 (`fields`), 6 (`landscapes`), 7 and 8 (`uses`).
 """
 
 import numpy as np

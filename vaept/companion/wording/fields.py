@@ -6,8 +6,8 @@ from vaept.companion import report, tables
 from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, warm_turned
 from vaept.companion.markdown import shown
 from vaept.companion.profiles import arm
+from vaept.companion.records import all_published, published
 from vaept.companion.wording import joined, lasting, listed, said, side
-from vaept.errors import VaeptError
 from vaept.vae.agreement import Estimate, compare_pair, mean_over_members
 
 ALIKE = 0.05  # as far as which two labs agree about as far as their fields
@@ -157,18 +157,15 @@ def like_their_fields(records):
 def published_labs():
     """What two labs with subspace fields reached in published runs: words, or "" outside of a checkout."""
     told = []
-    for name in ("digits", "mnist", "cells"):
-        try:
-            own = [each for each in report.published(name).labs if each.arm == LAB]
-        except VaeptError:  # not published, or no checkout
-            continue
-        told += [f"published ({name}) {joined(f'{each.between.mean:.2f}' for each in own)}"] if own else []
+    for records in all_published():
+        own = [f"{each.between.mean:.2f}" for each in records.labs if each.arm == LAB]
+        told += [f"published ({records.data}) {joined(own)}"] if own else []
     return f" (agreement, d ascending: {'; '.join(told)})" if told else ""
 
 
 def labs(records, found):
     """What two labs that use subspace fields reach, from what the check found, in this copy or in the published run."""
-    own = records if found else report.published("digits")
+    own = records if found else published("digits")
     reached = {each.d: each.between for each in own.labs if each.arm == "subspace"}
     if not found:
         verdict = "at least" if all(each.low >= LASTING for each in reached.values()) else "not everywhere clearly"

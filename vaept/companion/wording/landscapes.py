@@ -20,8 +20,10 @@ CLOSE = 0.02  # of an index or a share: a difference whose interval lies within 
 
 
 def on_the_map(persistence, deep, n_saddles):
-    """What a map shows, in words by name, from the persistence of all minima, the numbers of those that are deep
-    and how many saddles there are.
+    """What a map shows, in words by name.
+
+    From the persistence (kT) of all minima, shape (n,), the numbers of those that are deep, and how many saddles there
+    are.
     """
     n, held = len(persistence), int((persistence >= SHALLOW).sum())
     passes = persistence[deep][np.isfinite(persistence[deep])]
