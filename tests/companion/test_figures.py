@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from vaept.companion import figures, report
+from vaept.companion import analysis, figures
 from vaept.companion.figures import style
 from vaept.uses.relaxation import Relaxation
 from vaept.vae.agreement import Estimate, compare
@@ -20,7 +20,7 @@ from vaept.vae.agreement import Estimate, compare
 def draw(name, rng, labels):
     times = np.array([5.0, 3.0])
     latents = rng.standard_normal((3, 40, 2))
-    agreement, grouped = compare(latents), report.by_group(latents)
+    agreement, grouped = compare(latents), analysis.by_group(latents)
     plane = rng.standard_normal((21, 21))
     arguments = {
         "wells_and_levels": ([np.arange(9.0)], [np.arange(9.0)] * 2, [[1.0]] * 2, [np.ones((9, 1))] * 2, ["a", "b"]),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vaept.companion import report, tables
+from vaept.companion import analysis, tables
 from vaept.companion.wording import fields as told_of
 from vaept.vae.agreement import Estimate
 
@@ -63,10 +63,10 @@ def test_linear_and_neighbour_field_are_compared_by_agreement(records, linear, w
 
 def test_arms_in_a_field_are_counted_beside_turned_models(records):
     own = with_arms(records, principal=LOW, diffusion=LOW, corrected=HIGH)
-    assert told_of.against_turning(own) == told_of.linear_against_turning(own) == "" and report.priced(own) == []
+    assert told_of.against_turning(own) == told_of.linear_against_turning(own) == "" and analysis.priced(own) == []
     own.prices = [row("cold", None, LOW), row("cold, turned", None, Estimate(0.9, 0.85, 0.95))]
     own.prices += [row("principal", 1.5, HIGH), row("shuffled", 1.5, HIGH), row("neighbour_each", 1.5, HIGH)]
-    assert [each.arm for each in report.priced(own)[5:]] == ["diffusion", "corrected"]
+    assert [each.arm for each in analysis.priced(own)[5:]] == ["diffusion", "corrected"]
     assert told_of.against_turning(own).endswith("more than turned models: 2 of 3 at d = 2.")
     assert told_of.linear_against_turning(own).endswith("than turning.")
 
@@ -77,12 +77,12 @@ def test_turning_is_judged_by_the_better_of_two_starts(records, monkeypatch):
     own.prices = [row("cold", None, LOW), row("cold, turned", None, LOW)]
     for turned, words in ((LOW, "above"), (Estimate(0.96, 0.955, 0.97), "enough"), (HIGH, "unclear")):
         warm = SimpleNamespace(coordinates=turned, signed_permutation=turned, orthogonal=turned)
-        for module in (told_of, report):
+        for module in (told_of, analysis):
             monkeypatch.setattr(module, "warm_turned", lambda records, d, warm=warm: warm)
         assert told_of.best_turned(own) == {2: turned} and told_of.turning(own) == {2: words}
     assert "R² 0.50 with a cold start, 0.50 with a warm one" in told_of.after_rotation(own)
     own.arms["principal", 2] = own.arms["diffusion", 2] = own.arms["corrected", 2]
-    assert [each.arm for each in report.priced(own)][:4] == ["cold", "cold, turned", "warm", "warm, turned"]
+    assert [each.arm for each in analysis.priced(own)][:4] == ["cold", "cold, turned", "warm", "warm, turned"]
 
 
 @pytest.mark.files
@@ -123,7 +123,7 @@ def test_only_rows_that_a_list_has_are_explained(records):
 
 
 def test_two_labs_are_quoted_where_this_copy_has_none(records, monkeypatch):
-    monkeypatch.setattr(report, "published", lambda name: records)
+    monkeypatch.setattr(analysis, "published", lambda name: records)
     quoted = told_of.labs(dataclasses.replace(records, labs=[]), {})
     assert quoted.startswith("This copy has no row") and "at least the 0.97" in quoted
     dims = sorted({each.d for each in records.labs})
@@ -133,7 +133,7 @@ def test_two_labs_are_quoted_where_this_copy_has_none(records, monkeypatch):
 
 def test_full_covariances_and_wells_are_judged_by_their_intervals(records, monkeypatch):
     small = with_arms(records, turnable_corrected=HIGH, turnable=LOW, warm=HIGH, wells=LOW)
-    monkeypatch.setattr(report, "with_arm", lambda records, name: small)
+    monkeypatch.setattr(analysis, "with_arm", lambda records, name: small)
     assert "agree too" in (told := told_of.full_covariance(records)) and "why was not looked into" in told
     assert "not clearly more" in (told := told_of.wells(records)) and "some hold" in told
     small = with_arms(records, turnable_corrected=LOW, turnable=Estimate(0.97, 0.9, 0.98), warm=HIGH, wells=HIGH)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaept.companion.runs_files import read
+from vaept.companion.user_files import read
 from vaept.errors import InputError
 from vaept.vae import VAE, from_encoder
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from vaept.companion.checks_training import LAB, of_both
 from vaept.companion.records import published
-from vaept.companion.runs_report import KEPT, MOST, STEADY
+from vaept.companion.report import KEPT, MOST, STEADY
 from vaept.companion.tables import whose
 from vaept.companion.wording import listed
 from vaept.errors import VaeptError

@@ -11,7 +11,9 @@ from pathlib import Path
 from click import echo
 
 from vaept import arguments, datasets
-from vaept.companion import book, codepaths, machines, runs_report
+from vaept.companion import book, codepaths, machines
+from vaept.companion import report as report_of_runs
+from vaept.companion.analysis import analysis_figures
 from vaept.companion.inspection import description, refusal
 from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
 from vaept.companion.markdown import mean_and_spread, shown
@@ -21,7 +23,6 @@ from vaept.companion.pdf import FILE, browser
 from vaept.companion.profiles import arm
 from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
-from vaept.companion.report import analysis_figures
 from vaept.companion.store import default_store
 from vaept.companion.study import open_study
 from vaept.errors import InputError
@@ -300,13 +301,13 @@ def train(data, seeds, hidden, field, coupling, schedule, jobs, device, output, 
 def report(runs, key, labels, orient, jobs, output):
     """Examine runs of a user's own, and say in a line what relates them."""
     output = output or Path("report").resolve()
-    found = runs_report.make(runs, output, key=key, labels=labels, orient_by=orient, jobs=jobs)
+    found = report_of_runs.make(runs, output, key=key, labels=labels, orient_by=orient, jobs=jobs)
     echo(
         "\n".join(
             [
                 *found["notes"],
-                runs_report.MEANING[found["group"]][0],
-                *filter(None, [runs_report.nearly(found)]),
+                report_of_runs.MEANING[found["group"]][0],
+                *filter(None, [report_of_runs.nearly(found)]),
                 f"group: {found['group']}",
                 f"Wrote {output}",
             ]

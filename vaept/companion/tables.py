@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from vaept.companion import report
+from vaept.companion import analysis
 from vaept.companion.checks_training import coupling_at
 from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
@@ -27,7 +27,7 @@ OTHER_WEIGHTS = "no field, the decoder's first layer drawn as in pythae"
 
 def wells(records):
     """Members in a potential that knows no image, beside members without one and in the neighbour field."""
-    small = report.with_arm(records, "wells")
+    small = analysis.with_arm(records, "wells")
     d, rows = small.latent_dims[-1], []
     for name in ("warm", "wells", "corrected"):
         found = small.arms[name, d].agreement
@@ -55,7 +55,7 @@ def whose(records):
 
 def prices(records):
     """The price list: what is done, how far coordinates agree then, and what that costs, for every d."""
-    prices = {(each.arm, each.d): each for each in report.priced(records)}
+    prices = {(each.arm, each.d): each for each in analysis.priced(records)}
     dims, rows = sorted({d for _, d in prices}), []
     for name in dict.fromkeys(name for name, _ in prices):
         cells = []
@@ -71,7 +71,7 @@ def prices(records):
                 )
             )
             cells += own
-        rows.append((report.price_title(name), *cells))
+        rows.append((analysis.price_title(name), *cells))
     header = [f"{what}, d = {d}" for d in dims for what in ("agreement", "−ELBO (nats)", "active")]
     return table(("arm", *header), rows, instead="" if rows else "This study has no price list.", below=whose(records))
 
@@ -89,7 +89,7 @@ def sources(records):
             own = [(each.coordinates, each.signed_permutation, shown(each.orthogonal.mean, ".2f")) for each in found]
             rows.append((varied, *(cell for cells in own for cell in cells)))
     header = [f"{what}, d = {d}" for d in dims for what in ("r, as it is", "r, permuted", "R², rotated")]
-    instead = "" if report.varies_sources(records) else "In this copy no source was held fixed by itself."
+    instead = "" if analysis.varies_sources(records) else "In this copy no source was held fixed by itself."
     below = f"Each row names what varies; the rest is shared. {whose(records)}".strip()
     return table(("what varies", *header), rows, instead=instead, below=below)
 
@@ -244,7 +244,7 @@ def corrected(records):
 
 def covariances(records):
     """Members with diagonal posteriors and with full covariances, each without and in a field."""
-    small = report.with_arm(records, "turnable")
+    small = analysis.with_arm(records, "turnable")
     d, rows = small.latent_dims[-1], []
     for name in ("warm", "turnable", "corrected", "turnable_corrected"):
         found = small.arms[name, d]
@@ -261,7 +261,7 @@ def topology(records):
             found = records.arms[name, d]
             own = found.agreement
             cells = [shown(each.mean, ".3f") for each in (own.coordinates, own.orthogonal)]
-            accuracy = report.class_accuracy(found.mean[0], records.labels)
+            accuracy = analysis.class_accuracy(found.mean[0], records.labels)
             cells += [shown(each, ".2f") for each in (own.neighbours.mean, accuracy)]
             rows.append((f"d = {d}, {arm(name).title}", *cells, mean_and_spread(found.minus_elbo)))
     return table(("arm", "agreement", "rotated", "shared neighbours", "classes", "−ELBO (nats)"), rows)
@@ -326,10 +326,10 @@ def measured(records, claim):
 
 def likeness(records):
     """Whether members without a field are better, the more their map resembles the corrected one by chance; d = 2."""
-    found, rows = report.likeness(records), []
+    found, rows = analysis.likeness(records), []
     for name in ("cold", "warm"):
         losses = records.arms[name, 2].minus_elbo
-        rows.append((arm(name).title, len(losses), report.correlation(found[arm(name).title], losses)))
+        rows.append((arm(name).title, len(losses), analysis.correlation(found[arm(name).title], losses)))
     if all(not value.high - value.low < 2 for *_, value in rows):  # nothing is known
         return Text("Of so few members no correlation can be told.")
     return table(("arm", "members", "correlation of likeness and −ELBO"), rows)

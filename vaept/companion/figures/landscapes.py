@@ -217,15 +217,17 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
         strip = [figure.add_subplot(grid[row, column + 1]) for column in range(k)]
         for axis, image in zip(strip, frames[row], strict=True):
             draw_image(axis, image)
-        strip[k // 2].set_title(f"mode {row + 1}, relaxation time {times[row]:.3g}")
+        most = [] if ends is None else [classes[np.argmax(each)] for each in ends[row]]
+        ways = ": from {} to {}".format(*most) if len({*most}) == 2 else ""
+        strip[k // 2].set_title(f"mode {row + 1}{ways} (relaxation time {times[row]:.3g})")
         across = {"xycoords": strip[-1].transAxes, "textcoords": strip[0].transAxes, "annotation_clip": False}
         strip[0].annotate("", (1, -0.15), (0, -0.15), arrowprops={"arrowstyle": "->", "linewidth": 1.2}, **across)
         for side in range(0 if ends is None else 2):
             axis = figure.add_subplot(grid[row, -side])
             axis.set_axis_off()
             shares = ends[row][side]
-            most = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] >= 0.05]
-            words = "\n".join(f"{classes[i]}: {shares[i]:.0%}" for i in most)
+            often = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] >= 0.05]
+            words = "\n".join(f"{classes[i]}: {shares[i]:.0%}" for i in often)
             where = {"ha": ("right", "left")[side], "va": "center", "transform": axis.transAxes}
             axis.text(1 - side, 0.5, words, color=(BLUE, RED)[side], fontsize=SMALL, **where)
     return figure

@@ -66,7 +66,7 @@ def agreement_by_group(agreements, controls):
     Parameters
     ----------
     agreements : mapping from str to mapping from str to Estimate
-        As from `vaept.companion.report.by_group`; one colour each, such as one for each latent dimension.
+        As from `vaept.companion.analysis.by_group`; one colour each, such as one for each latent dimension.
     controls : sequence of such mappings
         The same with the images shuffled for each member: agreement by chance.
     """

@@ -124,7 +124,7 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
 
 @book_figure
 def fingerprints(spectra, reference, others=None, reference_name="prior"):
-    """Lowest levels of every member's latent space with intervals, one panel for each latent dimension.
+    """Lowest levels of every member's latent space against their number, one panel for each latent dimension.
 
     Parameters
     ----------
@@ -133,38 +133,32 @@ def fingerprints(spectra, reference, others=None, reference_name="prior"):
     reference : mapping from str to array of shape (n,)
         The oscillator's levels for comparison.
     others : mapping from str to mapping from str to pair of arrays, shapes (n,) and (n, 2), optional
-        Further rows by their names: for each panel levels and the ends of their intervals.
+        Further ladders, two at most, by their names: for each panel levels and the ends of their intervals.
     reference_name : str
     """
-    others = others or {}
-    rows = [len(levels) + len(others) + 2.5 for levels, _ in spectra.values()]
-    figure, axes = plt.subplots(
-        len(spectra), 1, figsize=(WIDTH, 0.16 * sum(rows) + 0.75 * len(rows)), squeeze=False, height_ratios=rows
-    )
+    figure, axes = plt.subplots(len(spectra), 1, figsize=(WIDTH, 2.1 * len(spectra) + 0.4), squeeze=False)
     for axis, (name, (levels, intervals)) in zip(axes[:, 0], spectra.items(), strict=True):
-        names, places = [*map(str, range(len(levels)))], [*range(len(levels))]
-        for place, row in enumerate(zip(levels, intervals, strict=True)):
-            _draw_ladder(axis, place, *row, BLUE)
-        axis.plot(np.asarray(levels)[:, 1:], range(len(levels)), color=BLUE, linewidth=0.6, alpha=0.6)
-        for place, (other, row) in enumerate(others.items(), start=len(levels)):
-            _draw_ladder(axis, place + 0.4, *row[name], ORANGE)
-            names, places = [*names, other], [*places, place + 0.4]
-        prior = len(levels) + len(others) + 0.7
-        for level, count in zip(*np.unique(reference[name][1:], return_counts=True), strict=True):
-            axis.plot(level, prior, "D", color="black", markersize=4)
-            number = f"{count}×" if count > 1 else ""
-            axis.annotate(number, (level, prior), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
-        axis.axhline(len(levels) - 0.3, color=GREY, linewidth=0.8)
-        axis.set(yticks=[*places, prior], yticklabels=[*names, reference_name], ylim=(prior + 0.7, -0.7))
-        axis.set(title=name, ylabel="seed")
-    axes[-1, 0].set_xlabel("level (energy, or relaxation rate)")
+        numbers = np.arange(1, len(reference[name]))
+        for row in zip(levels, intervals, strict=True):
+            seeds = _draw_ladder(axis, numbers, *row, color=BLUE, marker="o")
+        lines = {"seeds" if len(levels) > 1 else "seed": seeds}
+        for (other, row), (marker, style) in zip((others or {}).items(), (("s", "--"), ("^", ":")), strict=False):
+            lines[other] = _draw_ladder(axis, numbers, *row[name], color=ORANGE, marker=marker, linestyle=style)
+        (lines[reference_name],) = axis.plot(
+            numbers, reference[name][1:], "D-", color="black", linewidth=1, markersize=4
+        )
+        axis.set(title=name, ylabel="level", xticks=numbers, xlim=(0.7, numbers[-1] + 0.3))
+        axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes[-1, 0].set_xlabel("number of the level")
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=2, fontsize=SMALL)
     return figure
 
 
-def _draw_ladder(axis, place, levels, intervals, colour):
-    """Levels as dots in one row, with their intervals; the lowest, which is 0 for all, is left out."""
-    axis.hlines(np.full(len(levels) - 1, place), *np.asarray(intervals)[1:].T, color=colour, linewidth=2)
-    axis.plot(levels[1:], np.full(len(levels) - 1, place), "o", color=colour, markersize=3.5)
+def _draw_ladder(axis, numbers, levels, intervals, **style):
+    """Levels joined by a line, with their intervals; the lowest, which is 0 for all, is left out."""
+    levels = np.asarray(levels)[1:]
+    error = np.abs(np.asarray(intervals)[1:].T - levels)
+    return axis.errorbar(numbers, levels, error, linewidth=1, markersize=4, **style)
 
 
 @book_figure

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vaept.companion import report, tables
+from vaept.companion import analysis, tables
 from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, warm_turned
 from vaept.companion.markdown import shown
 from vaept.companion.profiles import arm
@@ -117,7 +117,7 @@ def against_turning(records):
     """How many arms of the price list agree clearly more than plain models that were turned, in one sentence."""
     told = []
     for d, turned in best_turned(records).items():
-        own = [each.coordinates for each in report.priced(records) if each.d == d and _in_shared_field(each)]
+        own = [each.coordinates for each in analysis.priced(records) if each.d == d and _in_shared_field(each)]
         if own:
             more = sum(each.low > turned.high for each in own)
             told.append(f"{more} of {len(own)} at d = {d}")
@@ -131,7 +131,7 @@ def _in_shared_field(price):
 
 def linear_against_turning(records):
     """Whether the linear field brings more agreement than turning finished models: a sentence, or "" if it does not."""
-    own = {each.d: each.coordinates for each in report.priced(records) if each.arm == "principal"}
+    own = {each.d: each.coordinates for each in analysis.priced(records) if each.arm == "principal"}
     turned = best_turned(records)
     found = {d: side(difference(each, turned[d])) for d, each in own.items() if d in turned}
     return said(found, above="A field of principal components brings more agreement than turning{at}.")
@@ -178,7 +178,7 @@ def labs(records, found):
 
 def full_covariance(records):
     """What a field does where every rotation is an exact symmetry, and whether more than a rotation differs without."""
-    small = report.with_arm(records, "turnable_corrected")
+    small = analysis.with_arm(records, "turnable_corrected")
     d = small.latent_dims[-1]
     own = {name: small.arms[name, d].agreement for name in ("turnable_corrected", "turnable", "warm")}
     works = "In the field such members agree too: it does more than follow the axes."
@@ -219,7 +219,7 @@ def other_start():
 
 def wells(records):
     """How far members in a potential that knows no image agree, beside those without any: a sentence."""
-    small = report.with_arm(records, "wells")
+    small = analysis.with_arm(records, "wells")
     d = small.latent_dims[-1]
     own, warm = (small.arms[name, d].agreement.coordinates for name in ("wells", "warm"))
     clear = own.low > warm.high

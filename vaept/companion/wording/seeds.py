@@ -295,8 +295,8 @@ def ramp(straight):
 def mode_ends(classes, shares, few):
     """Which classes lie at the ends of the first mode: a sentence, or "" where there are no two classes.
 
-    Classes and shares are as `vaept.companion.report.ends` returns them, of `few` images at either end. Its low end is
-    orange where it is drawn (`DIVERGING`).
+    Classes and shares are as `vaept.companion.analysis.ends` returns them, of `few` images at either end. The low end
+    is orange where it is drawn (`DIVERGING`).
     """
     if classes is None or len(classes) < 2:
         return ""

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaept.companion.runs_files import Run, in_one_order, read, read_labels, write_back
+from vaept.companion.user_files import Run, in_one_order, read, read_labels, write_back
 from vaept.errors import InputError
 
 NAMES = np.array([f"cell {k}" for k in range(30)])
