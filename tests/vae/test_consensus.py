@@ -64,6 +64,28 @@ def test_few_examples_far_out_do_not_hide_a_bend(rng):
     assert difference(x, np.sinh(1.5 * x)).group == "smooth"
 
 
+def test_bends_of_many_directions_at_once(rng):
+    """No map that is fitted to so few examples predicts them."""
+    x = rng.standard_normal((1500, 64))
+    angle = 0.8 * np.sqrt((x**2).mean(axis=1, keepdims=True))
+    even, odd = x[:, ::2], x[:, 1::2]
+    turned = np.hstack((np.cos(angle) * even - np.sin(angle) * odd, np.sin(angle) * even + np.cos(angle) * odd))
+    hidden = np.tanh(x @ rng.standard_normal((64, 128)) / 8 + 0.7 * rng.standard_normal(128))
+    network = x + hidden @ rng.standard_normal((128, 64)) / 11
+    for bent in (turned, network):
+        noisy = [z + 0.03 * rng.standard_normal(z.shape) for z in (x, bent)]
+        assert difference(*noisy).group == "smooth"
+
+
+def test_noise_that_grows_far_out_is_no_bend(rng):
+    x = rng.standard_normal((1500, 64)) * rng.uniform(0.5, 2, 64)
+    y = x @ turn(64, rng)
+    noise = 0.1 * rng.standard_normal(x.shape) * (x**2).mean(axis=1, keepdims=True)
+    assert difference(x, y + noise).group == "rotation"
+    y = y + 0.1 * np.outer(rng.standard_normal(1500), rng.standard_normal(64))  # one and the same in all outputs
+    assert difference(x, y).group in ("rotation", "linear")
+
+
 def test_spaces_of_different_dimension_are_related_by_regressions(rng):
     x = rng.standard_normal((400, 2))
     found = difference(x, x @ rng.standard_normal((2, 4)))

@@ -4,7 +4,9 @@ The groups grow: nothing, signed permutations, orthogonal maps, affine maps, smo
 is judged by the squared error of its best map on examples that it was not fitted to, both ways and as a share of the
 variance: a larger group is chosen if it explains significantly and materially more. Noise in what is mapped *from*
 shrinks every regression but no isometry; so, beside a regression, an isometry may shrink too, by a symmetric matrix
-with eigenvalues from 0 to 1. Sources: Schönemann 1966 and Gower 1975 (Procrustes), Allen 1974 (errors left out).
+with eigenvalues from 0 to 1. Where a bend has more coefficients than there are examples it cannot be predicted; but
+near examples then miss the linear map alike, which shows as a variance component. Sources: Schönemann 1966 and Gower
+1975 (Procrustes), Allen 1974 (errors left out), Patterson and Thompson 1971 (components from what a regression leaves).
 """
 
 import warnings
@@ -33,6 +35,8 @@ EXPLAINS = 0.5  # of the variance: what explains less explains nothing
 RIDGES = np.logspace(-8, 1, 10)  # in units of the kernel's largest eigenvalue
 VARIED = 1e-3  # least variance, of that of the most varied direction, of one that is bent
 WIDTHS = (0.5, 1.0, 2.0)  # of Gaussian kernels, in units of √d standard deviations
+COMPONENTS = np.linspace(0, 0.98, 50)  # shares that are tried for what a bend explains without being predicted
+LIKELIER = 40.0  # nats of log-likelihood that it must bring: 29 came by chance, noise being in both spaces
 DEGREE = 6  # of the polynomials that bend single coordinates
 
 
@@ -175,6 +179,9 @@ def difference(first: "ArrayLike", second: "ArrayLike", *, seed: "int" = 0) -> "
     order = np.random.default_rng(arguments.seed(seed)).permutation(n)[: max(EXAMPLES, PER_COORDINATE * d)]
     plain, shrunk = _held_out(*_centred(x[order], y[order]))
     group = _smallest(plain, shrunk, d / len(order))
+    few = order[: max(KERNEL_EXAMPLES, 2 * d)]
+    if group in GROUPS[:4] and d**2 > KERNEL_EXAMPLES and n > 2 * d and _bends(*_centred(x[few], y[few])):
+        group = "smooth"
     if n < 2 * d and group not in GROUPS[:2]:
         raise InputError(f"{n} examples are too few to tell maps of {d} coordinates apart; give at least {2 * d}.")
     return Difference(
@@ -289,6 +296,35 @@ def _ridge(vectors, values, y):
         residual = (y - vectors @ (kept[:, None] * inside)) / (1 - squares @ kept).clip(1e-9)[:, None]
         best = min(best, ((residual**2).sum(), ridge))
     return vectors @ (inside / (values + best[1])[:, None]), best[0]
+
+
+def _bends(x, y):
+    """Whether near examples miss the linear maps alike, both ways taken together, though no bend can be predicted."""
+    likelihood, missed = {"Gaussian 1.0": 0, "cubic": 0}, 0
+    for a, b in ((x, y), (y, x)):
+        free = np.linalg.qr(np.column_stack((np.ones(len(a)), a)), mode="complete")[0][:, a.shape[1] + 1 :]
+        left = free @ (free.T @ b)
+        missed += (left**2).sum() / (2 * (b**2).sum())
+        # Directions alone, so that greater noise far out is no bend.
+        left = left / np.sqrt(_squares(left)).clip(1e-300)[:, None]
+        kernels = _kernels(a, a, a, a)
+        for name in likelihood:
+            kernel, own, _ = kernels[name]
+            likelihood[name] = likelihood[name] + _components(free.T @ kernel(own, own) @ free, free.T @ left)
+    found = max(likelihood.values(), key=np.max)
+    share = COMPONENTS[found.argmax()]
+    return share > SHARE["smooth"] and share * missed > LEAST and found.max() - found[0] > LIKELIER
+
+
+def _components(kernel, y):
+    """Up to a constant, the log-likelihood of y (n, k), in which a Gaussian process has each share of `COMPONENTS`."""
+    values, vectors = np.linalg.eigh(kernel)
+    values = values.clip(0) / values.mean()
+    _, sizes, axes = np.linalg.svd(y, full_matrices=False)
+    squares = (vectors.T @ y @ axes[sizes**2 > VARIED * sizes[0] ** 2].T) ** 2  # of outputs that are uncorrelated
+    variances = COMPONENTS[:, None] * values + 1 - COMPONENTS[:, None]
+    scales = (squares / variances[:, :, None]).mean(axis=1)
+    return -(squares.shape[1] * np.log(variances).sum(axis=1) + len(values) * np.log(scales).sum(axis=1)) / 2
 
 
 def _kernel_ridge(kernel, points, y):
