@@ -77,7 +77,8 @@ def main(folder):
             fail("this Python has no venv module; install it (on Debian and Ubuntu the package python3-venv)")
         run([sys.executable, "-m", "venv", folder], log)
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-    run([*pip, "-r", "requirements.lock"], log)
+    # Each module is compiled when it is first imported; compiling all of them now takes as long as unpacking them.
+    run([*pip, "--no-compile", "-r", "requirements.lock"], log)
     run([*pip, "--no-deps", "--no-build-isolation", "--editable", "."], log)
     with open(os.path.join(folder, ".installed"), "w"):
         pass
