@@ -118,6 +118,11 @@ def test_verdicts_of_chapters_follow_the_checks():
     assert seeds.sources(found) == "Members that share only the order of batches do not count as different."
     assert seeds.groove({2: "no", 4: "yes"}).startswith("It does not hold at d = 2: the best rotation does not clearly")
     assert "clearly explains less than 0.9" in seeds.groove({2: "contrary", 4: "none"})
+    told = seeds.conjecture({2: "contrary", 4: "yes"}, {4: "no"}, 0.01)
+    assert told.endswith(
+        "the first is failed at d = 2 and passed at d = 4; the second, at λ = 0.01, is undecided at d = 4."
+    )
+    assert seeds.conjecture({2: "no"}, {}, None).endswith("undecided at d = 2; the second was not made.")
     few, many = Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 0.95)
     assert "better at d = 4 than at d = 2" in seeds.better_turned(few, many, (2, 4))
     assert seeds.better_turned(many, few, (2, 4)) == seeds.better_turned(few, few, (2, 4)) == ""
@@ -210,11 +215,11 @@ def test_how_a_difference_grows_is_told_where_members_share_all_but_one_source(r
 
 
 def test_members_beside_a_sketch_and_beside_one_mean_image_are_told_for_either_outcome():
-    settings, losses = SimpleNamespace(epochs=20), np.array([25.9, 26.1])
-    better = wording.sketched(25.1, losses, 44.5, settings, gaussian=False)
-    assert "25.1 nats, they at 26.00 ± 0.14: members" in better and better.endswith("44 times, they 20.)")
-    assert wording.sketched(27.0, losses, 44.5, settings, gaussian=False).endswith("26.00 ± 0.14.")
-    assert wording.sketched(25.1, losses, 44.5, settings, gaussian=True) == ""
+    losses = np.array([25.9, 26.1])
+    better = wording.sketched(25.1, losses, gaussian=False)
+    assert "25.1 nats, they at 26.00 ± 0.14: members" in better and better.endswith("was not measured here.")
+    assert wording.sketched(27.0, losses, gaussian=False).endswith("26.00 ± 0.14.")
+    assert wording.sketched(25.1, losses, gaussian=True) == ""
     binary, grey = np.eye(4, dtype=np.float32), np.full((4, 4), 0.5)
     flat, floor = wording.yardsticks(binary, binary, gaussian=False)
     assert 4 * 0.5 < flat < 4 * np.log(2) and floor == 0
@@ -227,7 +232,7 @@ def test_members_beside_a_sketch_and_beside_one_mean_image_are_told_for_either_o
 def test_what_members_gain_on_one_mean_image_is_told_for_every_outcome():
     told = wording.gains(27.0, 13.7, 25.9, 25.1)
     assert told.startswith(
-        ", and no model can score below 13.7, as pixels are grey. Of the 13.3 nats between the two, "
+        ", and even a perfect one, y = x, 13.7, as pixels are grey. Of the 13.3 nats between the two, "
     )
     assert told.endswith("members gain 1.1 and the sketch above gains 1.9")
     assert wording.gains(27.0, 0.0, 28.0, 27.5) == ". Beside it, members lose 1.0 and the sketch above loses 0.5"

@@ -252,10 +252,13 @@ def test_an_energy_is_shown_in_its_parts_and_a_history_with_its_end():
     assert titles == ["energy 0.750 = shift 0.500 + squeeze 0.250", "energy 12.5 = shift 0.5 + squeeze 12.0"]
     made = figures.training_history(-np.ones((2, 4)), np.array([[3.0] * 4, [1.0] * 4]), made_by="test")
     assert made.axes[1].get_title() == "KL\nat the end 2.00 ± 1.41" and made.axes[1].get_ylim()[0] == 0
+    assert made.axes[1].get_xlabel() == "epoch"
+    made = figures.training_history(-np.array([[9.0] + [1] * 7] * 2), np.ones((2, 8)), made_by="test")
+    assert made.axes[0].get_xlabel().endswith("cut off)") and made.axes[1].get_xlabel() == "epoch"
 
 
 def test_circles_in_view_are_labelled_with_the_energy_of_their_shift():
-    for mean, labels in ((0.0, ["½", "1"]), (4.0, ["½", "1", "1½", "2"])):
+    for mean, labels in ((0.0, ["energy ½", "1"]), (4.0, ["energy ½", "1", "1½", "2"])):
         means, populations = np.full((2, 2), mean), [[0.8, 0.2]] * 2
         made = figures.posterior_as_wave_packet(
             np.ones((2, 8, 8)), means, np.ones((2, 2)), populations, [4.0, 4.0], made_by="test"
@@ -279,10 +282,11 @@ def test_levels_that_come_in_pairs_have_their_gaps_written_and_each_level_of_the
     made = figures.wells_and_levels(grid, wells, energies, [states] * 2, ["one", "two"], made_by="test")
     gaps = [[text.get_text() for text in axis.texts] for axis in made.axes]
     assert gaps == [[], ["gap\n0.001", "gap\n0.02"]]
-    higher = [
-        line.get_ydata()[0] - 0.3 * state[0] for line, state in zip(made.axes[1].lines[2::2], states.T, strict=True)
-    ]
-    np.testing.assert_allclose(higher, [0, 0.221, 0.5, 0.74])
+    drawn = made.axes[1].lines[-8:]  # a level's line and its state, four times
+    np.testing.assert_allclose(
+        [line.get_ydata()[-1] - 0.3 * state[-1] for line, state in zip(drawn[1::2], states.T, strict=True)],
+        [0.0005, 0.0005, 0.51, 0.51],
+    )
     numbers = np.array([(0, 0), (1, 0), (0, 1)])
     made = figures.oscillator_states_2d(grid, rng.standard_normal((3, 9, 9)), numbers, made_by="test")
     titles = [axis.get_title() for axis in made.axes]

@@ -51,13 +51,13 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
     ringed = ", ringed\nwhere very small" if tiny.any() else ""
     axes[-1, 1].set_xlabel(f"blue: prior, σ = 1\nred: posterior{ringed}", fontsize=SMALL)
     axes[-1, 2].set_xlabel("level N of the bowl, energy N/2")
-    axes[len(images) // 2, 2].set_ylabel("population")
+    axes[len(images) // 2, 2].set_ylabel("share of the image\nin level N")
     return figure
 
 
 def _circles(axis, reach, away):
     """Circles on which being shifted costs ½, 1, 1½ and 2, as far as they are in view, labelled away from the mean."""
-    for k, label in enumerate(("½", "1", "1½", "2")):
+    for k, label in enumerate(("energy ½", "1", "1½", "2")):
         radius = np.sqrt(4 * (k + 1))
         if radius < reach:
             axis.add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
@@ -120,7 +120,9 @@ def training_history(reconstruction, kl):
         title = f"{title}\nat the end {mean_and_spread(values[:, -1])}"
         axis.set_title(title, fontsize=SMALL)
         low = 0 if values is kl else late.min() - margin  # a KL near 0 says that latents are not used
-        axis.set(xlabel="epoch", ylim=(low, late.max() + margin))
+        top = late.max() + margin
+        cut = values.max() > top or values.min() < low
+        axis.set(xlabel="epoch\n(start is cut off)" if cut else "epoch", ylim=(low, top))
     axes[0].set_ylabel("nats per image")
     return figure
 

@@ -26,19 +26,30 @@ def wells_and_levels(grid, potentials, energies, states, titles):
     ):
         axis.plot(grid, potential, color="black")
         gaps = np.diff(own_energies)
-        paired = np.append(False, gaps < gaps.max(initial=0) / 5)  # the upper ones, drawn higher to be seen
-        for level, (energy, state) in enumerate(zip(own_energies, own_states.T, strict=True)):
+        lower = np.flatnonzero(gaps < gaps.max(initial=0) / 5)  # of a pair
+        bases, own_states = np.array(own_energies, dtype=float), np.array(own_states)
+        for k in lower:  # a pair is drawn on one line, its states alike on the right
+            bases[k : k + 2] = bases[k : k + 2].mean()
+            right = grid > grid.mean()
+            own_states[:, k + 1] *= np.copysign(1, own_states[right, k] @ own_states[right, k + 1])
+            _magnify(axis, bases[k], gaps[k])
+        for level, (base, state) in enumerate(zip(bases, own_states.T, strict=True)):
             style = {"color": (BLUE, ORANGE)[level % 2], "linestyle": ("-", "--")[level % 2]}
-            axis.plot(grid, np.where(potential < energy, energy, np.nan), color=GREY, linewidth=0.8)
-            base = energy + 0.22 * paired[level]
+            axis.plot(grid, np.where(potential < base, base, np.nan), color=GREY, linewidth=0.8)
             axis.plot(grid, np.where(np.abs(state) > 0.01, base + 0.3 * state, np.nan), **style)
-        for energy, gap in zip(own_energies, gaps, strict=False):
-            if gap < gaps.max() / 5:
-                place = (1.01, energy + gap / 2)
-                axis.text(*place, f"gap\n{gap:.1g}", va="center", fontsize=SMALL, transform=axis.get_yaxis_transform())
         axis.set(title=title, xlabel="position z", ylim=(potential.min() - 0.1, own_energies[-1] + 0.75))
     axes[0].set_ylabel("energy")
     return figure
+
+
+def _magnify(axis, energy, gap):
+    """Two lines at the right margin for a pair of levels that lie too close to be seen apart, and their gap."""
+    place = axis.get_yaxis_transform()
+    for side, colour, line in ((-1, BLUE, "-"), (1, ORANGE, "--")):
+        ends = [energy, energy + 0.07 * side, energy + 0.07 * side]
+        axis.plot([0.98, 1.02, 1.02], [energy, *ends[:2]], color=GREY, linewidth=0.6, transform=place, clip_on=False)
+        axis.plot([1.02, 1.09], ends[1:], color=colour, linestyle=line, linewidth=1.2, transform=place, clip_on=False)
+    axis.text(1.11, energy, f"gap\n{gap:.1g}", va="center", fontsize=SMALL, transform=place)
 
 
 @book_figure

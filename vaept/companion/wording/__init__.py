@@ -60,19 +60,20 @@ def _count(n, one, many):
     return f"{n} {one if n == 1 else many}"
 
 
-def sketched(sketch, members, passes, settings, gaussian):
+def sketched(sketch, members, gaussian):
     """How members do beside a short sketch of their training, by −ELBO of test images in nats: a sentence or two.
 
-    It says which of them saw the images more often, where the sketch is better; "" where the two score differently.
+    "" where the two score differently.
     """
     if gaussian:
         return ""
-    told = f"On test images the sketch ends at a −ELBO of {sketch:.1f} nats, they at "
-    told += f"{mean_and_spread(members)}"
+    told = f"On test images the sketch ends at a −ELBO of {sketch:.1f} nats, they at {mean_and_spread(members)}"
     if sketch > members.min():
         return f"{told}."
-    often = f"It went through the training images {passes:.0f} times, they {settings.epochs}"
-    return f"{told}: members of this copy stop before they are as good as such networks can be. ({often}.)"
+    return (
+        f"{told}: members of this copy stop before they are as good as such networks can be. How much of that is due "
+        "to which row was not measured here."
+    )
 
 
 def yardsticks(train, test, gaussian):
@@ -92,7 +93,7 @@ def gains(flat, floor, members, sketch):
     """
     if np.isnan(floor):
         return ""
-    least = f", and no model can score below {floor:.1f}, as pixels are grey" if floor > 0 else ""
+    least = f", and even a perfect one, y = x, {floor:.1f}, as pixels are grey" if floor > 0 else ""
     between = f"Of the {round(flat, 1) - round(floor, 1):.1f} nats between the two, " if floor > 0 else "Beside it, "
     own = f"members {'gain' if members < flat else 'lose'} {abs(flat - members):.1f}"
     return (

@@ -74,6 +74,22 @@ def groove(rotation):
     )
 
 
+def conjecture(rotation, push, coupling):
+    """What became of both tests of the conjecture of chapter 1: a sentence.
+
+    `rotation` and `push` are, for each d, the outcomes of the checks of rotations (C2) and of the weakest push (C4);
+    `coupling` is that of the push, None if there was none.
+    """
+    second = f"the second, at λ = {coupling:g}, is {_became(push)}" if push else "the second was not made"
+    return f"In this copy the first is {_became(rotation)}; {second}."
+
+
+def _became(found):
+    words = {"yes": "passed", "no": "undecided", "contrary": "failed", "none": "without a result"}
+    dims = {name: [d for d, answer in found.items() if answer == name] for name in found.values()}
+    return joined([f"{words[name]} at d = {joined(own)}" for name, own in dims.items()])
+
+
 def over_pairs(members):
     """How far the intervals of a mean over pairs of so many members can be trusted: a sentence."""
     pairs = members * (members - 1) // 2
