@@ -170,10 +170,17 @@ def test_only_named_classes_are_written_and_means_stand_beside_their_rows(rng):
         written = [text.get_text() for text in figure.findobj(Text)]
         assert [text for text in written if text.isdigit()] == ["7", "2"] * 6
     figure = figures.explained_by_group({"same": np.array([-3.0, 1.0])}, "same", None, made_by="a test")
-    assert {"−1.00", "same\n(the report's group)"} <= {text.get_text() for text in figure.findobj(Text)}
+    assert {"−1.00", "same\n(the report's answer)"} <= {text.get_text() for text in figure.findobj(Text)}
     assert [line.get_marker() for line in figure.axes[0].lines[:2]] == ["<", "o"]
     figure = figures.ten_seeds_in_a_field(latents, latents, labels, None, (": 0.1", ": 0.9"), made_by="a test")
     assert "without a field: 0.1" in [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_names_of_classes_do_not_hide_each_other():
+    found = style._apart([np.zeros(2), np.zeros(2), np.ones(2)], 0.5)
+    ways = [np.hypot(*(found[i] - found[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert min(ways) > 0.499 and (found[2] == 1).all()
+    assert (style._apart([np.zeros(2), np.zeros(2)], 0) == 0).all()
 
 
 def test_panels_of_one_axis_have_one_scale():
@@ -182,6 +189,9 @@ def test_panels_of_one_axis_have_one_scale():
     figure = figures.scores_against_noise((0.5, 1.0), panels, {}, made_by="a test")
     first, second, *_ = figure.axes
     assert first.get_ylim() == second.get_ylim() and first.get_ylim()[0] < 0.2 < 0.9 < first.get_ylim()[1]
+    panels["PSNR (dB), d = 2"]["noisy"] = [agreement_of(-9)] * 2
+    figure = figures.scores_against_noise((0.5, 1.0), panels, {}, made_by="a test")
+    assert figure.axes[0].get_ylim()[0] > -1
 
 
 def agreement_of(mean):

@@ -1,5 +1,7 @@
 """Sentences of chapters 6 and 7, for outcomes of every side."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -24,13 +26,23 @@ def test_what_is_carried_over_is_told_in_numbers():
     carried = told.carried_over({"nats": {2: "yes"}}, lost)
     assert "can be exchanged" in carried and carried.endswith(lost)
     helps = {"denoising": {2: "yes"}, "clustering": {2: "contrary"}, "draws over plain": {2: "yes"}}
-    assert told.helped(helps) == (
-        "The correction helps with denoising and generating (by Fréchet distance). "
+    assert told.helped(helps, 20) == (
+        "After 20 epochs the correction helps with denoising and generating (by Fréchet distance). "
         "The correction does harm to grouping."
     )
-    found = {"cells": {"nats": {2: "no", 8: "yes"}, "probes": {2: "none"}}, "other": {}}
-    assert told.published_exchanges(found).endswith("these hold: 1 of 2, published (cells).")
-    assert told.published_exchanges({}) == ""
+    others = {"cells": {"nats": {2: "no", 8: "yes"}, "probes": {2: "none"}}, "other": {}}
+    found = {"nats": {2: "yes", 4: "yes"}, "classifier": {2: "yes", 4: "contrary"}, "probes": {2: "none"}}
+    assert told.tests_of_exchanges(found, others) == (
+        "Of the tests of exchanges these hold: 3 of 4 here (not the classifier (d = 4)), 1 of 2 published (cells)."
+    )
+    assert told.tests_of_exchanges({}, others).endswith("these hold: 1 of 2 published (cells).")
+    assert told.tests_of_exchanges({"nats": {2: "none"}}, {}) == ""
+    own = SimpleNamespace(
+        nats=np.array([[1.0, 3.0], [5.0, 1.0]]),
+        above_own=np.array([[0.0, 2.0], [4.0, 0.0]]),
+        nats_by_chance=np.full(2, 5),
+    )
+    assert "it is 75% of what" in told.beside_chance({2: own}) and told.beside_chance({}) == ""
     assert "above a tenth" in told.exchanged({"nats": {2: "contrary"}}, {2: Estimate(0.2, 0.1, 0.3)})
 
 
@@ -48,9 +60,14 @@ def test_turning_afterwards_is_told_beside_the_correction():
 
 
 def test_variety_and_the_field_itself_are_told():
-    text = told.varied({"corrected": {2: BELOW, 4: ABOVE}, "plain": {2: UNCLEAR}, "arms": {2: ABOVE}})
-    assert "vary less at d = 2 and more at d = 4 than from the prior, plain models' not clearly more or less." in text
-    assert text.endswith("Drawn where images lie, corrected models' images vary more than plain models'.")
+    text = told.varied(
+        {"corrected": {2: BELOW, 4: ABOVE}, "plain": {2: UNCLEAR, 4: BELOW}, "arms": {2: ABOVE, 4: ABOVE}}
+    )
+    assert "corrected models' images vary more than from the prior at d = 4, corrected models' images vary less" in text
+    assert "plain models' images vary less than from the prior at d = 4, " in text
+    assert text.endswith("corrected models' images vary more than plain models'; other differences are unclear.")
+    assert "no difference" in told.varied({key: {2: UNCLEAR} for key in ("corrected", "plain", "arms")})
+    assert "unclear" not in told.varied({key: {2: ABOVE} for key in ("corrected", "plain", "arms")})
     assert told.varied({"corrected": {}, "plain": {}, "arms": {}}) == ""
     assert "may be what the field knew" in told.grouped_by_field({2: 0.8}, {2: BELOW})
     assert "do better" in told.grouped_by_field({2: 0.8}, {2: ABOVE})
@@ -65,16 +82,21 @@ def test_what_is_paid_and_what_is_passed_is_told():
     )
     assert told.paid({"a": {2: UNCLEAR}, "b": {2: ABOVE}}).endswith("a and b do not clearly fall.")
     assert told.paid({"a": {2: NONE}, "b": {}}) == ""
-    assert told.tested({"wavelets": {2: "yes"}, "pixels": {2: "contrary", 4: "no"}, "mixture": {2: "none"}}) == (
-        "Corrected models pass the tests against wavelets; fail those against groups of bare pixels."
+    found = {"wavelets": {2: "yes"}, "pixels": {2: "contrary", 4: "no"}, "mixture": {2: "none"}}
+    assert told.tested(found) == "Corrected models beat wavelets; they do not clearly beat groups of bare pixels."
+    found |= {"denoising": {2: "yes"}, "clustering": {2: "no"}, "draws over prior": {2: "yes"}}
+    assert told.tested(found).startswith(
+        "Corrected models beat plain ones in denoising, but not clearly in grouping. They"
     )
+    assert told.tested(found).endswith("Draws from the aggregate posterior beat the prior's.")
+    assert told.tested({"clustering": {2: "no"}}) == "Corrected models do not clearly beat plain ones in grouping."
     assert told.tested({}) == ""
 
 
 def test_other_methods_are_told_by_side():
     found = {"a": {2: "above", 4: "above"}, "b": {2: "below", 4: "unclear"}, "c": {}}
     assert told.beside_others("These", found) == (
-        "These do better than a; worse than b (d = 2); not clearly better or worse than b (d = 4)."
+        "These do better than a; worse at d = 2 than b; not clearly better or worse at d = 4 than b."
     )
     assert told.beside_others("These", {"c": {}}) == ""
 
@@ -97,6 +119,26 @@ def test_outliers_are_told_kind_by_kind_and_beside_chance():
         "than the energy, thanks to the scrambled ones, but fewer of the overlaid ones."
     )
     assert "finds less" in told.rebuilt(kinds, {2: BELOW, 4: BELOW})
+
+
+def test_what_grows_or_falls_with_d_is_told():
+    small, large = Estimate(0.2, 0.1, 0.3), Estimate(0.5, 0.4, 0.6)
+    assert told.with_d({"denoising": {2: large, 4: small}, "draws over plain": {2: small, 4: large}}) == (
+        "From d = 2 to 4 the gain in PSNR falls from 0.5 to 0.2 and that in Fréchet distance falls from −0.2 to −0.5."
+    )
+    assert told.with_d({"denoising": {2: small, 4: large}}).endswith("the gain in PSNR grows from 0.2 to 0.5.")
+    assert told.with_d({"denoising": {2: small, 4: small}}) == told.with_d({"denoising": {2: small}}) == ""
+    assert told.with_field({2: "below", 4: "above"}, {2: "yes", 4: "yes"}).endswith("groups better still.")
+    assert told.with_field({2: "below"}, {2: "no"}) == ""
+
+
+def test_costs_and_gains_of_fields_are_told_by_sign():
+    found = {2: (-15.1, -2.6), 4: (-1.0, 2.0), 8: (6.3, 14.1)}
+    assert told.costs_of_fields(found) == (
+        "In the published study fields, beside plain models, gain 2.6 to 15.1 nats at d = 2, do anything between a "
+        "gain of 1.0 and a cost of 2.0 nats at d = 4 and cost 6.3 to 14.1 nats at d = 8."
+    )
+    assert told.costs_of_fields({}) == ""
 
 
 def test_gains_are_counted():

@@ -94,7 +94,8 @@ AGREE = "Coordinates agree to {}."
 NOTHING = Leaf(
     "<strong>Do nothing</strong>, if <code>vaept report</code> says of neighbours that most hold (two runs share more "
     f"than {MOST:.0%}), or of clusters that they are the same in every run (the Rand index of two runs is above "
-    f"{KEPT:.0%} of that within one, which is {STEADY:g} or more).",
+    f"{KEPT:.0%} of that within one, which is {STEADY:g} or more). Otherwise rely only on "
+    "neighbours or clusters that all your runs share.",
     "Two plain models share this fraction of their ten nearest neighbours, and differ in the others: {}.",
     _neighbours,
 )
@@ -135,11 +136,11 @@ TREE = Question(
     "Do you read single coordinates, or directions?",
     no=NOTHING,
     yes=Question(
-        "Turn the models first: this costs nothing, and below is what it reaches. Do you need more, and can you train "
-        "again?",
+        "Turn the models first: this costs nothing, and with few examples and many coordinates it can reach more than "
+        "a field (compare the numbers below). Do you need more, and can you train again?",
         no=Question("Must every axis stay an axis, so that coordinates are only renamed?", no=TURN, yes=FLIP),
         yes=Question(
-            "Must groups agree that cannot share their data?",
+            "Must groups that cannot share their data agree?",
             no=Question(
                 "Do you have one trained model that all others, now or later, should match?", no=START, yes=TRAINED
             ),

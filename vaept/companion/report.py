@@ -52,7 +52,7 @@ MEANING = {
         "Distances differ from run to run: do not compare them. Straight lines and ratios along one line are kept.",
     ),
     "smooth": (
-        "The runs agree up to a smooth bend: no linear map explains all of the difference.",
+        "The runs agree up to a smooth bend, which explains clearly more than any linear map.",
         "Single coordinates mean nothing by themselves, and a direction only as far as turned runs agree along it.",
         "Distances differ from run to run, and straight lines of one are curves in another.",
     ),

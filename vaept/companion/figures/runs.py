@@ -38,7 +38,7 @@ def explained_by_group(r2, group, noise):
         axis.set_title("grey band: the posteriors' own noise", loc="right", fontsize=SMALL)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlim=(LEFT - 0.05, 1.02), xlabel=f"explained variance of held-out examples, R²\n(◂: less than −{-LEFT:g})")
-    axis.set_yticks(places, [f"{name}\n(the report's group)" if name == group else name for name in r2])
+    axis.set_yticks(places, [f"{name}\n(the report's answer)" if name == group else name for name in r2])
     return figure
 
 

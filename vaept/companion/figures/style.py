@@ -1,6 +1,7 @@
 """What all figures of the book share: style, colours, panels of latent planes and of images."""
 
 import functools
+import itertools
 import textwrap
 from importlib import resources
 
@@ -123,16 +124,33 @@ def draw_image(axis, image):
         axis.set_axis_off()
 
 
-def draw_cloud(axis, points, labels, named=None):
-    """Points (n, 2) as dots, coloured by class, with the names of these classes amid them: of the first if None."""
+def draw_cloud(axis, points, labels, named=None, gap=0):
+    """Points (n, 2) as dots, coloured by class, with the names of these classes amid them: of the first if None.
+
+    Names are at least the gap apart.
+    """
     colours = class_colours(labels, len(points))[:MAX_DOTS]
     axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0)
     if labels is None:
         return
     outline = [patheffects.withStroke(linewidth=2, foreground="white")]
-    for label in np.unique(labels)[:NAMED_CLASSES] if named is None else named:
-        x, y = np.median(points[labels == label], axis=0)
+    named = np.unique(labels)[:NAMED_CLASSES] if named is None else named
+    places = [np.median(points[labels == label], axis=0) for label in named]
+    for label, (x, y) in zip(named, _apart(places, gap), strict=True):
         axis.text(x, y, str(label), ha="center", va="center", fontsize=SMALL, weight="bold", path_effects=outline)
+
+
+def _apart(places, gap):
+    """Places (n, 2) that are moved until no two of them are nearer than the gap, or are where they were."""
+    found = np.array(places)
+    for _ in range(100 if gap else 0):
+        for i, j in itertools.combinations(range(len(found)), 2):
+            way = found[i] - found[j]
+            far = np.hypot(*way)
+            if far < gap:
+                way = way / far if far > 0 else np.array([0.0, 1.0])
+                found[i], found[j] = found[i] + way * (gap - far) / 2, found[j] - way * (gap - far) / 2
+    return found
 
 
 def draw_planes(groups, labels, columns, named=None):
@@ -149,7 +167,7 @@ def draw_planes(groups, labels, columns, named=None):
         for axis in axes.flat[members:]:
             axis.set_axis_off()
         for axis, points in zip(axes.flat, latents[:members], strict=False):
-            draw_cloud(axis, points, labels, named)
+            draw_cloud(axis, points, labels, named, 0 if named is None else 0.3 * reach)
             axis.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
     return figure
 

@@ -1,5 +1,7 @@
 """Figures of chapter 7: what the models are used for."""
 
+from collections import defaultdict
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -37,7 +39,8 @@ def outliers_by_energy(images, energies, precisions, chance, usual=None):
     usual : pair of arrays, shapes (n, height, width) and (n,), optional
         As many images of the lowest energy, and their energies.
     """
-    rows = {"highest energy": (images, energies)} | ({"lowest energy": usual} if usual else {})
+    rows = {"nothing planted: highest energy": (images, energies)}
+    rows |= {"nothing planted: lowest energy": usual} if usual else {}
     heights = [0.85 * len(rows), 2.5] if precisions else [0.85 * len(rows)]
     figure = plt.figure(figsize=(WIDTH, sum(heights) + 0.1))
     above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -58,6 +61,7 @@ def outliers_by_energy(images, energies, precisions, chance, usual=None):
     axis.axvline(chance, color="black", linewidth=0.8, linestyle=":")
     axis.text(chance, -0.75, " chance", fontsize=SMALL, va="center")
     axis.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -1), xlabel="precision at k of planted outliers")
+    axis.set_title("outliers planted: how many of them each score finds")
     axis.legend(loc="lower right")
     return figure
 
@@ -76,7 +80,7 @@ def denoise(rows):
 
 @book_figure
 def scores_against_noise(noises, panels, gains):
-    """Quality of images restored by several methods against the strength of the noise, and what is gained.
+    """Quality of images restored by several methods, minus that of corrected models, against the strength of the noise.
 
     Parameters
     ----------
@@ -84,7 +88,8 @@ def scores_against_noise(noises, panels, gains):
         Standard deviations.
     panels : mapping from str to mapping from str to sequence of Estimate
         For the name of each vertical axis and panel, such as "PSNR (dB), d = 2", and each method its value at every
-        noise; nothing where a method has none. Panels of one vertical axis have the same scale.
+        noise less that of corrected models; nothing where a method has none. Panels of one vertical axis have the same
+        scale, which "noisy" and "wavelets" may leave.
     gains : mapping from str to mapping from str to sequence of Estimate
         By the same names, for what is below each panel, such as "corrected − plain", its values; may be empty.
     """
@@ -96,29 +101,36 @@ def scores_against_noise(noises, panels, gains):
     pairs = [
         (upper, lower) for row in range(rows) for upper, lower in zip(axes[2 * row], axes[2 * row + 1], strict=True)
     ]
-    colours = (GREY, VIOLET, "#b9894e", ORANGE, BLUE, RED)
+    methods = dict.fromkeys(name for lines in panels.values() for name in lines if name not in ("noisy", "plain"))
+    colours = {"noisy": GREY, "plain": BLUE} | dict(zip(methods, (VIOLET, "#b9894e", ORANGE, "black"), strict=False))
+    reach = defaultdict(lambda: [0.0])
     for (upper, lower), (title, lines) in zip(pairs, panels.items(), strict=False):
-        for (name, values), colour in zip(lines.items(), colours, strict=False):
-            if values:
-                means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
-                upper.plot(noises, means, "o-", color=colour, markersize=3.5, linewidth=1.5, label=name)
-                upper.vlines(noises, low, high, color=colour, linewidth=1)
         name, _, words = title.partition(", ")
-        upper.set(title=words, ylabel=name, xticks=noises, xticklabels=[f"{noise:g}" for noise in noises])
+        for method, values in lines.items():
+            if values:
+                _against(upper, noises, values, colours[method], "o-", method)
+                reach[name] += [] if method in ("noisy", "wavelets") else [each.mean for each in values]
+        upper.axhline(0, color=RED, linewidth=1, linestyle=":", label="corrected")
+        upper.set(
+            title=f"{words}: others − corrected",
+            ylabel=name,
+            xticks=noises,
+            xticklabels=[f"{noise:g}" for noise in noises],
+        )
         lower.set_xlabel("noise s")
         lower.set_visible(bool(gains.get(title)))
         for words, values in gains.get(title, {}).items():
-            means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
-            lower.plot(noises, means, "o", color=RED, markersize=3.5)
-            lower.vlines(noises, low, high, color=RED, linewidth=1)
+            _against(lower, noises, values, RED, "o", words)
             lower.set_title(words, fontsize=SMALL)
         lower.axhline(0, color="black", linewidth=0.8, linestyle=":")
         lower.set_ylabel(name)
     for name in {upper.get_ylabel() for upper, _ in pairs[: len(panels)]}:
-        for level in zip(*(pair for pair in pairs[: len(panels)] if pair[0].get_ylabel() == name), strict=True):
-            low, high = zip(*(axis.get_ylim() for axis in level), strict=True)
-            for axis in level:
-                axis.set_ylim(min(low), max(high))
+        uppers, lowers = zip(*(pair for pair in pairs[: len(panels)] if pair[0].get_ylabel() == name), strict=True)
+        low, high = zip(*(axis.get_ylim() for axis in lowers), strict=True)
+        ends, more = (min(reach[name]), max(reach[name])), 0.08 * (np.ptp(reach[name]) or 1)
+        for upper, lower in zip(uppers, lowers, strict=True):
+            upper.set_ylim(ends[0] - more, ends[1] + more)
+            lower.set_ylim(min(low), max(high))
     for upper, lower in pairs[len(panels) :]:
         upper.set_axis_off()
         lower.set_axis_off()
@@ -127,8 +139,15 @@ def scores_against_noise(noises, panels, gains):
     return figure
 
 
+def _against(axis, x, values, colour, style, label):
+    """Estimates as dots, with lines between them or not, and their intervals."""
+    means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
+    axis.plot(x, means, style, color=colour, markersize=3.5, linewidth=1.5, label=label)
+    axis.vlines(x, low, high, color=colour, linewidth=1)
+
+
 @book_figure
-def cluster(rows, names):
+def cluster(rows, names, title=""):
     """What the centres of groups of latents are decoded to, for several models.
 
     Parameters
@@ -137,8 +156,11 @@ def cluster(rows, names):
         For each model the decoded centres and its score in words.
     names : sequence of sequences of str, or None
         Over each image, such as the class of most images of the group and their share.
+    title : str, optional
     """
-    return draw_gallery(rows, names)
+    figure = draw_gallery(rows, names)
+    figure.suptitle(title, fontsize="medium")
+    return figure
 
 
 @book_figure

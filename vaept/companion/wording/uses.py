@@ -3,28 +3,42 @@
 Outcomes are those of `vaept.companion.tables.outcomes`, for each d one of "yes", "no", "contrary" and "none".
 """
 
+import numpy as np
+
+from vaept.companion.markdown import shown
 from vaept.companion.wording import joined, listed, said, side
+
+PARTS = "Encoders and decoders of corrected models"
+EXCHANGES = {"nats": "the cost", "classifier": "the classifier", "probes": "the probes"}
 
 
 def carried_over(found, *others):
     """What of corrected models works with another on these data: sentences, from outcomes of C9; others follow."""
-    carried = "On these data encoders and decoders of corrected models"
     parts = said(
         found.get("nats", {}),
-        yes=f"{carried} can be exchanged for one another{{at}}.",
-        no=f"{carried} cannot clearly be exchanged cheaply{{at}}.",
-        contrary=f"{carried} cannot be exchanged cheaply{{at}}.",
+        yes=f"{PARTS} can be exchanged for one another{{at}}, at less than a tenth of the cost between plain ones.",
+        no=f"{PARTS} cannot clearly be exchanged{{at}} at less than a tenth of the cost between plain ones.",
+        contrary=f"{PARTS} cannot be exchanged{{at}} at less than a tenth of the cost between plain ones.",
     )
     return " ".join(filter(None, (parts, *others)))
 
 
-def published_exchanges(found):
-    """How many tests of exchanges hold where published, from outcomes of C9 by the name of the data: a sentence."""
-    told = []
-    for name, by_key in found.items():
-        outcomes = [each for by_d in by_key.values() for each in by_d.values() if each != "none"]
-        told += [f"{outcomes.count('yes')} of {len(outcomes)}, published ({name})"] if outcomes else []
-    return f"Of the tests of exchanges on other data, these hold: {'; '.join(told)}." if told else ""
+def tests_of_exchanges(found, others):
+    """How many tests of exchanges hold here and where published, and which not here: a sentence.
+
+    From outcomes of C9, and from those of other data by their names.
+    """
+    counted = {"here": found} | {f"published ({name})": own for name, own in others.items()}
+    counted = {name: [x for own in by_key.values() for x in own.values()] for name, by_key in counted.items()}
+    told = [
+        f"{own.count('yes')} of {len(own) - own.count('none')} {name}"
+        for name, own in counted.items()
+        if {*own} - {"none"}
+    ]
+    missed = {EXCHANGES[key]: {d: "no" if x == "contrary" else x for d, x in own.items()} for key, own in found.items()}
+    missed = by_side(missed, no=" (not {})")
+    told[:1] = [told[0] + missed] if told and any(each != "none" for each in counted["here"]) else told[:1]
+    return f"Of the tests of exchanges these hold: {', '.join(told)}." if told else ""
 
 
 def losses(found, *, intervals=False):
@@ -72,13 +86,14 @@ HELP = {
 }
 
 
-def helped(found):
+def helped(found, epochs):
     """With which uses the correction helps, in one sentence for each outcome; outcomes are those of C8."""
-    return _alike(
+    told = _alike(
         found,
         {"denoising": "denoising", "clustering": "grouping", "draws over plain": "generating (by Fréchet distance)"},
         HELP,
     )
+    return f"After {epochs} epochs {told[0].lower()}{told[1:]}" if told else ""
 
 
 def _alike(found, names, sentences):
@@ -104,6 +119,20 @@ def exchanged(found, ratios):
         no=f"{cost} not clearly below a tenth of that between plain ones; the ratio is {{value}}.",
         contrary=f"{cost} above a tenth of that between plain ones; the ratio is {{value}}.",
     )
+
+
+def beside_chance(found):
+    """What an exchange between plain members costs, as a share of what another image's latents do: a sentence.
+
+    `found` has their `Interchange` for each d.
+    """
+    shares = {}
+    for d, own in found.items():
+        at_home = np.diagonal(own.nats)
+        chance = (own.nats_by_chance - at_home).mean()
+        shares[d] = own.above_own.sum() / (len(at_home) * (len(at_home) - 1)) / chance
+    shares = listed(shares, spec=".0%")
+    return f"Between plain ones it is {shares} of what the latents of another image would cost." if shares else ""
 
 
 def turned(more):
@@ -137,18 +166,26 @@ def worth_it(found, more):
 
 
 def varied(recalls):
-    """How varied images are, by differences of recall: sentences; `recalls` has `Estimate`s for each d by three keys.
+    """Where recall clearly differs: a sentence; `recalls` has `Estimate`s for each d by three keys.
 
     "corrected" and "plain": members' images drawn where images lie minus from the prior; "arms": those of corrected
     minus those of plain members, both drawn where images lie.
     """
     if not all(recalls[key] for key in ("corrected", "plain", "arms")):
         return ""
-    corrected, plain, arms = (_degrees(recalls[key]) for key in ("corrected", "plain", "arms"))
-    return (
-        f"By recall, corrected models' images drawn where images lie vary {corrected} than from the prior, plain "
-        f"models' {plain}. Drawn where images lie, corrected models' images vary {arms} than plain models'."
-    )
+    told, whole = [], True
+    for key, beside in (("corrected", "from the prior"), ("plain", "from the prior"), ("arms", "plain models'")):
+        sides = {d: side(each) for d, each in recalls[key].items()}
+        for where, word in (("above", "more"), ("below", "less")):
+            if dims := [d for d, each in sides.items() if each == where]:
+                at = "" if len(dims) == len(sides) else f" at d = {joined(dims)}"
+                whose = "corrected" if key == "arms" else key
+                told += [f"{whose} models' images vary {word} than {beside}{at}"]
+        whole = whole and "unclear" not in sides.values()
+    if not told:
+        return "By recall, no difference in how varied images are is clear."
+    rest = "" if whole else "; other differences are unclear"
+    return f"By recall, of what is drawn where images lie, {', '.join(told)}{rest}."
 
 
 def grouped_by_field(index, more):
@@ -162,27 +199,29 @@ def grouped_by_field(index, more):
     )
 
 
-TESTED = {
-    "wavelets": "wavelets",
-    "denoising": "plain models at denoising",
-    "clustering": "plain models at grouping",
-    "draws over plain": "plain models at generating",
-    "likelihood": "plain models by log p(x)",
-    "draws over prior": "the prior's draws",
-    "autoencoder": "a denoising autoencoder",
-    "pixels": "groups of bare pixels",
-    "mixture": "a mixture of Gaussians on the latents",
-}
+PLAIN = {"denoising": "denoising", "clustering": "grouping", "draws over plain": "generating", "likelihood": "log p(x)"}
+OTHERS = {"wavelets": "wavelets", "autoencoder": "a denoising autoencoder", "pixels": "groups of bare pixels"}
 
 
 def tested(found):
-    """Beside what corrected models pass the tests of C8, and beside what not: a sentence, from their outcomes."""
+    """What corrected models beat, and what not, by outcomes of C8: sentences."""
     held = {
-        words: {d: "yes" if each == "yes" else "no" for d, each in found.get(key, {}).items() if each != "none"}
-        for key, words in TESTED.items()
+        key: {d: "yes" if each == "yes" else "no" for d, each in own.items() if each != "none"}
+        for key, own in found.items()
     }
-    text = by_side(held, yes="pass the tests against {}", no="fail those against {}")
-    return f"Corrected models {text}." if text else ""
+    beside_plain = by_side(
+        {words: held.get(key, {}) for key, words in PLAIN.items()}, yes="beat plain ones in {}", no="not clearly in {}"
+    )
+    others = by_side(
+        {words: held.get(key, {}) for key, words in OTHERS.items()}, yes="beat {}", no="they do not clearly beat {}"
+    )
+    told = [f"Corrected models {beside_plain.replace('; not', ', but not')}." if beside_plain else ""]
+    told[0] = told[0].replace("models not clearly", "models do not clearly beat plain ones")
+    others = others.removeprefix("they ")
+    told += [f"{'They' if told[0] else 'Corrected models'} {others}." if others else ""]
+    draws = "Draws from the aggregate posterior {} the prior's{{at}}."
+    told += [said(held.get("draws over prior", {}), yes=draws.format("beat"), no=draws.format("do not clearly beat"))]
+    return " ".join(filter(None, told))
 
 
 def spectral(slow, langevin, energies):
@@ -255,8 +294,14 @@ def by_side(found, **phrases):
 
 def beside_others(what, found):
     """How something does beside other methods: a sentence, or ""; `found` has for each method sides by d."""
-    words = by_side(found, above="better than {}", below="worse than {}", unclear="not clearly better or worse than {}")
-    return f"{what} do {words}." if words else ""
+    told = []
+    for where, words in (("above", "better"), ("below", "worse"), ("unclear", "not clearly better or worse")):
+        by_dims = {}
+        for name, by_d in found.items():
+            if own := [d for d, each in by_d.items() if each == where]:
+                by_dims.setdefault("" if len(own) == len(by_d) else f" at d = {joined(own)}", []).append(name)
+        told += [f"{words}{at} than {joined(names)}" for at, names in sorted(by_dims.items())]
+    return f"{what} do {'; '.join(told)}." if told else ""
 
 
 ONES = {"overlaid": "the overlaid ones", "halves": "the halves", "scrambled": "the scrambled ones"}  # of `KINDS`
@@ -303,6 +348,15 @@ def rebuilt(found, more):
     )
 
 
+def with_field(sides, grouping):
+    """Where the correction helps with grouping and the field alone groups better still: a sentence, or "".
+
+    `sides` has for each d where corrected models lie beside the field, `grouping` outcomes of C8.
+    """
+    found = {d: where if grouping.get(d) == "yes" else "none" for d, where in sides.items()}
+    return said(found, below="But k-means on the field alone, without a model, groups better still{at}.")
+
+
 def counted(gains):
     """How many numbers are gains and losses, from pairs of `Estimate`s that are above 0 where they are gains.
 
@@ -313,3 +367,31 @@ def counted(gains):
     told = f"gains in {more} of {n} numbers, losses in {less}, {n - more - less} unclear"
     both = [a == b == "above" for a, b in pairs if b != "none"]
     return f"{told}; gains beside the warm start too in {sum(both)} of the {len(both)} that were measured there."
+
+
+def with_d(found):
+    """Whether what corrected models gain over plain ones falls or grows with d: a sentence or ""; from values of C8."""
+    told, dims = [], []
+    for name, key, sign in (("PSNR", "denoising", 1), ("Fréchet distance", "draws over plain", -1)):
+        known = {d: each for d, each in found.get(key, {}).items() if side(each) != "none"}
+        if len(known) > 1:
+            dims = list(known)
+            (mean, *ends), (last, *last_ends) = (
+                (sign * each.mean, *sorted((sign * each.low, sign * each.high)))
+                for each in (known[dims[0]], known[dims[-1]])
+            )
+            how = "falls" if last_ends[1] < ends[0] else "grows" if last_ends[0] > ends[1] else ""
+            told += [f"in {name} {how} from {shown(mean, '.2g')} to {shown(last, '.2g')}"] if how else []
+    return f"From d = {dims[0]} to {dims[-1]} the gain {' and that '.join(told)}." if told else ""
+
+
+def costs_of_fields(found):
+    """What fields cost or gain, from the least and most nats of −ELBO beside plain models for each d: a sentence."""
+    told = []
+    for d, (low, high) in found.items():
+        if low >= 0 or high <= 0:
+            ends = sorted((abs(low), abs(high)))
+            told += [f"{'cost' if low >= 0 else 'gain'} {ends[0]:.1f} to {ends[1]:.1f} nats at d = {d}"]
+        else:
+            told += [f"do anything between a gain of {-low:.1f} and a cost of {high:.1f} nats at d = {d}"]
+    return f"In the published study fields, beside plain models, {joined(told)}." if told else ""
