@@ -42,7 +42,7 @@ def test_what_is_carried_over_is_told_in_numbers():
         above_own=np.array([[0.0, 2.0], [4.0, 0.0]]),
         nats_by_chance=np.full(2, 5),
     )
-    assert "it is 75% of what" in told.beside_chance({2: own}) and told.beside_chance({}) == ""
+    assert "it is 75% at d = 2 of what" in told.beside_chance({2: own}) and told.beside_chance({}) == ""
     assert "above a tenth" in told.exchanged({"nats": {2: "contrary"}}, {2: Estimate(0.2, 0.1, 0.3)})
 
 
@@ -128,7 +128,7 @@ def test_what_grows_or_falls_with_d_is_told():
     )
     assert told.with_d({"denoising": {2: small, 4: large}}).endswith("the gain in PSNR grows from 0.2 to 0.5.")
     assert told.with_d({"denoising": {2: small, 4: small}}) == told.with_d({"denoising": {2: small}}) == ""
-    assert told.with_field({2: "below", 4: "above"}, {2: "yes", 4: "yes"}).endswith("groups better still.")
+    assert told.with_field({2: "below", 4: "above"}, {2: "yes", 4: "yes"}).endswith("groups better still at d = 2.")
     assert told.with_field({2: "below"}, {2: "no"}) == ""
 
 
