@@ -118,11 +118,15 @@ def test_verdicts_of_chapters_follow_the_checks():
     assert seeds.sources(found) == "Members that share only the order of batches do not count as different."
     assert seeds.groove({2: "no", 4: "yes"}).startswith("It does not hold at d = 2: the best rotation does not clearly")
     assert "clearly explains less than 0.9" in seeds.groove({2: "contrary", 4: "none"})
-    told = seeds.conjecture({2: "contrary", 4: "yes"}, {4: "no"}, 0.01)
-    assert told.endswith(
-        "the first is failed at d = 2 and passed at d = 4; the second, at λ = 0.01, is undecided at d = 4."
+    studies = [
+        ("published (digits)", {2: "contrary", 4: "yes"}, {4: "no"}, 0.01),
+        ("published (cells)", {2: "no"}, {}, None),
+    ]
+    assert seeds.conjecture(studies) == (
+        "Published (digits): the first fails at d = 2 and holds at d = 4; the second is undecided at d = 4 at λ = "
+        "0.01. Published (cells): the first is undecided at d = 2; the second was not made."
     )
-    assert seeds.conjecture({2: "no"}, {}, None).endswith("undecided at d = 2; the second was not made.")
+    assert seeds.conjecture([]) == "The chapters say what came of them."
     few, many = Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 0.95)
     assert "better at d = 4 than at d = 2" in seeds.better_turned(few, many, (2, 4))
     assert seeds.better_turned(many, few, (2, 4)) == seeds.better_turned(few, few, (2, 4)) == ""

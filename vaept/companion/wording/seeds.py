@@ -74,18 +74,22 @@ def groove(rotation):
     )
 
 
-def conjecture(rotation, push, coupling):
-    """What became of both tests of the conjecture of chapter 1: a sentence.
+def conjecture(studies):
+    """What became of both tests of the conjecture of chapter 1: sentences.
 
-    `rotation` and `push` are, for each d, the outcomes of the checks of rotations (C2) and of the weakest push (C4);
-    `coupling` is that of the push, None if there was none.
+    For each study its name, for each d the outcomes of the checks of rotations (C2) and of the weakest push (C4), and
+    the coupling of that push.
     """
-    second = f"the second, at λ = {coupling:g}, is {_became(push)}" if push else "the second was not made"
-    return f"In this copy the first is {_became(rotation)}; {second}."
+    told = [
+        f"{name}: the first {_became(rotation)}; the second "
+        + (f"{_became(push)} at λ = {coupling:g}." if push else "was not made.")
+        for name, rotation, push, coupling in studies
+    ]
+    return " ".join(told).replace("published", "Published") or "The chapters say what came of them."
 
 
 def _became(found):
-    words = {"yes": "passed", "no": "undecided", "contrary": "failed", "none": "without a result"}
+    words = {"yes": "holds", "no": "is undecided", "contrary": "fails", "none": "has no result"}
     dims = {name: [d for d, answer in found.items() if answer == name] for name in found.values()}
     return joined([f"{words[name]} at d = {joined(own)}" for name, own in dims.items()])
 
