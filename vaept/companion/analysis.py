@@ -97,6 +97,23 @@ def by_group(latents, agreement=None):
     return {"unmoved": unmoved, "permuted": permuted} | vars(agreement or compare(latents))
 
 
+def other_measures(agreements, controls):
+    """Measures of agreement that `figures.agreement_by_group` has not, of the same parameters: a table."""
+    names = {
+        "coordinates": "mean correlation of coordinates, as they are",
+        "signed_permutation": "the same, best flips and exchanges",
+        "cka": "similarity of shapes (linear CKA)",
+        "neighbours": "shared neighbours (share of 10)",
+    }
+    several = list(zip(agreements.values(), controls, strict=True))
+    rows = [
+        (words, *(part for own, chance in several for part in (own[name], markdown.shown(chance[name].mean, ".2f"))))
+        for name, words in names.items()
+    ]
+    header = [part for name in agreements for part in (name, f"by chance, {name}")]
+    return markdown.table(("measure", *header), rows)
+
+
 def energy_bounds_kl(records):
     """`figures.energy_bounds_kl` of the first plain member, d the smallest."""
     d = records.latent_dims[0]

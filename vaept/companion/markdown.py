@@ -16,6 +16,12 @@ def shown(value, spec=".3g"):
     return f"{value:{spec}}".replace("-", "−")
 
 
+def beside(value, limit):
+    """A number or an `Estimate` in words, with a third decimal where two would not tell it, or an end, from a limit."""
+    told = shown(value, ".2f")
+    return shown(value, ".3f") if f"{limit:.2f}" in told else told
+
+
 def escaped(text):
     """Text in which Markdown finds no markup."""
     return re.sub(r"([\\`*_\[\]<>$|~{}])", r"\\\1", text)

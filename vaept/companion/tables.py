@@ -8,10 +8,10 @@ from collections import defaultdict
 import numpy as np
 
 from vaept.companion import analysis
-from vaept.companion.checks_training import coupling_at
+from vaept.companion.checks_training import DIFFERENT, coupling_at
 from vaept.companion.ledger import answer, ledger
 from vaept.companion.machines import machines_of
-from vaept.companion.markdown import Text, cell, mean_and_spread, shown, table
+from vaept.companion.markdown import Text, beside, cell, mean_and_spread, shown, table
 from vaept.companion.profiles import arm
 from vaept.companion.records import all_published
 from vaept.companion.store import CHECKOUT
@@ -86,7 +86,10 @@ def sources(records):
     for name, varied in names.items():
         found = [records.price(name, d) for d in dims]
         if found and None not in found:
-            own = [(each.coordinates, each.signed_permutation, shown(each.orthogonal.mean, ".2f")) for each in found]
+            own = [
+                (each.coordinates, beside(each.signed_permutation, DIFFERENT), shown(each.orthogonal.mean, ".2f"))
+                for each in found
+            ]
             rows.append((varied, *(cell for cells in own for cell in cells)))
     header = [f"{what}, d = {d}" for d in dims for what in ("r, as it is", "r, permuted", "R², rotated")]
     instead = "" if analysis.varies_sources(records) else "In this copy no source was held fixed by itself."

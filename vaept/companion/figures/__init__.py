@@ -30,7 +30,7 @@ from vaept.companion.figures.models import (
 )
 from vaept.companion.figures.quantum import oscillator_states_2d, tilt_chooses_axes, wells_and_levels
 from vaept.companion.figures.runs import coordinates_of_runs, explained_by_group, planes_of_runs
-from vaept.companion.figures.seeds import MEASURES, agreement_by_group, elbo_against_rotation, one_place, ten_seeds
+from vaept.companion.figures.seeds import agreement_by_group, elbo_against_rotation, one_place, ten_seeds
 from vaept.companion.figures.spectra import (
     eigenfunctions_decoded,
     error_slopes,
@@ -49,7 +49,6 @@ from vaept.companion.figures.uses import (
 )
 
 __all__ = [
-    "MEASURES",
     "agreement_by_group",
     "agreement_with_controls",
     "arrangements",

@@ -44,24 +44,17 @@ def ten_seeds(latents, elbo, labels):
 
 
 LEFT = -1.2  # of what is drawn: just below what chance gives
-MEASURES = {
-    "share of the variance explained (R²)": {
-        "unmoved": "as they are",
-        "permuted": "best flips and exchanges",
-        "orthogonal": "best rotation",
-        "linear": "best linear map",
-    },
-    "mean correlation of coordinates (r)": {
-        "coordinates": "as they are",
-        "signed_permutation": "best flips and exchanges",
-    },
-    "not aligned": {"cka": "similarity of shapes\n(linear CKA)", "neighbours": "shared neighbours\n(share of 10)"},
+ALIGNED = {
+    "unmoved": "as they are",
+    "permuted": "best flips and exchanges",
+    "orthogonal": "best rotation",
+    "linear": "best linear map",
 }
 
 
 @book_figure
 def agreement_by_group(agreements, controls):
-    """How well members agree, as they are and after the best map of each group.
+    """How much of the variance of a member another explains, as they are and after the best map of each group.
 
     Parameters
     ----------
@@ -70,32 +63,29 @@ def agreement_by_group(agreements, controls):
     controls : sequence of such mappings
         The same with the images shuffled for each member: agreement by chance.
     """
-    sizes = [len(own) for own in MEASURES.values()]
     step = 0.8 / len(agreements)
-    figure, axes = plt.subplots(len(sizes), 1, figsize=(WIDTH, 5.0), height_ratios=sizes, sharex=True)
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.7))
     lowest, marks = 0.0, []
-    for axis, (title, own) in zip(axes, MEASURES.items(), strict=True):
-        places = np.arange(len(own)) - 0.4 + step / 2
-        colours = zip(agreements.items(), controls, (BLUE, ORANGE, RED), strict=False)
-        for i, ((name, agreement), control, colour) in enumerate(colours):
-            values, chance = ([each[measure] for measure in own] for each in (agreement, control))
-            draw_intervals(axis, values, places + i * step, colour, name)
-            by_chance = [each.mean for each in chance]
-            axis.plot(by_chance, places + i * step, "|", color="black", markersize=8, label=None if i else "by chance")
-            lowest = np.nanmin([lowest, *by_chance, *(end for each in values for end in (each.low, each.mean))])
-            for place, value in zip(places + i * step, values, strict=True):
-                marks.append((axis, np.nanmin([value.low, value.mean, value.high]), place, colour))
-                words = f"{value.mean:.2f}".replace("-", "−")
-                axis.text(1.06, place, words, color=colour, va="center", fontsize=SMALL)
-        axis.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
-        axis.set(yticks=range(len(own)), yticklabels=own.values(), ylim=(len(own) - 0.5, -0.5))
-        axis.set_title(title, loc="left", fontsize=SMALL)
+    places = np.arange(len(ALIGNED)) - 0.4 + step / 2
+    colours = zip(agreements.items(), controls, (BLUE, ORANGE, RED), strict=False)
+    for i, ((name, agreement), control, colour) in enumerate(colours):
+        values, chance = ([each[measure] for measure in ALIGNED] for each in (agreement, control))
+        draw_intervals(axis, values, places + i * step, colour, name)
+        by_chance = [each.mean for each in chance]
+        axis.plot(by_chance, places + i * step, "|", color="black", markersize=8, label=None if i else "by chance")
+        lowest = np.nanmin([lowest, *by_chance, *(end for each in values for end in (each.low, each.mean))])
+        for place, value in zip(places + i * step, values, strict=True):
+            marks.append((np.nanmin([value.low, value.mean, value.high]), place, colour))
+            words = f"{value.mean:.2f}".replace("-", "−")
+            axis.text(1.06, place, words, color=colour, va="center", fontsize=SMALL)
+    axis.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
+    axis.set(yticks=range(len(ALIGNED)), yticklabels=ALIGNED.values(), ylim=(len(ALIGNED) - 0.5, -0.5))
     left = max(lowest, LEFT) - 0.05
-    for axis, low, place, colour in marks:
+    for low, place, colour in marks:
         if low < left:  # goes on to the left
             axis.plot(left, place, "<", color=colour, markersize=5, clip_on=False)
-    axes[-1].set(xlim=(left, 1.03), xlabel="agreement between two members (1 = perfect)")
-    handles, names = axes[0].get_legend_handles_labels()
+    axis.set(xlim=(left, 1.03), xlabel="share of the variance explained (R²)")
+    handles, names = axis.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=len(names))
     return figure
 
@@ -110,18 +100,18 @@ def elbo_against_rotation(degrees, losses, spread):
     losses : array, shape (members, k)
         −ELBO minus its value at 0°, nats.
     spread : float
-        Standard deviation of −ELBO over seeds, nats, written above for scale.
+        Standard deviation of −ELBO over seeds, nats, drawn beside for scale.
     """
-    figure, axis = plt.subplots(figsize=(WIDTH, 2.7))
+    figure, (axis, scale) = plt.subplots(1, 2, figsize=(WIDTH, 2.6), width_ratios=[3, 1])
     axis.plot(degrees, losses.T, color=BLUE, linewidth=0.9, alpha=0.6)
     axis.plot(degrees, losses.mean(axis=0), color="black", linewidth=1.8)
-    words = f"largest minus smallest, on average {np.ptp(losses, axis=1).mean():.2g} nats"
-    words += f"\nstandard deviation over seeds {spread:.2g} nats"
-    axis.set_title(words.replace("-", "−"), loc="left", fontsize=SMALL)
     axis.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    axis.set(xlabel="angle by which the latent plane is turned (degrees)", xticks=np.arange(0, 361, 90))
-    axis.set(xlim=(degrees[0], degrees[-1]))
-    axis.set_ylabel("−ELBO minus its\nvalue at 0° (nats)")
+    axis.set(xlabel="angle of the latent plane (degrees)", xticks=np.arange(0, 361, 90))
+    axis.set(xlim=(degrees[0], degrees[-1]), ylabel="−ELBO minus its\nvalue at 0° (nats)")
+    heights = [np.ptp(losses, axis=1).mean(), spread]
+    bars = scale.bar(["turning", "seeds"], heights, color=[BLUE, GREY])
+    scale.bar_label(bars, [f"{height:.2g}" for height in heights], fontsize=SMALL)
+    scale.set(ylim=(0, 1.2 * max(heights)), yticks=[], title="for scale (nats)")
     return figure
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from vaept.companion.checks_training import DIFFERENT, EQUAL_LOSS, SAME_LEVELS
 from vaept.companion.markdown import escaped, shown
 from vaept.companion.wording import joined, listed, said, side
-from vaept.vae.agreement import mean_over_members
+from vaept.vae.agreement import Estimate, compare, mean_over_members
 
 
 def same_model(found, symmetry):
@@ -129,7 +129,7 @@ def loose(records, gains, flat):
 
 def better_turned(small, large, dims):
     """That maps with more coordinates agree better after a rotation, if they do; from `Estimate`s of R²: a sentence."""
-    told = "After a rotation members agree better at d = {1} than at d = {0}."
+    told = "After a rotation members agree better at d = {1} than at d = {0}; why is not known."
     return told.format(*dims) if large.low > small.high else ""
 
 
@@ -138,9 +138,8 @@ def grown(records):
     if not any(records.price(f"vary_{source}", d) for source in ("order", "noise") for d in records.latent_dims):
         return ""
     return (
-        "Where members differ although they share everything but the order, or everything but the noise, a difference "
-        "that was tiny at first has grown during training. So it is with a marble near the middle of the table, where "
-        "every small push leads further away."
+        "Members that differ although they share everything but the order, or everything but the noise, began with the "
+        "same weights, so that all of their difference has grown during training."
     )
 
 
@@ -152,6 +151,42 @@ def elsewhere(records, others):
     return (
         f"In this copy no source was held fixed by itself; below is what was measured on {others.data}, with "
         f"{settings['prices_members']} members a row and {settings['epochs']} epochs, as of {when}."
+    )
+
+
+def unfinished(records, others):
+    """What members of other records, trained longer, say of the rest that a rotation leaves: a sentence, or "".
+
+    It is said for every d in which a rotation leaves more than a tenth of the variance here.
+    """
+    epochs, longer = (each.provenance["settings"]["epochs"] for each in (records, others))
+    here = {d: records.arms["cold", d].agreement.orthogonal.mean for d in records.latent_dims}
+    there = {d: price.orthogonal for d, r2 in here.items() if r2 < DIFFERENT and (price := others.price("cold", d))}
+    if longer <= epochs or not there:
+        return ""
+    left = listed({d: 100 * (1 - value.mean) for d, value in there.items()}, spec=".0f")
+    much = all(value.mean < DIFFERENT for value in there.values())
+    told = "so training cut short is hardly all of it" if much else "so much of it may be training cut short"
+    return f"(Of members trained for {longer} epochs instead of {epochs}, it leaves, in %, {left}: {told}.)"
+
+
+def itself(records):
+    """How far two noisy draws from the posteriors of one member agree, beside two members: a sentence."""
+    draws, members = {}, {}
+    for d in records.latent_dims:
+        own = records.arms["cold", d]
+        noise = np.random.default_rng(0).standard_normal((2, *own.mean[0].shape))
+        draws[d] = compare(own.mean[0] + own.deviation[0] * noise, n_bootstrap=1).signed_permutation.mean
+        members[d] = own.agreement.signed_permutation
+    beside = said(
+        {d: side(Estimate(*(end - draws[d] for end in (own.mean, own.low, own.high)))) for d, own in members.items()},
+        members,
+        below="members agree less than that{at}, {value}",
+        unclear="members neither clearly less nor more{at}, {value}",
+        above="members agree better{at}, {value}",
+    )
+    return (
+        f"Two noisy draws from the posteriors of one member agree to {listed(draws)}: a scale and no ceiling; {beside}."
     )
 
 
@@ -191,12 +226,26 @@ def decisive(records):
     )
 
 
+def rotated_rows(records):
+    """Whether a rotation explains more for some sources than for others: sentences, of every d where it varies."""
+    names = [f"{which}_{source}" for which in ("vary", "same") for source in ("weights", "order", "noise")] + ["cold"]
+    told = []
+    for d in records.all_dims:
+        own = [price.orthogonal for name in names if (price := records.price(name, d))]
+        least, most = (end([value.mean for value in own], default=0) for end in (min, max))
+        if most - least > 0.1:
+            overlap = max(value.low for value in own) <= min(value.high for value in own)
+            beside = "but all its intervals (not printed) overlap" if overlap else "and not all its intervals overlap"
+            told.append(f"R² of the rows runs from {least:.2f} to {most:.2f} at d = {d}, {beside}.")
+    return " ".join(told)
+
+
 def assumed(records):
     """How far posteriors are from the true ones, as far as that was measured: a sentence in brackets, or ""."""
     arms = {d: records.arms["cold", d] for d in records.latent_dims}
     gaps = {d: (own.log_likelihood + own.minus_elbo_of_these).mean() for d, own in arms.items()}
     gaps = {d: gap for d, gap in gaps.items() if not np.isnan(gap)}
-    return f"(They are not: the gap of chapter 2 is at least {listed(gaps, spec='.2g')}.)" if gaps else ""
+    return f"(They are not: log p(x) minus ELBO is estimated as {listed(gaps, spec='.2g')}.)" if gaps else ""
 
 
 def costs(turning):
@@ -219,12 +268,13 @@ def predicted(found, ratio, turning):
     told = said(
         found,
         ratio,
-        yes="Prediction and measurement agree to within a quarter{at} (predicted over measured: {value}).",
-        no="Prediction and measurement do not clearly agree to within a quarter{at} (predicted over measured: "
-        "{value}).",
+        yes="Prediction and measurement agree to within a quarter{at} (predicted over measured, the mean of members' "
+        "ratios: {value}).",
+        no="Prediction and measurement do not clearly agree to within a quarter{at} (predicted over measured, the "
+        "mean of members' ratios: {value}).",
         other="Turning gains, where a cost was predicted{at}.",
-        unclear="What was measured cannot be told from 0{at}, so that the prediction cannot be judged there, whatever "
-        "its test below says.",
+        unclear="What was measured cannot be told from 0{at}, so a ratio to it says nothing of the prediction there; "
+        "its test below judges the interval of that ratio alone.",
     )
     if not gaining:
         return told
