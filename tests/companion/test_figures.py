@@ -43,9 +43,9 @@ def draw(name, rng, labels):
         "series_against_exact": (np.linspace(0, 1, 5), np.arange(5.0), {"order 1": np.ones(5), "Padé": np.ones(5)}),
         "error_slopes": (np.logspace(-3, -1, 5), rng.random((2, 5)) + 0.1, [1.0, 2.0]),
         "levels_of_a_latent_space": (np.linspace(0, 1, 21), rng.random((21, 3)), [0.0, 1.0, 2.0], [1, 2], [0.0, 0.4]),
-        "fingerprints": (
+        "fingerprints": ({"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))}, {"d = 2": np.arange(4)}),
+        "levels_beside_seeds": (
             {"d = 2": (rng.random((3, 4)), rng.random((3, 4, 2)))},
-            {"d = 2": np.arange(4)},
             {"0, shuffled": {"d = 2": (rng.random(4), rng.random((4, 2)))}},
         ),
         "eigenfunctions_decoded": ((np.arange(21.0),) * 2, np.stack([plane] * 2), [0.1, 0.2], rng.random((3, 3, 8, 8))),

@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, wishart
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -296,6 +296,31 @@ def apart(intervals):
     (low, high), (other_low, other_high) = (np.moveaxis(np.asarray(intervals)[k], -1, 0) for k in (i, j))
     found = (np.maximum(low, other_low) > np.minimum(high, other_high)).any(axis=1)
     return int(found.sum()), len(found)
+
+
+def off_the_seeds(spectra, others):
+    """How far the first d levels of other densities are from their mean over seeds, on average, in per cent.
+
+    Parameters are as for `figures.levels_beside_seeds`, with names "d = 2"; for each of the others a dict from d.
+    """
+    means = {int(name[4:]): np.mean(levels, axis=0) for name, (levels, _) in spectra.items()}
+    return {
+        other: {
+            d: 100 * np.mean(np.abs(own[f"d = {d}"][0] / mean - 1)[1 : d + 1], where=mean[1 : d + 1] > 0)
+            for d, mean in means.items()
+        }
+        for other, own in others.items()
+    }
+
+
+def gap_by_chance(n, members, within, blur=0.3):
+    """By how much the lowest two levels of a round cloud of n images differ, relative to the first: 95th percentile.
+
+    Of one cloud for each member the one with the largest gap counts; `within` is the mean variance of posteriors.
+    """
+    clouds = wishart(n - 1, np.eye(2) / (n - 1)).rvs(2000 * members, random_state=0)
+    narrow, wide = (max(0, 1 - within) * np.linalg.eigvalsh(clouds) + within + blur**2).T
+    return np.quantile((wide / narrow - 1).reshape(members, -1).max(axis=0), 0.95)
 
 
 def over_plane(energy, low, high, top, n=120):

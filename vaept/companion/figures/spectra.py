@@ -88,42 +88,33 @@ def levels_of_a_latent_space(couplings, levels, first_order, multiplicities, fin
     levels : array, shape (k, n)
         Exact levels along the way, relative to the lowest.
     first_order : array, shape (n,)
-        Slopes of the levels at 0 by degenerate first-order theory, relative to the lowest.
+        Slopes of the levels at 0 by degenerate first-order theory, relative to the lowest; dashed for the first pair.
     multiplicities : sequence of int
         Of the oscillator's levels, in order; they sum to n.
     final : array, shape (m,)
         Levels at coupling 1 by another method, drawn as dots.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.4))
     palette = (GREY, ORANGE, BLUE, RED, VIOLET)
-    ends = {}
     shells = np.repeat(np.arange(len(multiplicities)), multiplicities)
-    near = couplings <= 0.1 * couplings[-1]
     for state, shell in enumerate(shells):
         colour = palette[shell % len(palette)]
-        axes[1].plot(couplings, levels[:, state], color=colour, linewidth=2)
-        if shell in (1, 2):  # more would cross
-            shifts, foretold = levels[near, state] - levels[0, state], first_order[state] * couplings[near]
-            (line,) = axes[0].plot(couplings[near], shifts, color=colour, linewidth=6 - 2 * shell)
-            ends[f"N = {shell}"] = line
-            axes[0].plot(couplings[near], foretold, color="black", linewidth=1, linestyle="--", zorder=3)
-    axes[1].plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=4, clip_on=False, zorder=5)
+        axis.plot(couplings, levels[:, state], color=colour, linewidth=2)
+        if shell == 1:  # more would cross
+            foretold = levels[0, state] + first_order[state] * couplings
+            axis.plot(couplings, foretold, color="black", linewidth=1, linestyle="--", zorder=3)
+    axis.plot(np.full(len(final), couplings[-1]), final, "o", color="black", markersize=4, clip_on=False, zorder=5)
     for shell, multiplicity in enumerate(multiplicities):
         where = {"ha": "right", "va": "center", "weight": "bold", "color": palette[shell % len(palette)]}
         place = levels[0, shells == shell][0]
-        axes[1].text(-0.03 * couplings[-1], place, f"N = {shell}: {multiplicity}×", fontsize=SMALL, **where)
-    axes[0].set(xlabel="coupling λ", ylabel="shift from the round bowl's level")
-    axes[0].legend(ends.values(), ends.keys(), fontsize=SMALL)
-    axes[0].set_title("near the start, N = 1 and 2\n(dashed: first order)")
-    axes[1].set(xlabel="coupling λ", ylabel="energy above the ground level")
-    axes[1].set(xlim=(-0.6 * couplings[-1], couplings[-1]), title="all the way\n(dots: from the density)")
-    axes[0].xaxis.set_major_locator(MaxNLocator(3))
-    axes[1].set_xticks(couplings[-1] * np.array([0, 0.5, 1]))
+        axis.text(-0.03 * couplings[-1], place, f"N = {shell}: {multiplicity}×", fontsize=SMALL, **where)
+    axis.set(xlabel="coupling λ", ylabel="energy above the ground level", xlim=(-0.2 * couplings[-1], couplings[-1]))
+    axis.set_xticks(couplings[-1] * np.array([0, 0.5, 1]))
     return figure
 
 
 @book_figure
-def fingerprints(spectra, reference, others=None, reference_name="prior"):
+def fingerprints(spectra, reference):
     """Lowest levels of every member's latent space against their number, one panel for each latent dimension.
 
     Parameters
@@ -131,22 +122,17 @@ def fingerprints(spectra, reference, others=None, reference_name="prior"):
     spectra : mapping from str to pair of arrays, shapes (members, n) and (members, n, 2)
         Levels and the ends of their intervals.
     reference : mapping from str to array of shape (n,)
-        The oscillator's levels for comparison.
-    others : mapping from str to mapping from str to pair of arrays, shapes (n,) and (n, 2), optional
-        Further ladders, two at most, by their names: for each panel levels and the ends of their intervals.
-    reference_name : str
+        The oscillator's levels for comparison, the prior's.
     """
     figure, axes = plt.subplots(len(spectra), 1, figsize=(WIDTH, 2.1 * len(spectra) + 0.4), squeeze=False)
+    how = {"linewidth": 1, "markersize": 4}
     for axis, (name, (levels, intervals)) in zip(axes[:, 0], spectra.items(), strict=True):
         numbers = np.arange(1, len(reference[name]))
-        for row in zip(levels, intervals, strict=True):
-            seeds = _draw_ladder(axis, numbers, *row, color=BLUE, marker="o")
+        for row, ends in zip(np.asarray(levels), np.asarray(intervals), strict=True):
+            reach = np.abs(ends[1:].T - row[1:])
+            seeds = axis.errorbar(numbers, row[1:], reach, color=BLUE, marker="o", **how)
         lines = {"seeds" if len(levels) > 1 else "seed": seeds}
-        for (other, row), (marker, style) in zip((others or {}).items(), (("s", "--"), ("^", ":")), strict=False):
-            lines[other] = _draw_ladder(axis, numbers, *row[name], color=ORANGE, marker=marker, linestyle=style)
-        (lines[reference_name],) = axis.plot(
-            numbers, reference[name][1:], "D-", color="black", linewidth=1, markersize=4
-        )
+        (lines["prior"],) = axis.plot(numbers, reference[name][1:], "D-", color="black", **how)
         axis.set(title=name, ylabel="level", xticks=numbers, xlim=(0.7, numbers[-1] + 0.3))
         axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes[-1, 0].set_xlabel("number of the level")
@@ -154,11 +140,35 @@ def fingerprints(spectra, reference, others=None, reference_name="prior"):
     return figure
 
 
-def _draw_ladder(axis, numbers, levels, intervals, **style):
-    """Levels joined by a line, with their intervals; the lowest, which is 0 for all, is left out."""
-    levels = np.asarray(levels)[1:]
-    error = np.abs(np.asarray(intervals)[1:].T - levels)
-    return axis.errorbar(numbers, levels, error, linewidth=1, markersize=4, **style)
+@book_figure
+def levels_beside_seeds(spectra, others):
+    """How far each level is from its mean over seeds, in per cent, for every seed and for other densities.
+
+    Parameters
+    ----------
+    spectra : mapping from str to pair of arrays, shapes (members, n) and (members, n, 2)
+        For each panel levels and the ends of their intervals; the lowest, which is 0 for all, is left out.
+    others : mapping from str to mapping from str to pair of arrays, shapes (n,) and (n, 2)
+        Further ladders, two at most, by their names: for each panel levels and the ends of their intervals.
+    """
+    figure, axes = plt.subplots(len(spectra), 1, figsize=(WIDTH, 1.8 * len(spectra) + 0.4), squeeze=False)
+    for axis, (name, (levels, intervals)) in zip(axes[:, 0], spectra.items(), strict=True):
+        mean = np.mean(levels, axis=0)[1:]
+        rows = [("seeds", BLUE, "o", *own) for own in zip(levels, intervals, strict=True)]
+        styles = ((ORANGE, "s"), (RED, "^"))
+        rows += [(other, *style, *own[name]) for style, (other, own) in zip(styles, others.items(), strict=False)]
+        places, lines = np.linspace(-0.25, 0.25, len(rows)), {}
+        for place, (label, colour, marker, row, ends) in zip(places, rows, strict=True):
+            off, ends = (100 * (np.asarray(part)[1:].T / mean - 1) for part in (row, ends))
+            where = np.arange(1, len(mean) + 1) + place
+            how = {"fmt": marker, "color": colour, "markersize": 4, "linewidth": 1}
+            lines[label] = axis.errorbar(where, off, np.abs(ends - off), **how)
+        axis.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+        axis.set(title=name, ylabel="off the mean\nover seeds (%)", xlim=(0.5, len(mean) + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes[-1, 0].set_xlabel("number of the level")
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=3, fontsize=SMALL)
+    return figure
 
 
 @book_figure
@@ -175,13 +185,13 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
     grid_images : array, shape (rows, columns, height, width)
         Decoded images on a grid over the same plane, the first row at the bottom.
     """
-    columns = 3
-    rows = -(-(len(functions) + 1) // columns)
+    rows = len(functions)
     across, up = (np.ptp(points) for points in axes_points)
-    height = rows * (WIDTH / columns * up / across + 0.35) + 0.8
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
+    figure = plt.figure(figsize=(WIDTH, 0.62 * WIDTH * up / across + 1.1))
+    grid = figure.add_gridspec(rows, 2, width_ratios=[2, 1])
+    first = figure.add_subplot(grid[:, 0])
+    panels = [figure.add_subplot(grid[row, 1]) for row in range(rows)]
     shape = {"extent": [end for points in axes_points for end in (points[0], points[-1])], "origin": "lower"}
-    first, *panels = axes.flat[: len(functions) + 1]
     for number, (axis, values, level) in enumerate(zip(panels, functions, levels, strict=True), start=1):
         shades = axis.imshow(values / np.nanquantile(np.abs(values), 0.98), cmap=DIVERGING, vmin=-1, vmax=1, **shape)
         axis.set_title(f"mode {number}, level {level:.2f}")
@@ -192,12 +202,9 @@ def eigenfunctions_decoded(axes_points, functions, levels, grid_images):
     mosaic = np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
     first.imshow(mosaic[::-1], **shape)
     first.set_title("the plane, decoded")
-    for axis in axes.flat[len(functions) + 1 :]:
-        axis.set_axis_off()
-    for axis in axes.flat[: len(functions) + 1]:
-        axis.set(aspect="equal", xlabel="z₁", ylabel="z₂")
-        axis.label_outer()
-    scale = figure.colorbar(shades, ax=axes, location="bottom", aspect=40, shrink=0.6, ticks=[-1, 0, 1])
+    for axis in (first, *panels):
+        axis.set(aspect="equal", xlabel="z₁" if axis in (first, panels[-1]) else None, ylabel="z₂")
+    scale = figure.colorbar(shades, ax=[first, *panels], location="bottom", aspect=40, shrink=0.6, ticks=[-1, 0, 1])
     scale.set_label("mode, scaled to its largest value")
     return figure
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vaept.companion.checks_training import DIFFERENT, EQUAL_LOSS, SAME_LEVELS
-from vaept.companion.markdown import escaped, shown
+from vaept.companion.markdown import escaped
 from vaept.companion.wording import joined, listed, said, side
 from vaept.vae.agreement import Estimate, compare, mean_over_members
 
@@ -284,75 +284,81 @@ def predicted(found, ratio, turning):
     )
 
 
-def fingerprint(found, apart):
+def fingerprint(found, values, apart, off):
     """Whether levels tell densities apart and seeds not: some sentences.
 
-    Parameters are what the checks of C3 found, and for each d how many pairs of seeds differ, and of how many.
+    Parameters are what the checks of C3 found and `measured`; for each d how many pairs of seeds differ, and of how
+    many; and for a Gaussian and a shuffled map how far their levels are off for each d, in per cent.
     """
-    limit = f"{100 * SAME_LEVELS:g} %"
+    gaussian, shuffled = (listed(each, spec=".2g") for each in off.values())
+    own = listed({d: 100 * value.mean for d, value in values["levels"].items()}, spec=".2g")
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
     told = [
-        said(
-            found["levels"],
-            yes=f"Those of a seed of this copy are on average within {limit} of their mean over seeds{{at}}.",
-            no=f"Those of a seed of this copy are on average not clearly within {limit} of their mean over "
-            "seeds{at}.",
-        ),
+        f"In per cent, a level of one seed of this copy is on average {own} away from its mean over seeds; "
+        f"of seed 0 made a Gaussian, {gaussian}; of seed 0 shuffled, {shuffled}.",
         said(
             {d: "yes" if differ else "no" for d, (differ, _) in apart.items()},
             yes="Looked at closely seeds differ{at}, by more than the draws explain.",
         ),
         said(
             others,
-            yes="Those of a Gaussian of the same covariance and of a shuffled map are at least twice as far away{at}.",
-            no="Those of a Gaussian of the same covariance, or of a shuffled map, are not clearly twice as far "
-            "away{at}, so that levels tell little there beyond the covariance, or each coordinate by itself.",
+            yes="Both are clearly at least twice as far away{at} as seeds are.",
+            no="Not both are clearly twice as far away{at} as seeds are, so that levels tell little there beyond the "
+            "covariance, or each coordinate by itself.",
         ),
     ]
     return " ".join(filter(None, told))
 
 
-def ladders(found, values, apart):
-    """How far levels differ, from what the checks of C3 found and `measured`, and `apart` as in `fingerprint`."""
-    own = ", ".join(f"{shown(100 * value.mean, '.2g')} % at d = {d}" for d, value in values["levels"].items())
-    closely = ", ".join(f"{differ} of {pairs} pairs at d = {d}" for d, (differ, pairs) in apart.items())
+def ladders(found, values, apart, off):
+    """How far levels differ; parameters are as for `fingerprint`."""
+    closely = ", ".join(f"{differ} of {pairs} pairs of seeds at d = {d}" for d, (differ, pairs) in apart.items())
     answers = [answer for each in found.values() for answer in each.values()]
-    beyond = said(
-        found["Gaussian"],
-        yes="Levels tell more than the covariance{at}.",
-        no="Levels do not clearly tell more than the covariance{at}.",
-    )
+    limit = 100 * SAME_LEVELS
+    alone = {d: "yes" for d in found["levels"] if min(own[d] for own in off.values()) <= limit}
     return (
-        f"A level of one seed is on average {own} away from its mean over seeds. The table of claim C3 divides that by "
-        "how far from that mean the levels of a Gaussian of equal covariance are, and by how far those of a shuffled "
-        "map are. "
-        f"{answers.count('yes')} of its {len(answers)} tests are met. {beyond} "
-        f"Pairs of seeds of which some level has intervals that do not overlap: {closely}."
+        "The table of claim C3 divides how far the levels of a seed are from their mean over seeds by how far those of "
+        "a Gaussian of equal covariance are, and by how far those of a shuffled map are, on average over seeds. "
+        f"{answers.count('yes')} of its {len(answers)} tests are met. "
+        + said(
+            alone,
+            yes=f"The limit of {limit:g} % alone tells little{{at}}: one of the two, of seed 0, is within it as well. ",
+        )
+        + f"{_nearer(found, values, 'Gaussian', 'the Gaussian')} "
+        f"{_nearer(found, values, 'shuffled', 'a shuffled map')} "
+        f"Some level has intervals that do not overlap in {closely}."
     )
 
 
-def split_pair(gap):
-    """What it means that the lowest two levels differ by this share of the first: a sentence."""
+def _nearer(found, values, name, words):
+    """Whether seeds are nearer to each other than to this density, and by the factor two that is asked for."""
+    answers = {
+        d: "near" if answer != "yes" and values[name][d].high < 1 else answer for d, answer in found[name].items()
+    }
+    return said(
+        answers,
+        values[name],
+        yes=f"Seeds are at least twice as near to each other as to {words} (ratio {{value}}).",
+        near=f"Seeds are nearer to each other than to {words}, but not clearly by the factor two asked for ({{value}}).",
+        no=f"Seeds are not clearly nearer to each other than to {words} ({{value}}).",
+    )
+
+
+def split_pair(gap, chance, images):
+    """What it means that the lowest two levels differ by this share of the first, beside round clouds: sentences.
+
+    One in twenty of such clouds, of as many images, has a gap above `chance`.
+    """
     if gap < 0.05:
         return (
             f"The levels of modes 1 and 2 are only {gap:.1%} apart, so the direction of mode 1 among those that both "
             "span is nearly an accident."
         )
-    return f"The levels of modes 1 and 2 are {gap:.0%} apart, so mode 1 has a direction of its own."
-
-
-def modes_and_classes(difference):
-    """Whether slow modes tell more of the classes than positions; from `Estimate`s of C6 for each d: sentences."""
-    told = said(
-        {d: side(value) for d, value in difference.items()},
-        difference,
-        above="Groups made from slow modes match the classes better than groups made from positions{at} ({value}).",
-        below="Groups made from slow modes match the classes worse than groups made from positions{at} ({value}).",
-        unclear="Groups made from slow modes match the classes neither clearly better nor clearly worse than groups "
-        "made from positions{at} ({value}).",
-    )
-    beside = "These are adjusted Rand indices less those of k-means, of members trained in a field (chapter 5)."
-    return f"{told} {beside}" if told else ""
+    told = f"The levels of modes 1 and 2 are {gap:.0%} apart"
+    beside = f"were the cloud of every seed {images} draws of a round one, the largest such gap would be above"
+    if gap <= chance:
+        return f"{told}. That may be chance: {beside} {chance:.0%} once in twenty times."
+    return f"{told}, which is more than chance: {beside} {chance:.0%} only once in twenty times."
 
 
 def ramp(straight):
