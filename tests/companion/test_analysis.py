@@ -135,16 +135,33 @@ def test_verdicts_of_chapters_follow_the_checks():
 
 def test_levels_of_seeds_are_told_beside_those_of_other_densities():
     levels = {"levels": {2: "yes"}, "shuffled": {2: "yes"}, "Gaussian": {2: "no"}}
-    told = seeds.fingerprint(levels, {2: (0, 3)})
-    assert "not clearly twice as far away, so" in told and "closely" not in told
+    off = {"Gaussian": {2: 4.8, 4: 9.8}, "shuffled": {2: 5.3, 4: 11.0}}
+    values = {"levels": {2: Estimate(0.027, 0.01, 0.04), 4: Estimate(0.031, 0.02, 0.04)}}
+    values["Gaussian"] = values["shuffled"] = {2: Estimate(0.57, 0.43, 0.64), 4: Estimate(0.25, 0.24, 0.26)}
+    told = seeds.fingerprint(levels, values, {2: (0, 3)}, off)
+    assert "on average 2.7 at d = 2, 3.1 at d = 4 away" in told and "a Gaussian, 4.8 at d = 2, 9.8 at d = 4; of" in told
+    assert "Not both are clearly twice as far away as seeds are, so" in told and "closely" not in told
     levels["Gaussian"][4] = levels["shuffled"][4] = levels["levels"][4] = "yes"
-    told = seeds.fingerprint(levels, {2: (1, 3), 4: (0, 3)})
-    assert "seeds differ at d = 2, by more" in told and told.endswith("at least twice as far away at d = 4.")
-    each = {d: Estimate(d / 50, 0, 1) for d in (2, 4)}
-    levels["Gaussian"] = {2: "no", 4: "yes"}
-    told = seeds.ladders(levels, {"levels": each}, {2: (1, 3), 4: (0, 3)})
-    assert "5 of its 6 tests are met. Levels do not clearly tell more than the covariance at d = 2." in told
-    assert "4 % at d = 2, 8 % at d = 4 away" in told and "1 of 3 pairs at d = 2, 0 of 3 pairs at d = 4." in told
+    told = seeds.fingerprint(levels, values, {2: (1, 3), 4: (0, 3)}, off)
+    assert "seeds differ at d = 2, by more" in told and told.endswith("twice as far away at d = 4 as seeds are.")
+    told = seeds.ladders(levels, values, {2: (1, 3), 4: (0, 3)}, off)
+    assert "5 of its 6 tests are met. The limit of 10 % alone tells little: one" in told
+    assert "nearer to each other than to the Gaussian, but not clearly by the factor asked for (0.57 [0.43" in told
+    assert "as near to each other as to the Gaussian (ratio 0.25" in told
+    assert told.endswith("in 1 of 3 pairs of seeds at d = 2, 0 of 3 pairs of seeds at d = 4.")
+    values["shuffled"] = {2: Estimate(0.9, 0.5, 1.7), 4: Estimate(0.25, 0.24, 0.26)}
+    levels["shuffled"][2] = "no"
+    wide = {name: dict.fromkeys((2, 4), 20.0) for name in off}
+    told = seeds.ladders(levels, values, {2: (1, 3), 4: (0, 3)}, wide)
+    assert "not clearly nearer to each other than to a shuffled map (0.90" in told and "alone tells" not in told
+
+
+def test_gaps_of_round_clouds_and_levels_of_others_are_measured(rng):
+    few, many = (analysis.gap_by_chance(n, 3, 0.05) for n in (100, 1000))
+    assert 0.05 < many < few < 0.8 and analysis.gap_by_chance(1000, 1, 0.05) < many
+    ladder = np.array([0.0, 0.4, 0.5, 0.9])
+    spectra = {"d = 2": ([ladder, ladder], [None, None])}
+    assert analysis.off_the_seeds(spectra, {"other": {"d = 2": (1.1 * ladder, None)}})["other"][2] == pytest.approx(10)
 
 
 def test_what_turning_costs_is_told_beside_what_was_foretold():
@@ -273,10 +290,9 @@ def test_a_mode_is_read_by_its_shape_and_by_the_classes_at_its_ends():
     told = seeds.mode_ends(*analysis.ends(values[:, None], labels), 3)
     assert "Of the 3 images" in told and "orange end 100% are of class 7" in told and told.endswith("of class 5.")
     assert seeds.mode_ends(None, None, 3) == seeds.mode_ends(*analysis.ends(values[:, None], labels * 0), 3) == ""
-    assert "accident" in seeds.split_pair(0.01) and "16% apart" in seeds.split_pair(0.16)
-    better = {2: Estimate(0.1, 0.05, 0.2), 4: Estimate(0.1, -0.05, 0.2)}
-    assert "better than" in (told := seeds.modes_and_classes(better)) and "neither" in told
-    assert seeds.modes_and_classes({}) == ""
+    assert "accident" in seeds.split_pair(0.01, 0.1, 99)
+    assert "16% apart. That may be chance: were the cloud of every seed 99 draws" in seeds.split_pair(0.16, 0.2, 99)
+    assert "more than chance" in seeds.split_pair(0.3, 0.2, 99)
 
 
 def test_a_study_without_a_price_list_says_so(records):

@@ -339,7 +339,7 @@ def _nearer(found, values, name, words):
         answers,
         values[name],
         yes=f"Seeds are at least twice as near to each other as to {words} (ratio {{value}}).",
-        near=f"Seeds are nearer to each other than to {words}, but not clearly by the factor two asked for ({{value}}).",
+        near=f"Seeds are nearer to each other than to {words}, but not clearly by the factor asked for ({{value}}).",
         no=f"Seeds are not clearly nearer to each other than to {words} ({{value}}).",
     )
 
