@@ -306,8 +306,7 @@ def off_the_seeds(spectra, others):
     means = {int(name[4:]): np.mean(levels, axis=0) for name, (levels, _) in spectra.items()}
     return {
         other: {
-            d: 100 * np.mean(np.abs(own[f"d = {d}"][0] / mean - 1)[1 : d + 1], where=mean[1 : d + 1] > 0)
-            for d, mean in means.items()
+            d: 100 * np.abs(own[f"d = {d}"][0][1 : d + 1] / mean[1 : d + 1] - 1).mean() for d, mean in means.items()
         }
         for other, own in others.items()
     }
