@@ -232,15 +232,16 @@ def test_sources_that_no_copy_varied_are_told_from_what_is_published(records):
 
 
 def test_longer_training_and_noisy_draws_stand_beside_what_a_rotation_leaves(records):
-    def with_r2(value, epochs):
+    def with_r2(value, epochs, data="digits"):
         r2 = SimpleNamespace(orthogonal=Estimate(value, value, value))
         arms, provenance = {("cold", 2): SimpleNamespace(agreement=r2)}, {"settings": {"epochs": epochs}}
-        return SimpleNamespace(latent_dims=[2], arms=arms, provenance=provenance, price=lambda arm, d: r2)
+        return SimpleNamespace(data=data, latent_dims=[2], arms=arms, provenance=provenance, price=lambda arm, d: r2)
 
     few, many = with_r2(0.5, 2), with_r2(0.7, 8)
     told = seeds.unfinished(few, many)
     assert "for 8 epochs instead of 2, it leaves, in %, 30 at d = 2" in told and "hardly all of it" in told
     assert "may be training cut short" in seeds.unfinished(few, with_r2(0.95, 8))
+    assert seeds.unfinished(few, with_r2(0.7, 8, "cells")) == ""
     assert seeds.unfinished(few, few) == seeds.unfinished(with_r2(0.95, 2), many) == ""
     assert "a scale and no ceiling; members" in seeds.itself(records)
 

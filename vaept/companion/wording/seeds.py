@@ -155,14 +155,14 @@ def elsewhere(records, others):
 
 
 def unfinished(records, others):
-    """What members of other records, trained longer, say of the rest that a rotation leaves: a sentence, or "".
+    """What members of other records of these data, trained longer, say of the rest that a rotation leaves: a sentence, or "".
 
     It is said for every d in which a rotation leaves more than a tenth of the variance here.
     """
     epochs, longer = (each.provenance["settings"]["epochs"] for each in (records, others))
     here = {d: records.arms["cold", d].agreement.orthogonal.mean for d in records.latent_dims}
     there = {d: price.orthogonal for d, r2 in here.items() if r2 < DIFFERENT and (price := others.price("cold", d))}
-    if longer <= epochs or not there:
+    if longer <= epochs or others.data != records.data or not there:
         return ""
     left = listed({d: 100 * (1 - value.mean) for d, value in there.items()}, spec=".0f")
     much = all(value.mean < DIFFERENT for value in there.values())
