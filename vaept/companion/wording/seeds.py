@@ -155,7 +155,7 @@ def elsewhere(records, others):
 
 
 def unfinished(records, others):
-    """What members of other records of these data, trained longer, say of the rest that a rotation leaves: a sentence, or "".
+    """What members of the same data, trained longer, say of the rest that a rotation leaves: a sentence, or "".
 
     It is said for every d in which a rotation leaves more than a tenth of the variance here.
     """
