@@ -140,7 +140,7 @@ def agreement_with_controls(records, names=None):
         }
         for d in records.latent_dims
     }
-    return figures.agreement_with_controls(arms, made_by=_made_by(records, ["corrected"], records.latent_dims))
+    return figures.agreement_with_controls(arms, made_by=_made_by(records, names, records.latent_dims))
 
 
 AFTER_TRAINING = {
@@ -379,11 +379,15 @@ def ends(values, labels):
 
 
 def states_and_classes(member, labels):
-    """How many images of each class (columns) lie in each metastable state of a `Member` (rows), ndarray of int."""
+    """How many images of each class (columns) lie in each group of a `Member` (rows), ndarrays of int.
+
+    Of metastable states and of groups of k-means.
+    """
     labels = labels[: clustering.IMAGES]
     classes = np.unique(labels)
-    states = clustering.groups(member, len(classes))["slow_modes"]
-    return _counts(states, np.arange(len(classes)), labels, classes)
+    found = clustering.groups(member, len(classes))
+    both = (found[name] for name in ("slow_modes", "k_means"))
+    return [_counts(groups, np.arange(len(classes)), labels, classes) for groups in both]
 
 
 def majorities(groups, labels, k):

@@ -19,6 +19,7 @@ from vaept.companion.figures.style import (
 )
 
 IN_FIELD, NO_FIELD, AFTERWARDS, COLLAPSED = RED, BLUE, ORANGE, GREY  # what a colour means in all of this chapter
+SHUFFLED = GREY  # a field that says nothing of the images
 ENDS = (-0.9, 0.9995)  # of agreement on an axis of its inverse hyperbolic tangent
 
 
@@ -112,7 +113,7 @@ def agreement_with_controls(arms):
     )
     for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
         for row, (title, (agreement, losses)) in enumerate(own.items()):
-            colour = NO_FIELD if "no field" in title else IN_FIELD
+            colour = NO_FIELD if "no field" in title else SHUFFLED if "shuffled" in title else IN_FIELD
             _draw_stretched(left, agreement, row, color=colour, markersize=4)
             _write_beside(left, agreement, row, colour)
             right.plot(losses, np.full(len(losses), row), "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
@@ -125,8 +126,8 @@ def agreement_with_controls(arms):
         left.invert_yaxis()
         right.set_title("dots: members, bar: mean,\ndotted: warm start", fontsize=SMALL)
         right.xaxis.set_major_locator(MaxNLocator(3))
-    axes[-1, 0].set_xlabel("agreement of\ncoordinates")
-    axes[-1, 1].set_xlabel("−ELBO, plain\nprior (nats)")
+    axes[-1, 0].set_xlabel("agreement of\ncoordinates, better →")
+    axes[-1, 1].set_xlabel("← better: −ELBO,\nplain prior (nats)")
     return figure
 
 
@@ -139,9 +140,11 @@ def price_list(arms):
     arms : mapping from str to dict from str to triple of (Estimate, array of shape (members,), str)
         For each latent dimension and the title of each arm: coordinate agreement, −ELBO of the members in nats, and
         "field" or "none" for what it was trained in, "afterwards" for what was done to the finished models of the
-        latter, or "collapsed". The same titles, in one order, for all.
+        latter, or "collapsed". Rows are in the order of the mean agreement of all dimensions, the best above.
     """
     titles = list(dict.fromkeys(title for own in arms.values() for title in own))
+    reached = {title: [own[title][0].mean for own in arms.values() if title in own] for title in titles}
+    titles.sort(key=lambda title: -np.mean(reached[title]))
     height = 0.1 * len(titles) * (len(arms) + 0.3) + 0.9
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), sharey=True)
     costs = {}
@@ -164,11 +167,11 @@ def price_list(arms):
                 where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colours[kind]}
                 right.text(0.93 * reach, row, f"{costs[name][title]:+.2g}", **where)
     _stretch(left)
-    left.set(xlabel="agreement", ylim=(len(titles) - 0.4, -0.6))
+    left.set(xlabel="agreement,\nbetter →", ylim=(len(titles) - 0.4, -0.6))
     left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
     furthest = reach if all_costs.max() > reach else max(all_costs.max(), 0)
     margin = 0.08 * (furthest - all_costs.min())
-    right.set(xlabel="change of\n−ELBO (nats)", xlim=(all_costs.min() - margin, furthest + margin))
+    right.set(xlabel="← better: change\nof −ELBO (nats)", xlim=(all_costs.min() - margin, furthest + margin))
     words = {"field": "in a field", "none": "no field", "afterwards": "turned or changed afterwards"}
     words["collapsed"] = "a coordinate has collapsed"
     for kind in [kind for kind in words if kind in {kind for own in arms.values() for *_, kind in own.values()}]:
@@ -229,6 +232,7 @@ def dose_response(couplings, agreement, costs, exponent, used):
     left.errorbar(couplings, [each.mean for each in agreement], np.abs(ends), color=IN_FIELD, marker="o", markersize=4)
     left.axhline(1, color=GREY, linewidth=0.8)
     left.axhline(0, color=GREY, linewidth=0.8)
+    left.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     left.set(xscale="log", xlabel="coupling λ", title="agreement of coordinates")
     right.set(xscale="log", xlabel="coupling λ", title="cost of the field (nats)")
     mean = costs.mean(axis=1)
@@ -270,7 +274,7 @@ def persistence(epochs, agreement, losses):
         −ELBO, nats; drawn relative to its mean at 0.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.5))
-    lowest, ends = 0.97, []
+    lowest, ends, levels = 0.97, [], []
     for place, (name, values) in enumerate(agreement.items()):
         marks = {"color": IN_FIELD, "marker": "o", "markersize": 4, "fillstyle": _fill(place, agreement)}
         marks["linestyle"] = "--" if marks["fillstyle"] == "none" else "-"
@@ -280,13 +284,14 @@ def persistence(epochs, agreement, losses):
         change = losses[name] - losses[name][0].mean()
         right.plot(epochs, change.mean(axis=1), **marks)
         ends.append((name, change[-1].mean(), IN_FIELD))
+        levels.append((name, mean[-1], IN_FIELD))
         lowest = np.nanmin([lowest, *low, *mean])
     left.axhline(0.97, color="black", linewidth=0.8, linestyle=":")
-    asked = {"ha": "right", "va": "top", "fontsize": SMALL, "transform": left.get_yaxis_transform()}
-    left.text(0.98, 0.969, "asked for", **asked)
+    left.text(0.03, 0.04, "dotted: asked for", fontsize=SMALL, transform=left.transAxes)
     left.set(ylim=(min(0.9, lowest - 0.02), 1.005), title="agreement of coordinates")
     right.axhline(0, color=GREY, linewidth=0.8)
     right.set_title("change of −ELBO (nats)")
+    label_ends(left, levels)
     label_ends(right, ends)
     for axis in (left, right):
         axis.set_xlabel("further epochs")

@@ -20,6 +20,8 @@ from vaept.companion.figures.style import (
 )
 from vaept.vae.agreement import mean_over_members
 
+LOWEST, STRAIGHT = "black", ORANGE  # paths in all of this chapter
+
 
 @book_figure
 def landscape(axes_points, energy, paths, numbers, ways, images=None, *, n_deep=None, straight=None, unit="kT"):
@@ -52,9 +54,9 @@ def landscape(axes_points, energy, paths, numbers, ways, images=None, *, n_deep=
     levels = np.linspace(np.nanmin(energy), np.nanmax(energy), 21)
     filled = axis.contourf(*axes_points, energy, levels=levels, cmap=ENERGY)
     axis.contour(*axes_points, energy, levels=levels, colors="white", linewidths=0.4, linestyles="solid")
-    lines = [axis.plot(*way.images.T, color="black", linewidth=1.4)[0] for way in ways]
+    lines = [axis.plot(*way.images.T, color=LOWEST, linewidth=1.4)[0] for way in ways]
     if straight is not None:
-        axis.plot(*ways[0].images[[0, -1]].T, color=ORANGE, linewidth=1.4, linestyle="--")
+        axis.plot(*ways[0].images[[0, -1]].T, color=STRAIGHT, linewidth=1.4, linestyle="--")
     n_deep = len(numbers) if n_deep is None else n_deep
     _mark_points(axis, paths, numbers, n_deep, lines)
     axis.set(xlabel="z₁", ylabel="z₂")
@@ -95,10 +97,10 @@ def _mark_points(axis, paths, numbers, n_deep, lines):
 def _draw_profiles(axis, way, straight, unit):
     """A path from the side and, if its energies are given, the straight line between its ends."""
     lengths = np.linalg.norm(np.diff(way.images, axis=0), axis=1).cumsum()
-    axis.plot(np.append(0, lengths), way.energies, color="black", linewidth=1.4, label="lowest path")
+    axis.plot(np.append(0, lengths), way.energies, color=LOWEST, linewidth=1.4, label="lowest path")
     if straight is not None:
         line = np.linspace(0, np.linalg.norm(way.images[-1] - way.images[0]), len(straight))
-        axis.plot(line, straight, color=ORANGE, linewidth=1.4, linestyle="--", label="straight line")
+        axis.plot(line, straight, color=STRAIGHT, linewidth=1.4, linestyle="--", label="straight line")
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     axis.set(xlabel="length along the way", ylabel=f"energy F ({unit})")
 
@@ -126,11 +128,11 @@ def path_between_images(energies, frames, names=None):
     Parameters
     ----------
     energies : pair of arrays, shape (n,)
-        Free energy along the lowest path and along the straight line, at equal parts of each.
+        Free energy above the lowest minimum, along the lowest path and along the straight line, at equal parts of each.
     frames : pair of arrays, shape (k, height, width)
         Images at equal parts of each, from end to end.
     names : pair of sequences of str, optional
-        What a classifier takes each frame for.
+        What a classifier takes each frame for, with "?" at the end where it is not sure.
     """
     k = len(frames[0])
     figure, axes = plt.subplot_mosaic(
@@ -139,7 +141,7 @@ def path_between_images(energies, frames, names=None):
         height_ratios=[1, 3, 1],
     )
     longest = max((len(word) for words in names or () for word in words), default=0)
-    for row, colour, images, words in zip("ab", (RED, BLUE), frames, names or ([""] * k,) * 2, strict=True):
+    for row, colour, images, words in zip("ab", (LOWEST, STRAIGHT), frames, names or ([""] * k,) * 2, strict=True):
         for i, (image, word) in enumerate(zip(images, words, strict=True)):
             axis = axes[f"{row}{i}"]
             draw_image(axis, image)
@@ -151,14 +153,15 @@ def path_between_images(energies, frames, names=None):
     profile = axes["profile"]
     # Frames stand over their places: the first and last in the middle of the outer columns.
     along = np.linspace(0, 1, len(energies[0]))
-    for values, colour, words in zip(
-        energies, (RED, BLUE), ("lowest path, above", "straight line, below"), strict=True
-    ):
+    looks = ((LOWEST, "-", "lowest path, above"), (STRAIGHT, "--", "straight line, below"))
+    for values, (colour, style, words), seen in zip(energies, looks, names or ((), ()), strict=True):
         top = values.argmax()
-        profile.plot(along, values, color=colour, linewidth=2, label=f"{words}: at most {values[top]:.2f}")
+        words = f"{words}: at most {values[top]:.2f}"
+        words += f", {sum(not each.endswith('?') for each in seen)} of {k} sure" if len(seen) else ""
+        profile.plot(along, values, color=colour, linestyle=style, linewidth=2, label=words)
         profile.plot(along[top], values[top], "o", color=colour)
     margin = 0.5 / max(k - 1, 1)
-    profile.set(xlim=(-margin, 1 + margin), xlabel="part of the way", ylabel="free energy F (kT)")
+    profile.set(xlim=(-margin, 1 + margin), xlabel="part of the way", ylabel="F above the lowest (kT)")
     profile.legend(loc="best")
     return figure
 
@@ -179,7 +182,6 @@ def relaxation_against_gap(panels):
         last = np.inf
         for k, (time, colour) in enumerate(zip(found.predicted, (RED, BLUE, ORANGE), strict=False)):
             if time > 0.8 * last:  # two lines that cannot be told apart
-                axis.plot([], [], " ", label=f"mode {k + 1}: {time:.3g}, not drawn")
                 continue
             last, decay = time, np.exp(-found.lags / time)
             axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: {time:.3g}")
@@ -233,8 +235,14 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
     return figure
 
 
+def _own_groups(table):
+    """How many classes (columns) have over half of their images in a group (row) that is theirs by over half."""
+    most = (table > 0.5 * table.sum(axis=0)) & (table > 0.5 * table.sum(axis=1, keepdims=True))
+    return most.any(axis=0).sum()
+
+
 @book_figure
-def states_against_classes(table, classes, scores):
+def states_against_classes(table, classes, scores, beside=None):
     """Which classes lie in which metastable state, and how well groups found in several ways agree with the classes.
 
     Parameters
@@ -245,6 +253,8 @@ def states_against_classes(table, classes, scores):
         Their names.
     scores : mapping from str to dict from str to mapping from str to array of shape (members,)
         For each score, such as the adjusted Rand index, the title of each arm and each method: the members' values.
+    beside : array, shape (groups, classes), optional
+        The same as table for groups of k-means, of which the title tells too.
     """
     rows = max(map(len, scores.values()))
     heights = [3.1, 0.6 * rows + 1.0]
@@ -264,10 +274,9 @@ def states_against_classes(table, classes, scores):
     axis.set(xlabel="class", ylabel="state")
     name_classes(axis.xaxis, classes)
     name_classes(axis.yaxis, letters)
-    own = ((share > 0.5) & (table > 0.5 * table.sum(axis=1, keepdims=True))).any(axis=0).sum()
-    axis.set_title(
-        f"{own} of {len(classes)} classes have a state of their own\n% of a class (column) in each state (row)"
-    )
+    title = f"{_own_groups(table)} of {len(classes)} classes have a state of their own"
+    title += "" if beside is None else f", {_own_groups(beside)} a group of k-means"
+    axis.set_title(f"{title}\n% of a class (column) in each state (row)")
     panels = below.subplots(1, len(scores), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (score, arms) in zip(panels, scores.items(), strict=True):
         for place, methods in enumerate(arms.values()):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vaept.companion import analysis, tables
-from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, warm_turned
+from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, coupling_at, warm_turned
 from vaept.companion.markdown import shown
 from vaept.companion.profiles import arm
 from vaept.companion.records import all_published, published
@@ -12,6 +12,7 @@ from vaept.vae.agreement import Estimate, compare_pair, mean_over_members
 
 ALIKE = 0.05  # as far as which two labs agree about as far as their fields
 DOSE_MARKS = {"v": "; triangles: at most so much", "X": "; crosses: below 0"}
+ROTATION = 0.9  # R² from which a rotation explains nearly all
 FEW = 3  # members of which a bootstrap interval runs from the least to the greatest
 ROWS = {  # words in the names of arms, and what is said of the list if it has such an arm
     "_kept": "A field that is kept acts to the end, others are switched off.",
@@ -98,19 +99,26 @@ def turning(records):
 
     "enough" instead of "above" where turned ones agree as far as is asked for.
     """
-    found = {}
-    for d, turned in best_turned(records).items() if records.prices else ():
-        if ("corrected", d) in records.arms:
-            own = side(difference(records.arms["corrected", d].agreement.coordinates, turned))
-            found[d] = "enough" if own == "above" and turned.low >= AGREED else own
-    return found
+    turned, found = best_turned(records), {d: side(own) for d, own in gained(records).items()}
+    return {d: "enough" if own == "above" and turned[d].low >= AGREED else own for d, own in found.items()}
+
+
+def gained(records):
+    """How much more corrected members agree than `best_turned`: for each d an `Estimate`."""
+    turned = best_turned(records) if records.prices else {}
+    own = {d: records.arms["corrected", d] for d in turned if ("corrected", d) in records.arms}
+    return {d: difference(each.agreement.coordinates, turned[d]) for d, each in own.items()}
 
 
 def after_rotation(records, d=2):
     """What sets plain members apart even after the best rotation: a sentence."""
-    cold, warm = (records.arms[name, d].agreement.orthogonal for name in ("cold", "warm"))
-    told = f"After the best rotation plain members still differ (R² {cold.mean:.2f} with a cold start, {warm.mean:.2f} "
-    return f"{told}with a warm one): they have settled in different *arrangements* of the images."
+    found = {name: records.arms[name, d].agreement.orthogonal.mean for name in ("cold", "warm")}
+    told = f"After the best rotation R² between plain members is {found['cold']:.2f} with a cold start and "
+    told += f"{found['warm']:.2f} with a warm one: "
+    more = [name for name, own in found.items() if own < ROTATION]
+    if len(more) == 1:
+        return f"{told}more than a rotation sets them apart with the {more[0]} start, hardly more with the other."
+    return f"{told}{'more' if more else 'hardly more'} than a rotation sets them apart."
 
 
 def against_turning(records):
@@ -149,7 +157,7 @@ def like_their_fields(records):
     if not found:
         return ""
     if max(found) <= ALIKE:
-        return f"Here two labs agree about as far as their fields do (to within {max(found):.2f})."
+        return f"Here two labs agree about as far as their fields do (to within {max(found):.3f})."
     few = sum(each <= ALIKE for each in found)
     return f"To within {ALIKE:g}, members of two labs agree as far as their fields do in {few} of {len(found)} rows."
 
@@ -203,17 +211,17 @@ def unconverged(records):
 def other_start():
     """Whether another initialisation gains as much as a field does, as the benchmark found: a sentence or ""."""
     try:
-        rows = tables.benchmark("pythae_field")["rows"]
+        found = tables.benchmark("pythae_field")
     except (FileNotFoundError, TypeError):  # not measured, or no checkout
         return ""
-    losses = {(row["d"], row["arm"]): np.mean(row["minus_elbo"]) for row in rows if row["trainer"] == "vaept"}
+    losses = {(row["d"], row["arm"]): np.mean(row["minus_elbo"]) for row in found["rows"] if row["trainer"] == "vaept"}
     if all(losses[d, "first layer"] < loss for (d, name), loss in losses.items() if name == "field"):
         gains = []
         for name in ("first layer", "field"):
             own = [losses[d, "plain"] - loss for (d, each), loss in losses.items() if each == name]
             gains.append(joined(f"{gain:.2f}" for gain in own))
-        told = "Another initialisation of one layer brings more in −ELBO without a field"
-        return f"{told}: {gains[0]} nats instead of {gains[1]} (chapter 8, measured on digits)."
+        told = "Another initialisation of one layer can bring more in −ELBO without a field"
+        return f"{told}: {gains[0]} nats, a field {gains[1]} (chapter 8, measured on digits, {found['epochs']} epochs)."
     return ""
 
 
@@ -227,27 +235,44 @@ def wells(records):
     told = (
         f"Its members agree to {reached}, {'' if clear else 'not '}clearly more than the {beside} without any potential"
     )
-    if clear:
-        return f"{told}, against the argument."
-    return f"{told}{'; but the interval lies above 0, so the wells may have some hold' if own.low > 0 else ''}."
+    return f"{told}{', against the argument' if clear else ''}."
 
 
 def aftermath(held, records):
     """What became of agreement in further training, as `vaept.companion.wording.lasting`, with "wide" for "short".
 
-    "wide" where the interval at the end holds what was asked for.
+    "wide" where the interval at the end holds what was asked for, "held" if agreement even rose.
     """
-    found, after = lasting(held, records.aftermath), {d: own.coordinates[-1] for d, own in records.aftermath.items()}
-    return {d: "wide" if own == "short" and after[d].high >= LASTING else own for d, own in found.items()}
+    found = lasting(held, records.aftermath)
+    for d in [d for d, own in found.items() if own == "short"]:
+        before, after = (records.aftermath[d].coordinates[k] for k in (0, -1))
+        if after.high >= LASTING:
+            found[d] = "held" if after.mean >= before.mean else "wide"
+    return found
 
 
-def undecided(lengths):
-    """Why the couplings of trainings of several lengths leave open whether a longer one needs a weaker field."""
+def further_epochs(records):
+    """After how many epochs without a field agreement was compared last."""
+    return joined(sorted({f"{own.values[-1]:g}" for own in records.aftermath.values()}))
+
+
+def undecided(lengths, couplings=None):
+    """Why the couplings of trainings of several lengths leave open whether a longer one needs a weaker field.
+
+    `couplings` is the `Series` of one length, of which it is told between which of them agreement passes ½.
+    """
     if not lengths:
         return "That was not tried here."
     tried = {epochs: joined(f"{each:g}" for each in own.values[1:]) for epochs, own in sorted(lengths.items())}
     if all(len(own.values) == 2 for own in lengths.values()):
-        return "One λ for each length was tried, which leaves it open."
+        told = (
+            f"That is open: after {joined(tried)} epochs one λ was tried here ({joined(dict.fromkeys(tried.values()))})"
+        )
+        if couplings is None or np.isnan(coupling_at(couplings).mean):
+            return f"{told}."
+        reached = next(k for k, each in enumerate(couplings.coordinates) if k and each.mean >= 1 / 2)
+        low, high = couplings.values[[reached - 1, reached]]
+        return f"{told}. Of one length alone the λ that were tried enclose λ(½), {low:g} and {high:g} (figure above)."
     if len(set(tried.values())) == 1:
         told = f"Agreement does not pass ½ between two of the λ that were tried ({next(iter(tried.values()))}) after "
         return f"{told}each of {joined(tried)} epochs: that leaves it open."

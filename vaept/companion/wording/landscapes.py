@@ -27,7 +27,7 @@ def on_the_map(persistence, deep, n_saddles):
     """
     n, held = len(persistence), int((persistence >= SHALLOW).sum())
     passes = persistence[deep][np.isfinite(persistence[deep])]
-    answer = f"Hardly: the map shows a single valley deeper than {SHALLOW:g} kT."
+    answer = f"Hardly: beside the lowest, no valley of the map is as deep as {SHALLOW:g} kT."
     if len(deep) > 1:
         answer = f"The map shows {len(deep)} valleys, and no path between them is known."
     if len(passes):
@@ -37,7 +37,7 @@ def on_the_map(persistence, deep, n_saddles):
     minima = f"{n} minima were found, {held} of them deep" if n > 1 else "One minimum was found"
     minima += f"; the {MAX_ENDS} lowest of these count" if held > len(deep) else ""
     flat = int((persistence < FAINT).sum())
-    minima += f" and {flat} held by less than {FAINT:g} kT, which means nothing" if flat else ""
+    minima += f" and {flat} held by less than {FAINT:g} kT, hardly a minimum" if flat else ""
     crosses, ways = "crosses at the saddles" if n_saddles else "", len(deep) > 1
     lines = "lines for the lowest paths from the deepest minimum to the other deep ones" if ways else ""
     return {
@@ -57,6 +57,12 @@ def deep_in_members(counts):
     return joined(f"{own} at d = {d}" for d, own in told.items())
 
 
+def beyond_the_map(counts):
+    """How many deep minima members have where no map shows them, from an array for each d: a sentence or ""."""
+    more = {d: own for d, own in counts.items() if d != 2}
+    return f"So deep valleys of corrected members, with the lowest: {deep_in_members(more)}." if more else ""
+
+
 def valleys_wanted(counts, n_states):
     """Whether members have as many deep minima, an array for each d, as there are states to be found: sentences."""
     told = f"This needs a deep valley for each of the {n_states} states that are sought. "
@@ -65,19 +71,23 @@ def valleys_wanted(counts, n_states):
     return f"{told}Even where minima are enough, {SHALLOW:g} kT is not deep."
 
 
-def found_again(minima, others, reach=0.3):
-    """How many minima of a map, shape (n, d), others have within this distance: a sentence.
+def found_again(minima, others, saddles=(), reach=0.3):
+    """How many minima of a map, shape (n, d), others have within this distance, and whether a saddle is as near: words.
 
-    `others`: for words on where they are from a list of `LowestPaths`.
+    `others`: for words on where they are from a list of `LowestPaths`; `saddles`: of the map, shape (k, d).
     """
 
     def same(other):
         apart = np.linalg.norm(minima[:, None] - other.minima, axis=-1)
         return int((apart.min(axis=1) <= reach).sum())
 
-    counts = {words: [same(each) for each in own] for words, own in others.items() if own}
-    told = [f"{words} {'all' if set(own) == {len(minima)} else joined(own)}" for words, own in counts.items()]
-    return f"Of the {len(minima)} with numbers, {'; '.join(told)} again, within {reach:g} of their places."
+    n, counts = len(minima), {words: [same(each) for each in own] for words, own in others.items() if own}
+    told = [
+        f"{words} {'all' if set(own) == {n} else joined(f'{k} of {n}' for k in own)}" for words, own in counts.items()
+    ]
+    told = f"Of those with numbers, there are again, within {reach:g} of their places: {'; '.join(told)}."
+    near = min((np.linalg.norm(minima - saddle, axis=-1).min() for saddle in saddles), default=np.inf)
+    return f"{told} (A weak test: a saddle is {near:.1f} away from one of them.)" if near < reach else told
 
 
 def barriers_of(own):
@@ -119,7 +129,7 @@ def along_paths(found, straight, mirrored, plain):
             plain,
             above="For members without a field it is surer along lowest paths, by {value}.",
             below="For members without a field it is less sure along lowest paths: {value}.",
-            unclear="For members without a field the difference, {value}, is not clear.",
+            unclear="For members without a field neither is clear: {value}, lowest minus straight.",
         )
     )
     return " ".join(filter(None, parts))
@@ -162,7 +172,7 @@ def forgetting(outcomes, ratios, gaussian, nearer):
     )
     if gaussian:
         alone = listed(gaussian, bare=len(gaussian) == 1)
-        told += f" Beside a prediction from the width of the latents alone, without valleys, it is {alone}. "
+        told += f" Relative to a prediction from the width of the latents alone, without valleys, it is {alone}. "
         told += said(
             {d: side(each) for d, each in nearer.items()},
             above="The landscape predicts better than the width{at}.",
@@ -194,9 +204,8 @@ def slowest_mode(time, gaussian, linear):
     elif time < 1.1 * gaussian:
         told += "Width explains it to within a tenth."
     elif time < FLAT * gaussian:
-        told += (
-            f"It is {time / gaussian - 1:.0%} longer; a flat cloud without any valley can take {FLAT - 1:.0%} longer."
-        )
+        told += f"It is {time / gaussian - 1:.0%} longer; a flat cloud without any valley, constant between two walls, "
+        told += f"takes {FLAT - 1:.0%} longer."
     else:
         told += f"It is {time / gaussian - 1:.0%} longer. A flat cloud without valleys explains {FLAT - 1:.0%}; "
         told += "the rest is due to valleys or to long tails."
@@ -247,7 +256,7 @@ def read_otherwise(walk, few, images):
     bare images beats the best of those of latents.
     """
     both = {"close": f"as well to within {CLOSE:g}", "slight": f"worse by at most {CLOSE:g}"}
-    both |= {"yes": "better", "no": "not clearly better", "contrary": "worse"}
+    both |= {"yes": "better", "no": "neither clearly better nor worse", "contrary": "worse"}
     modes = "Beside k-means on positions, modes of a random walk on the neighbour graph, another motion, do"
     parts = [
         _in_one(f"{modes} {{}}.", walk, both),
@@ -294,7 +303,7 @@ def crossing(brackets):
     return said(
         crossed,
         clearly="The bounds cross{at}, by more than the errors: an assumption fails.",
-        within="The bounds cross{at}, by less than the errors.",
+        within="The bounds cross{at}, by less than the errors, and certify nothing.",
     )
 
 
@@ -302,7 +311,7 @@ def dynamics(outcomes, ratios):
     """The verdict on dynamics: sentences, from outcomes of C7 and the `Estimate`s of its first check."""
     lower = said(
         outcomes["paths energy"],
-        yes="Lowest paths lie lower than straight lines{at}, as they are built to.",
+        yes="On average lowest paths lie lower than straight lines{at}; their highest points do by construction.",
         no="Lowest paths are not clearly lower than straight lines{at}.",
         contrary="Lowest paths lie higher than straight lines, on average{at}.",
     )
