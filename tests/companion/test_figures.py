@@ -352,13 +352,24 @@ def test_what_is_absent_is_not_in_the_legend(rng):
 def test_titles_tell_what_was_found(rng):
     table, scores = np.array([[9, 5], [1, 5]]), {"ARI": {"cold": {"slow modes": rng.random(3)}}}
     made = figures.states_against_classes(table, ["a", "b"], scores, made_by="a test")
-    assert made.axes[0].get_title().startswith("1 of 2 classes have a state of their own")
+    assert made.axes[0].get_title().startswith("1 of 2 classes have a state of their own\n")
+    made = figures.states_against_classes(table, ["a", "b"], scores, 9 * np.eye(2), made_by="a test")
+    assert "of their own, 2 a group of k-means" in made.axes[0].get_title()
+    strips, names = rng.random((2, 2, 8, 8)), [["a", "b?"], ["a", "b"]]
+    made = figures.path_between_images(rng.random((2, 9)), strips, names, made_by="a test")
+    words = [text.get_text() for axis in made.axes if axis.get_legend() for text in axis.get_legend().get_texts()]
+    assert words[0].endswith("1 of 2 sure") and words[1].endswith("2 of 2 sure")
+    arms = {
+        "d = 2": {name: (Estimate(own, own, own), rng.random(3), "field") for name, own in (("a", 0.1), ("b", 0.9))}
+    }
+    made = figures.price_list(arms, made_by="a test")
+    assert [tick.get_text() for tick in made.axes[0].get_yticklabels()] == ["b", "a"]
     times, measured = np.array([5.0, 4.9, 1.0]), np.array([6.0, 5.0, 1.0])
     found = Relaxation(times, measured, np.ones((3, 2)), 4.0, np.arange(1.0, 5), *rng.random((2, 4, 3)))
     made = figures.relaxation_against_gap({"a": found}, made_by="a test")
     assert "1.20 × the prediction" in made.axes[0].get_title()
     names = [text.get_text() for text in made.axes[0].get_legend().get_texts()]
-    assert names == ["mode 1: 5", "mode 2: 4.9, not drawn", "mode 3: 1"]
+    assert names == ["mode 1: 5", "mode 3: 1"]
 
 
 def test_a_straight_line_is_drawn_beside_the_lowest_path(rng):

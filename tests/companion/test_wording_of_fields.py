@@ -80,7 +80,13 @@ def test_turning_is_judged_by_the_better_of_two_starts(records, monkeypatch):
         for module in (told_of, analysis):
             monkeypatch.setattr(module, "warm_turned", lambda records, d, warm=warm: warm)
         assert told_of.best_turned(own) == {2: turned} and told_of.turning(own) == {2: words}
-    assert "R² 0.50 with a cold start, 0.50 with a warm one" in told_of.after_rotation(own)
+        assert told_of.gained(own)[2].mean == HIGH.mean - turned.mean
+    told = told_of.after_rotation(own)
+    assert "0.50 with a cold start and 0.50 with a warm one: more than" in told
+    own.arms["warm", 2].agreement.orthogonal = HIGH
+    assert "more than a rotation sets them apart with the cold start, hardly more" in told_of.after_rotation(own)
+    own.arms["cold", 2].agreement.orthogonal = HIGH
+    assert "one: hardly more than" in told_of.after_rotation(own)
     own.arms["principal", 2] = own.arms["diffusion", 2] = own.arms["corrected", 2]
     assert [each.arm for each in analysis.priced(own)][:4] == ["cold", "cold, turned", "warm", "warm, turned"]
 
@@ -96,16 +102,22 @@ def test_labs_are_told_beside_their_fields_and_published_ones(records):
 
 
 def test_agreement_after_further_epochs_is_too_low_or_too_uncertain(records):
-    def told(after):
-        own = SimpleNamespace(aftermath={2: SimpleNamespace(coordinates=[LOW, after])})
+    def told(after, before=LOW):
+        own = SimpleNamespace(aftermath={2: SimpleNamespace(coordinates=[before, after], values=np.array([0, 20.0]))})
+        assert told_of.further_epochs(own) == "20"
         return told_of.aftermath({2: "no"}, own)[2]
 
-    assert (told(LOW), told(HIGH), told(Estimate(0.1, 0.0, 0.2))) == ("short", "wide", "falls")
+    assert (told(LOW), told(HIGH), told(Estimate(0.1, 0.0, 0.2))) == ("short", "held", "falls")
+    assert told(Estimate(0.97, 0.9, 0.98), HIGH) == "wide"
 
 
 def test_lengths_that_leave_a_question_open_say_why():
     one, two = (SimpleNamespace(values=np.array(own)) for own in ([0, 1.0], [0, 0.1, 1.0]))
-    assert "not tried" in told_of.undecided({}) and "One λ" in told_of.undecided({20: one, 40: one})
+    assert "not tried" in told_of.undecided({}) and "one λ each was tried (1)." in told_of.undecided({20: one, 40: one})
+    steps = SimpleNamespace(values=np.array([0, 0.1, 1.0]), coordinates=[LOW, Estimate(0.1, 0, 0.2), HIGH])
+    assert told_of.undecided({20: one}, steps).endswith("between 0.1 and 1.")
+    steps.coordinates[1] = HIGH
+    assert told_of.undecided({20: one}, steps).endswith("tried (1).")
     assert "(0.1 and 1) after each of 20 and 40 epochs" in told_of.undecided({40: two, 20: two})
     assert "at every length" in told_of.undecided({40: two, 20: one})
 
@@ -135,7 +147,7 @@ def test_full_covariances_and_wells_are_judged_by_their_intervals(records, monke
     small = with_arms(records, turnable_corrected=HIGH, turnable=LOW, warm=HIGH, wells=LOW)
     monkeypatch.setattr(analysis, "with_arm", lambda records, name: small)
     assert "agree too" in (told := told_of.full_covariance(records)) and "why was not looked into" in told
-    assert "not clearly more" in (told := told_of.wells(records)) and "some hold" in told
+    assert "not clearly more" in told_of.wells(records)
     small = with_arms(records, turnable_corrected=LOW, turnable=Estimate(0.97, 0.9, 0.98), warm=HIGH, wells=HIGH)
     small.arms["warm", 2].agreement.coordinates = LOW
     assert "do not clearly reach" in (told := told_of.full_covariance(records)) and "cannot be told" in told
@@ -154,7 +166,7 @@ def test_another_start_is_told_of_only_if_it_gains_as_much(monkeypatch):
     def rows(first_layer):
         losses = {"plain": 25.0, "field": 24.5, "first layer": first_layer}
         found = [{"d": 2, "trainer": "vaept", "arm": name, "minus_elbo": [each]} for name, each in losses.items()]
-        return lambda name: {"rows": found}
+        return lambda name: {"rows": found, "epochs": 60}
 
     monkeypatch.setattr(tables, "benchmark", rows(24.4))
     assert "Another initialisation" in told_of.other_start()

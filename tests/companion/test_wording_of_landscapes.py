@@ -21,7 +21,10 @@ def test_a_map_is_told_by_how_many_minima_it_has():
     assert "and 1 held by less than 0.01 kT" in told.on_the_map(np.array([np.inf, 0.001]), [0], 1)["minima"]
     shallow = told.on_the_map(np.array([np.inf, 0.05, 0.01]), [0], 2)
     assert shallow["minima"] == "3 minima were found, 1 of them deep."
-    assert "a single valley deeper than 0.1 kT" in shallow["answer"] and shallow["drawn"] == ", crosses at the saddles"
+    assert (
+        "no valley of the map is as deep as 0.1 kT" in shallow["answer"]
+        and shallow["drawn"] == ", crosses at the saddles"
+    )
     two = told.on_the_map(np.array([np.inf, 2.0, 0.01]), [0, 1], 1)
     assert (
         "Yes: the map shows 2 valleys" in two["answer"]
@@ -36,6 +39,8 @@ def test_a_map_is_told_by_how_many_minima_it_has():
 def test_deep_minima_are_counted_for_all_members_and_beside_what_states_need():
     counts = {2: np.array([1.0, 1.0]), 4: np.array([5.0, 8.0])}
     assert told.deep_in_members(counts) == "1 at d = 2 and 5 to 8 or more at d = 4"
+    assert told.beyond_the_map({2: counts[2]}) == ""
+    assert told.beyond_the_map(counts).endswith("with the lowest: 5 to 8 or more at d = 4.")
     assert "0.1 kT is not deep" in told.valleys_wanted(counts, 10) and "fewer" in told.valleys_wanted(
         {2: counts[2]}, 10
     )
@@ -46,8 +51,10 @@ def test_minima_are_sought_in_other_maps():
     other = SimpleNamespace(minima=np.array([[0.1, 0.1], [3.0, 3.0]]), persistence=np.array([np.inf, 0.25]))
     same = SimpleNamespace(minima=minima, persistence=np.array([np.inf, 0.01]))
     found = told.found_again(minima, {"halves give": [other, same], "other seeds give": []})
-    assert found == "Of the 2 with numbers, halves give 1 and 2 again, within 0.3 of their places."
-    assert "seeds give all again" in told.found_again(minima, {"seeds give": [same, same]})
+    assert found == "Of those with numbers, there are again, within 0.3 of their places: halves give 1 of 2 and 2 of 2."
+    found = told.found_again(minima, {"seeds give": [same, same]}, np.add(minima, [0.1, 0.0]))
+    assert "seeds give all. (A weak test: a saddle is 0.1 away" in found
+    assert "weak" not in told.found_again(minima, {"seeds give": [same]}, minima[:1] + 0.5)
     assert told.barriers_of([same]) == "" and told.barriers_of([same, other]).endswith("none and 0.25 kT.")
 
 
@@ -57,7 +64,10 @@ def test_paths_on_which_a_classifier_is_less_sure_are_told_so_for_both_arms():
     path = told.along_paths(found, {2: NONE, 4: low}, {2: NONE, 4: BELOW}, plain)
     assert "stays lower than the straight line at d = 4" in path and "hardly any mountains" in path
     assert "the classifier is less sure at d = 4" in path and "no landscape, it is surer at d = 4" in path
-    assert "without a field the difference, 0.00 [−0.50, 0.50] at d = 4, is not clear." in path and "d = 2" not in path
+    assert (
+        "without a field neither is clear: 0.00 [−0.50, 0.50] at d = 4, lowest minus straight." in path
+        and "d = 2" not in path
+    )
     found = {"paths energy": {2: "contrary"}, "paths sure": {2: "yes"}}
     path = told.along_paths(found, {2: Estimate(2.0, 1.8, 2.2)}, {2: ABOVE}, {2: BELOW})
     assert "lies higher" in path and "no landscape, it is less sure" in path and "mountains" not in path
@@ -111,14 +121,17 @@ def test_groups_are_told_worse_where_they_are_and_alike_where_that_hardly_matter
     assert told.sized({2: "contrary", 4: "none"}, {2: close, 4: NONE}) == {2: "slight", 4: "none"}
     assert told.sized({2: "no"}, {2: Estimate(0.0, -0.01, 0.01)}) == {2: "close"}
     both = told.read_otherwise({2: "close", 4: "no"}, {}, {})
-    assert both.endswith("do as well to within 0.02 at d = 2 and not clearly better at d = 4.")
+    assert both.endswith("do as well to within 0.02 at d = 2 and neither clearly better nor worse at d = 4.")
     assert "do worse by at most 0.02." in told.read_otherwise({2: "slight"}, {}, {})
 
 
 def test_bounds_that_cross_and_a_width_that_predicts_as_well_are_told():
     assert told.crossing({2: UNCLEAR, 4: BELOW}) == ""
     crossed = told.crossing({2: Estimate(0.1, -0.1, 0.2), 4: ABOVE, 8: BELOW})
-    assert "cross at d = 2, by less" in crossed and "cross at d = 4, by more than the errors" in crossed
+    assert (
+        "cross at d = 2, by less than the errors, and certify nothing" in crossed
+        and "cross at d = 4, by more than the errors" in crossed
+    )
     assert "as well" in told.by_width({2: UNCLEAR}) and "better" in told.by_width({2: BELOW})
     assert told.by_width({2: ABOVE}) == ""
     assert "hardly more than directions" in told.directions([0.97, 0.95], 4) and "hardly" not in told.directions(

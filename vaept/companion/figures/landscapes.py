@@ -162,7 +162,9 @@ def path_between_images(energies, frames, names=None):
         profile.plot(along[top], values[top], "o", color=colour)
     margin = 0.5 / max(k - 1, 1)
     profile.set(xlim=(-margin, 1 + margin), xlabel="part of the way", ylabel="F above the lowest (kT)")
-    profile.legend(loc="best")
+    low, high = profile.get_ylim()
+    profile.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
+    profile.legend(loc="upper right")
     return figure
 
 

@@ -99,7 +99,8 @@ def turning(records):
 
     "enough" instead of "above" where turned ones agree as far as is asked for.
     """
-    turned, found = best_turned(records), {d: side(own) for d, own in gained(records).items()}
+    found = {d: side(own) for d, own in gained(records).items()}
+    turned = best_turned(records) if found else {}
     return {d: "enough" if own == "above" and turned[d].low >= AGREED else own for d, own in found.items()}
 
 
@@ -265,14 +266,13 @@ def undecided(lengths, couplings=None):
         return "That was not tried here."
     tried = {epochs: joined(f"{each:g}" for each in own.values[1:]) for epochs, own in sorted(lengths.items())}
     if all(len(own.values) == 2 for own in lengths.values()):
-        told = (
-            f"That is open: after {joined(tried)} epochs one λ was tried here ({joined(dict.fromkeys(tried.values()))})"
-        )
+        told = f"That is open: after {joined(tried)} epochs one λ each was tried "
+        told += f"({joined(dict.fromkeys(tried.values()))})"
         if couplings is None or np.isnan(coupling_at(couplings).mean):
             return f"{told}."
         reached = next(k for k, each in enumerate(couplings.coordinates) if k and each.mean >= 1 / 2)
         low, high = couplings.values[[reached - 1, reached]]
-        return f"{told}. Of one length alone the λ that were tried enclose λ(½), {low:g} and {high:g} (figure above)."
+        return f"{told}; the figure above, of one length, has λ(½) between {low:g} and {high:g}."
     if len(set(tried.values())) == 1:
         told = f"Agreement does not pass ½ between two of the λ that were tried ({next(iter(tried.values()))}) after "
         return f"{told}each of {joined(tried)} epochs: that leaves it open."

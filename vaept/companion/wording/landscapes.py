@@ -60,7 +60,7 @@ def deep_in_members(counts):
 def beyond_the_map(counts):
     """How many deep minima members have where no map shows them, from an array for each d: a sentence or ""."""
     more = {d: own for d, own in counts.items() if d != 2}
-    return f"So deep valleys of corrected members, with the lowest: {deep_in_members(more)}." if more else ""
+    return f"Valleys as deep in corrected members, with the lowest: {deep_in_members(more)}." if more else ""
 
 
 def valleys_wanted(counts, n_states):
