@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import math
 import warnings
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from vaept.perturbation.orientation import orient
 from vaept.spectrum import oscillator
 from vaept.uses.runs import LEVELS, examine
 from vaept.vae.agreement import compare
-from vaept.vae.consensus import GROUPS, SHARE, SIGNIFICANT, align
+from vaept.vae.consensus import GROUPS, KERNEL_EXAMPLES, SHARE, SIGNIFICANT, align
 
 NEARLY = 0.95  # share of what a group explains; a smaller group that reaches it nearly explains the difference
 DRAWN, COMPARED = 5, 5000  # runs of which planes are drawn, and examples of which an orientation is judged
@@ -52,7 +53,7 @@ MEANING = {
         "Distances differ from run to run: do not compare them. Straight lines and ratios along one line are kept.",
     ),
     "smooth": (
-        "The runs agree up to a smooth bend, which explains clearly more than any linear map.",
+        "The runs agree up to a smooth bend: what the best linear map leaves is not all noise.",
         "Single coordinates mean nothing by themselves, and a direction only as far as turned runs agree along it.",
         "Distances differ from run to run, and straight lines of one are curves in another.",
     ),
@@ -68,7 +69,8 @@ RULE = (
     f"A more flexible map is named only if on held-out examples it clearly ({SIGNIFICANT} standard errors of the "
     "difference) removes more than a set share of the remaining error, the larger, the more flexible it is: "
     + ", ".join(f"{share:.0%} ({name})" for name, share in SHARE.items())
-    + "."
+    + f". With more than {math.isqrt(KERNEL_EXAMPLES)} coordinates few bends can be fitted, and it is enough that near "
+    "examples miss the linear map alike."
 )
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:760px;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
