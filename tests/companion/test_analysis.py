@@ -123,8 +123,8 @@ def test_verdicts_of_chapters_follow_the_checks():
         ("published (cells)", {2: "no"}, {}, None),
     ]
     assert seeds.conjecture(studies) == (
-        "Published (digits): the first fails at d = 2 and holds at d = 4; the second is undecided at d = 4 at λ = "
-        "0.01. Published (cells): the first is undecided at d = 2; the second was not made."
+        "Both were tried: published (digits), the first fails at d = 2 and holds at d = 4, the second is undecided at "
+        "d = 4 at λ = 0.01; published (cells), the first is undecided at d = 2, the second was not made."
     )
     assert seeds.conjecture([]) == "The chapters say what came of them."
     few, many = Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 0.95)

@@ -75,17 +75,17 @@ def groove(rotation):
 
 
 def conjecture(studies):
-    """What became of both tests of the conjecture of chapter 1: sentences.
+    """What became of both tests of the conjecture of chapter 1: a sentence.
 
     For each study its name, for each d the outcomes of the checks of rotations (C2) and of the weakest push (C4), and
     the coupling of that push.
     """
     told = [
-        f"{name}: the first {_became(rotation)}; the second "
-        + (f"{_became(push)} at λ = {coupling:g}." if push else "was not made.")
+        f"{name}, the first {_became(rotation)}, the second "
+        + (f"{_became(push)} at λ = {coupling:g}" if push else "was not made")
         for name, rotation, push, coupling in studies
     ]
-    return " ".join(told).replace("published", "Published") or "The chapters say what came of them."
+    return f"Both were tried: {'; '.join(told)}." if told else "The chapters say what came of them."
 
 
 def _became(found):
