@@ -117,8 +117,8 @@ def loose(records, gains, flat):
     beside = said(
         found,
         gains,
-        yes="It is a loose limit{at}: larger than what a field changes in chapter 5 ({value}).",
-        no="It is no larger than what a field changes in chapter 5{at} ({value}).",
+        yes="It is a loose limit{at}: larger than what a field changes beside the better start in chapter 5 ({value}).",
+        no="It is no larger than what a field changes beside the better start in chapter 5{at} ({value}).",
     )
     gained = listed({d: flat - own.mean() for d, own in losses.items()}, spec=".2g")
     told = (
@@ -303,8 +303,8 @@ def fingerprint(found, values, apart, off):
         said(
             others,
             yes="Both are clearly at least twice as far away{at} as seeds are.",
-            no="Not both are clearly twice as far away{at} as seeds are, so that levels tell little there beyond the "
-            "covariance, or each coordinate by itself.",
+            no="One or both are not clearly twice as far away{at} as seeds are, so that levels tell little there "
+            "beyond the covariance, or each coordinate by itself.",
         ),
     ]
     return " ".join(filter(None, told))
@@ -315,16 +315,17 @@ def ladders(found, values, apart, off):
     closely = ", ".join(f"{differ} of {pairs} pairs of seeds at d = {d}" for d, (differ, pairs) in apart.items())
     answers = [answer for each in found.values() for answer in each.values()]
     limit = 100 * SAME_LEVELS
-    alone = {d: "yes" for d in found["levels"] if min(own[d] for own in off.values()) <= limit}
+    within = {d: ("neither", "one", "both")[sum(own[d] <= limit for own in off.values())] for d in found["levels"]}
     return (
         "The table of claim C3 divides how far the levels of a seed are from their mean over seeds by how far those of "
         "a Gaussian of equal covariance are, and by how far those of a shuffled map are, on average over seeds. "
         f"{answers.count('yes')} of its {len(answers)} tests are met. "
         + said(
-            alone,
-            yes=f"The limit of {limit:g} % alone tells little{{at}}: one of the two, of seed 0, is within it as well. ",
+            within,
+            one=f"The limit of {limit:g} % alone tells little{{at}}: one of the two, of seed 0, is within it as well.",
+            both=f"The limit of {limit:g} % alone tells nothing{{at}}: both, of seed 0, are within it as well.",
         )
-        + f"{_nearer(found, values, 'Gaussian', 'the Gaussian')} "
+        + f" {_nearer(found, values, 'Gaussian', 'the Gaussian')} "
         f"{_nearer(found, values, 'shuffled', 'a shuffled map')} "
         f"Some level has intervals that do not overlap in {closely}."
     )
