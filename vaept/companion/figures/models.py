@@ -26,7 +26,7 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         len(images), 3, figsize=(WIDTH, 1.55 * len(images) + 0.3), width_ratios=[0.7, 1.1, 1.8], sharex="col"
     )
     deviations = np.sqrt(variances)
-    reach = max(3.2, float((np.abs(means) + 2 * deviations).max()))  # two circles are in view
+    reach = max(2, float((np.abs(means) + 2 * deviations).max()))
     tiny = deviations.max(axis=1) < reach / 20
     tops = np.array([np.max(each) for each in populations])
     if tops.min() > tops.max() / 5:  # one scale for all, unless it would hide some
@@ -36,7 +36,6 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         axes, images, means, deviations, tiny, populations, tops, energies, strict=True
     ):
         draw_image(row[0], image)
-        _circles(row[1], reach, away=-np.copysign(1, mean))
         row[1].add_patch(Ellipse((0, 0), 2, 2, color=BLUE, alpha=0.3, linewidth=0))
         row[1].add_patch(Ellipse(mean, *(2 * deviation), color=RED, linewidth=0))
         if is_tiny:
@@ -48,22 +47,14 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
         row[2].set_title(_parts(energy, (mean**2).sum() / 8), fontsize=SMALL, loc="right")
         row[2].set(xlim=(-0.6, max(*ends, 2.1 * max(energies)) - 0.4), ylim=(0, 1.05 * top))
         row[2].yaxis.set_major_locator(MaxNLocator(2))
+    axes[0, 2].annotate(
+        "mean", (2 * energies[0], tops[0]), (3, 0), textcoords="offset points", va="top", fontsize=SMALL
+    )
     ringed = ", ringed\nwhere very small" if tiny.any() else ""
     axes[-1, 1].set_xlabel(f"blue: prior, σ = 1\nred: posterior{ringed}", fontsize=SMALL)
     axes[-1, 2].set_xlabel("level N of the bowl, energy N/2")
     axes[len(images) // 2, 2].set_ylabel("share of the image\nin level N")
     return figure
-
-
-def _circles(axis, reach, away):
-    """Circles on which being shifted costs ½, 1, 1½ and 2, as far as they are in view, labelled away from the mean."""
-    for k, label in enumerate(("energy ½", "1", "1½", "2")):
-        radius = np.sqrt(4 * (k + 1))
-        if radius < reach:
-            axis.add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fill=False, color=GREY, linewidth=0.8))
-            place = (0, away[1] * radius) if k % 2 == 0 else (away[0] * radius, 0)
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-            axis.text(*place, label, ha="center", va="center", fontsize=SMALL, color="#555555", bbox=box)
 
 
 def _parts(energy, shifted):

@@ -81,7 +81,7 @@ def oscillator_states_2d(axis_points, states, numbers):
 
 
 @book_figure
-def tilt_chooses_axes(axis_points, angles, states, splittings, coupling):
+def tilt_chooses_axes(axis_points, angles, states, coupling):
     """The two states of the first level under a tiny perturbation that points in several directions.
 
     Parameters
@@ -91,12 +91,10 @@ def tilt_chooses_axes(axis_points, angles, states, splittings, coupling):
         Direction of the perturbation, radians.
     states : array, shape (k, 2, n, n)
         Lower and upper state of the split level; of the two signs of each, that which turns smoothly is drawn.
-    splittings : array, shape (k,)
-        Difference of their energies.
     coupling : float
         Strength of the perturbation.
     """
-    figure, axes = plt.subplots(2, len(angles), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, len(angles), figsize=(WIDTH, 3.1), sharex=True, sharey=True)
     half, before = 0.85 * axis_points[-1], [np.add.outer(axis_points, axis_points)] * 2
     for column, angle, pair in zip(axes.T, angles, states, strict=True):
         before = [state * np.copysign(1, np.vdot(state, other)) for state, other in zip(pair, before, strict=True)]
@@ -105,9 +103,7 @@ def tilt_chooses_axes(axis_points, angles, states, splittings, coupling):
             ends = np.array([-half, half])
             axis.plot(ends * np.cos(angle), ends * np.sin(angle), color="black", linewidth=1, linestyle=":")
         column[0].set_title(f"{np.degrees(angle):.0f}°")
-    gaps = dict.fromkeys(_as_power(gap) for gap in (min(splittings), max(splittings)))
-    told = f"direction of a push of strength λ = {_as_power(coupling)}; difference in energy: {' to '.join(gaps)}"
-    figure.suptitle(told, fontsize="medium")
+    figure.suptitle(f"direction of a push of strength λ = {_as_power(coupling)}", fontsize="medium")
     axes[0, 0].set_ylabel("lower state:\nlobes across it", fontsize=SMALL)
     axes[1, 0].set_ylabel("upper state:\nlobes along it", fontsize=SMALL)
     return figure
