@@ -119,14 +119,18 @@ def test_verdicts_of_chapters_follow_the_checks():
     assert seeds.groove({2: "no", 4: "yes"}).startswith("It does not hold at d = 2: the best rotation does not clearly")
     assert "clearly explains less than 0.9" in seeds.groove({2: "contrary", 4: "none"})
     studies = [
-        ("published (digits)", {2: "contrary", 4: "yes"}, {4: "no"}, 0.01),
-        ("published (cells)", {2: "no"}, {}, None),
+        ("digits", 1438, {2: "contrary", 4: "yes"}, {4: "no"}, 0.01),
+        ("own", 60, {2: "no", 4: "none"}, {}, None),
     ]
-    assert seeds.conjecture(studies) == (
-        "Both were tried: published (digits), the first fails at d = 2 and holds at d = 4, the second is undecided at "
-        "d = 4 at λ = 0.01; published (cells), the first is undecided at d = 2, the second was not made."
+    assert seeds.conjecture(studies).endswith(
+        "called “published”: Published (digits), trained on 1 438 handwritten digits: the first fails at d = 2 and "
+        "holds at d = 4, the second is undecided at d = 4 at λ = 0.01. Published (own), trained on 60 images: the "
+        "first is undecided at d = 2 and has no result at d = 4, the second was not made."
     )
-    assert seeds.conjecture([]) == "The chapters say what came of them."
+    assert seeds.tally(studies).endswith(
+        "of whose 4 tests in the studies that come with this book 1 holds, 1 fails and 2 are undecided"
+    )
+    assert seeds.conjecture([]) == "" and seeds.tally([]) == "which later chapters test"
     few, many = Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 0.95)
     assert "better at d = 4 than at d = 2; why is not known" in seeds.better_turned(few, many, (2, 4))
     assert seeds.better_turned(many, few, (2, 4)) == seeds.better_turned(few, few, (2, 4)) == ""

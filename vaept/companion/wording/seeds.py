@@ -4,7 +4,7 @@ import numpy as np
 
 from vaept.companion.checks_training import DIFFERENT, EQUAL_LOSS, SAME_LEVELS
 from vaept.companion.markdown import escaped
-from vaept.companion.wording import joined, listed, said, side
+from vaept.companion.wording import KNOWN, grouped, joined, listed, said, side
 from vaept.vae.agreement import Estimate, compare, mean_over_members
 
 
@@ -75,17 +75,28 @@ def groove(rotation):
 
 
 def conjecture(studies):
-    """What became of both tests of the conjecture of chapter 1: a sentence.
+    """What became of both tests of the conjecture of chapter 1 in studies of these data: sentences, or "".
 
-    For each study its name, for each d the outcomes of the checks of rotations (C2) and of the weakest push (C4), and
-    the coupling of that push.
+    For each study the name of its data, how many images were trained on, for each d the outcomes of the checks of
+    rotations (C2) and of the weakest push (C4), and the coupling of that push.
     """
     told = [
-        f"{name}, the first {_became(rotation)}, the second "
-        + (f"{_became(push)} at λ = {coupling:g}" if push else "was not made")
-        for name, rotation, push, coupling in studies
+        f"Published ({data}), trained on {grouped(images)} {KNOWN.get(data, 'images, ')[:-2]}: the first "
+        f"{_became(rotation)}, the second " + (f"{_became(push)} at λ = {coupling:g}." if push else "was not made.")
+        for data, images, rotation, push, coupling in studies
     ]
-    return f"Both were tried: {'; '.join(told)}." if told else "The chapters say what came of them."
+    which = "What came of them in the studies that come with this book, here and later called “published”:"
+    return f"{which} {' '.join(told)}" if told else ""
+
+
+def tally(studies):
+    """How many tests of the conjecture came out how, from the same studies, in words that follow "a conjecture, "."""
+    found = [answer for _, _, *tests, _ in studies for each in tests for answer in each.values() if answer != "none"]
+    words = {"yes": ("holds", "hold"), "contrary": ("fails", "fail"), "no": ("is undecided", "are undecided")}
+    told = [f"{n} {words[name][n > 1]}" for name in words if (n := found.count(name))]
+    if not told:
+        return "which later chapters test"
+    return f"of whose {len(found)} tests in the studies that come with this book {joined(told)}"
 
 
 def _became(found):
