@@ -143,22 +143,28 @@ def test_levels_of_seeds_are_told_beside_those_of_other_densities():
     values = {"levels": {2: Estimate(0.027, 0.01, 0.04), 4: Estimate(0.031, 0.02, 0.04)}}
     values["Gaussian"] = values["shuffled"] = {2: Estimate(0.57, 0.43, 0.64), 4: Estimate(0.25, 0.24, 0.26)}
     told = seeds.fingerprint(levels, values, {2: (0, 3)}, off)
-    assert "on average 2.7 at d = 2, 3.1 at d = 4 away" in told and "a Gaussian, 4.8 at d = 2, 9.8 at d = 4; of" in told
+    assert "on average 2.7 at d = 2, 3.1 at d = 4 away" in told and "that is 0.57 [0.43, 0.64] at d = 2, 0.25 [" in told
     assert "One or both are not clearly twice as far away as seeds are, so" in told and "closely" not in told
     levels["Gaussian"][4] = levels["shuffled"][4] = levels["levels"][4] = "yes"
     told = seeds.fingerprint(levels, values, {2: (1, 3), 4: (0, 3)}, off)
     assert "seeds differ at d = 2, by more" in told and told.endswith("twice as far away at d = 4 as seeds are.")
     told = seeds.ladders(levels, values, {2: (1, 3), 4: (0, 3)}, off)
-    assert "5 of its 6 tests are met. The limit of 10 % alone tells nothing at d = 2: both" in told
-    assert "The limit of 10 % alone tells little at d = 4: one of the two" in told
+    assert "5 of its 6 tests are met. The limit of 10 % alone tells nothing at d = 2: in the figure on top both" in told
+    assert "The limit of 10 % alone tells little at d = 4: in the figure on top one of" in told
     assert "nearer to each other than to the Gaussian, but not clearly by the factor asked for (0.57 [0.43" in told
     assert "as near to each other as to the Gaussian (ratio 0.25" in told
-    assert told.endswith("in 1 of 3 pairs of seeds at d = 2, 0 of 3 pairs of seeds at d = 4.")
+    assert told.endswith("(their intervals do not overlap): 1 of 3 at d = 2, 0 of 3 at d = 4.")
     values["shuffled"] = {2: Estimate(0.9, 0.5, 1.7), 4: Estimate(0.25, 0.24, 0.26)}
     levels["shuffled"][2] = "no"
     wide = {name: dict.fromkeys((2, 4), 20.0) for name in off}
     told = seeds.ladders(levels, values, {2: (1, 3), 4: (0, 3)}, wide)
     assert "not clearly nearer to each other than to a shuffled map (0.90" in told and "alone tells" not in told
+
+
+def test_how_many_checks_of_spectra_hold_is_told_where_slow_modes_are_shown():
+    found = {"states": {2: "no", 4: "yes"}, "outliers": {2: "none"}}
+    assert seeds.interprets(found) == "in this copy 1 of its 3 tests hold."
+    assert seeds.interprets({}) == "it was not tested in this copy."
 
 
 def test_gaps_of_round_clouds_and_levels_of_others_are_measured(rng):
@@ -178,11 +184,11 @@ def test_what_turning_costs_is_told_beside_what_was_foretold():
     turnings = {d: turning([[1.0]] * 3, measured) for d, measured in costs.items()}
     told = seeds.predicted({2: "no", 4: "no", 8: "no", 16: "yes"}, ratio, turnings)
     assert "cannot be told from 0 at d = 2, so" in told and "2.00 at d = 2" not in told
-    assert "do not clearly agree to within a quarter at d = 4 (predicted over measured, the mean of" in told
-    assert "a cost was predicted at d = 8." in told and "agree to within a quarter at d = 16 (" in told
+    assert "do not clearly agree to within a quarter at d = 4 (foretold over measured, the mean of" in told
+    assert "a cost was foretold at d = 8." in told and "agree to within a quarter at d = 16 (" in told
     assert "seems to gain for 1 of 3 members at d = 2 and 3 of 3 members at d = 8" in told
     told = seeds.predicted({16: "yes"}, {16: ratio[16]}, {16: turnings[16]})
-    assert told.startswith("Prediction and measurement agree") and "gain" not in told
+    assert told.startswith("The cost foretold and the cost measured agree") and "gain" not in told
     assert seeds.costs({4: turnings[4]}) == {"foretold": "1 at d = 4", "measured": "0.45 [0.4, 0.5] at d = 4"}
 
 
@@ -234,6 +240,8 @@ def test_sources_that_no_copy_varied_are_told_from_what_is_published(records):
     assert str(tables.sources(bare)) == "In this copy no source was held fixed by itself."
     assert "runs from 0.37 to 0.72 at d = 2, but all its intervals" in seeds.rotated_rows(others)
     assert seeds.rotated_rows(bare) == "" and "0.897" in str(tables.sources(others))
+    assert "| what varies | what is shared |" in str(tables.sources(others))
+    assert "| order, noise | weights |" in str(tables.sources(others))
 
 
 def test_longer_training_and_noisy_draws_stand_beside_what_a_rotation_leaves(records):

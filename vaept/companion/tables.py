@@ -79,22 +79,23 @@ def prices(records):
 def sources(records):
     """Which of the three sources of a seed make members differ: agreement where some vary and the others are shared."""
     names = {
-        "vary_weights": "weights", "vary_order": "order", "vary_noise": "noise", "same_noise": "weights, order",
-        "same_order": "weights, noise", "same_weights": "order, noise", "cold": "weights, order, noise",
+        "vary_weights": ("weights", "order, noise"), "vary_order": ("order", "weights, noise"),
+        "vary_noise": ("noise", "weights, order"), "same_noise": ("weights, order", "noise"),
+        "same_order": ("weights, noise", "order"), "same_weights": ("order, noise", "weights"),
+        "cold": ("weights, order, noise", "nothing"),
     }  # fmt: skip
     dims, rows = sorted({each.d for each in records.prices}), []
-    for name, varied in names.items():
+    for name, which in names.items():
         found = [records.price(name, d) for d in dims]
         if found and None not in found:
             own = [
                 (each.coordinates, beside(each.signed_permutation, DIFFERENT), shown(each.orthogonal.mean, ".2f"))
                 for each in found
             ]
-            rows.append((varied, *(cell for cells in own for cell in cells)))
+            rows.append((*which, *(cell for cells in own for cell in cells)))
     header = [f"{what}, d = {d}" for d in dims for what in ("r, as it is", "r, permuted", "R², rotated")]
     instead = "" if analysis.varies_sources(records) else "In this copy no source was held fixed by itself."
-    below = f"Each row names what varies; the rest is shared. {whose(records)}".strip()
-    return table(("what varies", *header), rows, instead=instead, below=below)
+    return table(("what varies", "what is shared", *header), rows, instead=instead, below=whose(records))
 
 
 def spaces(records):

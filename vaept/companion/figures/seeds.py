@@ -72,11 +72,11 @@ def agreement_by_group(agreements, controls):
         values, chance = ([each[measure] for measure in ALIGNED] for each in (agreement, control))
         draw_intervals(axis, values, places + i * step, colour, name)
         by_chance = [each.mean for each in chance]
-        axis.plot(by_chance, places + i * step, "|", color="black", markersize=8, label=None if i else "by chance")
+        axis.plot(by_chance, places + i * step, "|", color="black", markersize=8)
         lowest = np.nanmin([lowest, *by_chance, *(end for each in values for end in (each.low, each.mean))])
         for place, value in zip(places + i * step, values, strict=True):
             marks.append((np.nanmin([value.low, value.mean, value.high]), place, colour))
-            words = f"{value.mean:.2f}".replace("-", "−")
+            words = f"{name}: {value.mean:.2f}".replace("-", "−")
             axis.text(1.06, place, words, color=colour, va="center", fontsize=SMALL)
     axis.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     axis.set(yticks=range(len(ALIGNED)), yticklabels=ALIGNED.values(), ylim=(len(ALIGNED) - 0.5, -0.5))
@@ -85,8 +85,7 @@ def agreement_by_group(agreements, controls):
         if low < left:  # goes on to the left
             axis.plot(left, place, "<", color=colour, markersize=5, clip_on=False)
     axis.set(xlim=(left, 1.03), xlabel="share of the variance explained (R²)")
-    handles, names = axis.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper right", ncols=len(names))
+    axis.text(by_chance[-1] - 0.04, len(ALIGNED) - 1, "by chance", ha="right", va="center", fontsize=SMALL)
     return figure
 
 
@@ -108,6 +107,7 @@ def elbo_against_rotation(degrees, losses, spread):
     axis.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     axis.set(xlabel="angle of the latent plane (degrees)", xticks=np.arange(0, 361, 90))
     axis.set(xlim=(degrees[0], degrees[-1]), ylabel="−ELBO minus its\nvalue at 0° (nats)")
+    axis.set_title("each member (blue) and their mean (black)")
     heights = [np.ptp(losses, axis=1).mean(), spread]
     bars = scale.bar(["turning", "seeds"], heights, color=[BLUE, GREY])
     scale.bar_label(bars, [f"{height:.2g}" for height in heights], fontsize=SMALL)

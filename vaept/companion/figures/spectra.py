@@ -158,6 +158,8 @@ def levels_beside_seeds(spectra, others):
         styles = ((ORANGE, "s"), (RED, "^"))
         rows += [(other, *style, *own[name]) for style, (other, own) in zip(styles, others.items(), strict=False)]
         places, lines = np.linspace(-0.25, 0.25, len(rows)), {}
+        for number in range(2, len(mean) + 1, 2):
+            axis.axvspan(number - 0.5, number + 0.5, color=GREY, alpha=0.12, linewidth=0)
         for place, (label, colour, marker, row, ends) in zip(places, rows, strict=True):
             off, ends = (100 * (np.asarray(part)[1:].T / mean - 1) for part in (row, ends))
             where = np.arange(1, len(mean) + 1) + place
@@ -220,7 +222,7 @@ def populations_by_class(populations, classes, energies, n_levels, errors=None):
     classes : sequence
         Their names.
     energies : sequence of float
-        Mean energy of each class, written at the right.
+        Mean energy of each class: half its mean level, which is marked.
     n_levels : int
         How many levels all bins cover.
     errors : sequence of float, optional
@@ -235,11 +237,8 @@ def populations_by_class(populations, classes, energies, n_levels, errors=None):
     reach = None if errors is None else 2 * np.asarray(errors)
     places, how = np.arange(len(classes)), {"fmt": "D", "color": ORANGE, "markersize": 3, "linewidth": 1.5}
     axis.errorbar(2 * np.asarray(energies), places, xerr=reach, **how)
-    axis.set(xlabel="level N", ylabel="class", xlim=(-0.5, end), title="orange: mean level, twice the mean energy")
-    named = name_classes(axis.yaxis, classes)
+    axis.set(xlabel="level N", ylabel="class", xlim=(-0.5, end), title="orange: mean level")
+    name_classes(axis.yaxis, classes)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for row in named:
-        axis.text(end, row, f" {energies[row]:.3g}", va="center", fontsize=SMALL)
-    axis.text(end, -0.7, " energy", va="bottom", fontsize=SMALL)
-    figure.colorbar(picture, ax=axis, label="mean population (square-root scale)", pad=0.13, ticks=MaxNLocator(4))
+    figure.colorbar(picture, ax=axis, label="mean population (square-root scale)", ticks=MaxNLocator(4))
     return figure

@@ -260,7 +260,7 @@ def assumed(records):
 
 
 def costs(turning):
-    """What turning is predicted to cost and what it cost, in nats, from a `Turning` for each d: words by name."""
+    """What turning is foretold to cost and what it cost, in nats, from a `Turning` for each d: words by name."""
     return {
         "foretold": listed({d: own.foretold.mean() for d, own in turning.items()}, spec=".2g"),
         "measured": listed({d: mean_over_members(own.measured.mean(axis=1)) for d, own in turning.items()}, spec=".2g"),
@@ -268,7 +268,7 @@ def costs(turning):
 
 
 def predicted(found, ratio, turning):
-    """Whether turning costs what the widths predict, in words.
+    """Whether turning costs what the widths foretell, in words.
 
     Parameters are, each for some d, what the check of C2 found, its `Estimate` and a `vaept.uses.turning.Turning`.
     """
@@ -279,13 +279,13 @@ def predicted(found, ratio, turning):
     told = said(
         found,
         ratio,
-        yes="Prediction and measurement agree to within a quarter{at} (predicted over measured, the mean of members' "
-        "ratios: {value}).",
-        no="Prediction and measurement do not clearly agree to within a quarter{at} (predicted over measured, the "
-        "mean of members' ratios: {value}).",
-        other="Turning gains, where a cost was predicted{at}.",
-        unclear="What was measured cannot be told from 0{at}, so a ratio to it says nothing of the prediction there; "
-        "its test below judges the interval of that ratio alone.",
+        yes="The cost foretold and the cost measured agree to within a quarter{at} (foretold over measured, the mean "
+        "of members' ratios: {value}).",
+        no="The cost foretold and the cost measured do not clearly agree to within a quarter{at} (foretold over "
+        "measured, the mean of members' ratios: {value}).",
+        other="Turning gains, where a cost was foretold{at}.",
+        unclear="What was measured cannot be told from 0{at}, so the cost foretold over that measured, which is below "
+        "0 for a member that gains, says nothing there; its test below judges the interval of that ratio alone.",
     )
     if not gaining:
         return told
@@ -295,18 +295,18 @@ def predicted(found, ratio, turning):
     )
 
 
-def fingerprint(found, values, apart, off):
+def fingerprint(found, values, apart, _off):
     """Whether levels tell densities apart and seeds not: some sentences.
 
     Parameters are what the checks of C3 found and `measured`; for each d how many pairs of seeds differ, and of how
-    many; and for a Gaussian and a shuffled map how far their levels are off for each d, in per cent.
+    many; and for a Gaussian and a shuffled map how far their levels are off for each d, in per cent (for `ladders`).
     """
-    gaussian, shuffled = (listed(each, spec=".2g") for each in off.values())
     own = listed({d: 100 * value.mean for d, value in values["levels"].items()}, spec=".2g")
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
     told = [
-        f"In per cent, a level of one seed of this copy is on average {own} away from its mean over seeds; "
-        f"of seed 0 made a Gaussian, {gaussian}; of seed 0 shuffled, {shuffled}.",
+        f"In per cent, a level of one seed of this copy is on average {own} away from its mean over seeds. "
+        f"Divided by how far Gaussians of the same covariance are, that is {listed(values['Gaussian'])}; by how far "
+        f"maps with shuffled coordinates are, {listed(values['shuffled'])}.",
         said(
             {d: "yes" if differ else "no" for d, (differ, _) in apart.items()},
             yes="Looked at closely seeds differ{at}, by more than the draws explain.",
@@ -323,23 +323,32 @@ def fingerprint(found, values, apart, off):
 
 def ladders(found, values, apart, off):
     """How far levels differ; parameters are as for `fingerprint`."""
-    closely = ", ".join(f"{differ} of {pairs} pairs of seeds at d = {d}" for d, (differ, pairs) in apart.items())
+    closely = ", ".join(f"{differ} of {pairs} at d = {d}" for d, (differ, pairs) in apart.items())
     answers = [answer for each in found.values() for answer in each.values()]
     limit = 100 * SAME_LEVELS
+    on_top = "in the figure on top"
     within = {d: ("neither", "one", "both")[sum(own[d] <= limit for own in off.values())] for d in found["levels"]}
     return (
-        "The table of claim C3 divides how far the levels of a seed are from their mean over seeds by how far those of "
-        "a Gaussian of equal covariance are, and by how far those of a shuffled map are, on average over seeds. "
+        "The table of claim C3 has the ratios given in short above. "
         f"{answers.count('yes')} of its {len(answers)} tests are met. "
         + said(
             within,
-            one=f"The limit of {limit:g} % alone tells little{{at}}: one of the two, of seed 0, is within it as well.",
-            both=f"The limit of {limit:g} % alone tells nothing{{at}}: both, of seed 0, are within it as well.",
+            one=f"The limit of {limit:g} % alone tells little{{at}}: {on_top} one of the two others is within it too.",
+            both=f"The limit of {limit:g} % alone tells nothing{{at}}: {on_top} both others are within it too.",
         )
         + f" {_nearer(found, values, 'Gaussian', 'the Gaussian')} "
         f"{_nearer(found, values, 'shuffled', 'a shuffled map')} "
-        f"Some level has intervals that do not overlap in {closely}."
+        f"Pairs of seeds that differ in some level by more than the error of the draws (their intervals do not "
+        f"overlap): {closely}."
     )
+
+
+def interprets(found):
+    """How many checks of C6 hold, from what `vaept.companion.tables.answers` found: the end of a sentence."""
+    answers = [answer for each in found.values() for answer in each.values()]
+    if not answers:
+        return "it was not tested in this copy."
+    return f"in this copy {answers.count('yes')} of its {len(answers)} tests hold."
 
 
 def _nearer(found, values, name, words):
