@@ -284,8 +284,8 @@ def predicted(found, ratio, turning):
         no="The cost foretold and the cost measured do not clearly agree to within a quarter{at} (foretold over "
         "measured, the mean of members' ratios: {value}).",
         other="Turning gains, where a cost was foretold{at}.",
-        unclear="What was measured cannot be told from 0{at}, so the cost foretold over that measured, which is below "
-        "0 for a member that gains, says nothing there; its test below judges the interval of that ratio alone.",
+        unclear="What was measured cannot be told from 0{at}, so the ratio of the cost foretold to it, below 0 for a "
+        "member that gains, says nothing there; its test below judges the interval of that ratio alone.",
     )
     if not gaining:
         return told
