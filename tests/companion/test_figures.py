@@ -328,7 +328,7 @@ def test_a_few_of_many_classes_are_named(rng):
 def test_what_is_absent_is_not_in_the_legend(rng):
     axes, plane = (np.arange(5.0),) * 2, rng.random((5, 5))
     images, found = rng.random((2, 8, 8)), SimpleNamespace(minima=np.ones((2, 2)), saddles=np.empty((0, 2)))
-    for numbers, n_deep, names in (([0], None, ["minima"]), ([0, 1], 1, ["deep minima", "shallow"])):
+    for numbers, n_deep, names in (([0], None, ["minima"]), ([0, 1], 1, ["deep minimum", "shallow"])):
         made = figures.landscape(axes, plane, found, numbers, [], images, n_deep=n_deep, made_by="a test")
         assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == names
     found.saddles = np.ones((1, 2))

@@ -13,7 +13,7 @@ import itertools
 import numpy as np
 
 from vaept.companion.checks import Check, above, at_least, at_most, below, within
-from vaept.companion.markdown import mean_and_spread
+from vaept.companion.markdown import mean_and_spread, shown
 from vaept.spectrum import from_samples
 from vaept.spectrum.oscillator import energy, kl_bound
 from vaept.vae.agreement import Estimate, compare, mean_over_members, shuffled_rows
@@ -203,7 +203,7 @@ def corrected(records, d):
             "",
             _difference(found.agreement.coordinates, turned.coordinates),
             above(0),
-            f"turned, on other images {turned.coordinates.mean:.3f}{_warm_too(records, d)}",
+            f"cold start, turned, on other images {turned.coordinates.mean:.3f}{_warm_too(records, d)}",
             d=d,
         )
     name, best = _baseline(records, d)
@@ -237,7 +237,10 @@ def warm_turned(records, d):
 
 
 def _warm_too(records, d):
-    return f"; warm start, turned {own.coordinates.mean:.3f}" if (own := warm_turned(records, d)) else ""
+    if (own := warm_turned(records, d)) is None:
+        return ""
+    more = shown(records.arms["corrected", d].agreement.coordinates.mean - own.coordinates.mean, ".3f")
+    return f"; warm start, turned {own.coordinates.mean:.3f}: agreement minus that {more}"
 
 
 def _two_labs(records, d):

@@ -121,7 +121,8 @@ def dynamic(records, d):
             "",
             mean_over_members(lower / upper),
             at_least(1 - RELAXED),
-            f"bounds {lower.mean():.3f} and {upper.mean():.3f}",
+            f"bounds {lower.mean():.3f} and {upper.mean():.3f}"
+            + ("; above 1 they cross: they are near, and certify nothing" if (lower / upper).mean() > 1 else ""),
             d=d,
         )
     if "detours" in uses:

@@ -116,7 +116,8 @@ CLAIMS = (
     Claim(
         "C7",
         "The energy landscapes serve for modelling and dynamics.",
-        "Relaxation of Langevin walkers against the levels; lowest paths between minima against straight lines.",
+        "Relaxation of Langevin walkers against the levels; lowest paths between minima against straight lines "
+        "(energy: the free energy F).",
         "Walkers relax as the levels foretell, and lowest paths stay where the data are.",
         "Walkers do not relax as the levels foretell, nor do lowest paths stay where the data are.",
         dynamic,

@@ -121,13 +121,13 @@ def agreement_with_controls(arms):
             if "warm start" in title:
                 right.axvline(losses.mean(), color="black", linewidth=0.8, linestyle=":")
         left.axvline(0, color=GREY, linewidth=0.8)
-        left.set(yticks=range(len(own)), yticklabels=list(own), title=name)
+        left.set(yticks=range(len(own)), yticklabels=list(own), title=f"agreement, {name}")
         _stretch(left)
         left.invert_yaxis()
-        right.set_title("dots: members, bar: mean,\ndotted: warm start", fontsize=SMALL)
+        right.set_title(f"−ELBO (nats), {name}")
         right.xaxis.set_major_locator(MaxNLocator(3))
-    axes[-1, 0].set_xlabel("agreement of\ncoordinates, better →")
-    axes[-1, 1].set_xlabel("← better: −ELBO,\nplain prior (nats)")
+    axes[-1, 0].set_xlabel("better →")
+    axes[-1, 1].set_xlabel("← better")
     return figure
 
 
@@ -161,6 +161,8 @@ def price_list(arms):
             row = titles.index(title) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             marks = {"color": colours[kind], "markersize": 4, "fillstyle": filled}
             _draw_stretched(left, agreement, row, **marks)
+            if kind == "afterwards":  # its −ELBO is that of its start
+                continue
             far = costs[name][title] > reach
             right.plot(min(costs[name][title], reach), row, ">" if far else "o", **marks)
             if far:

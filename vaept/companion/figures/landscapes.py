@@ -62,12 +62,18 @@ def landscape(axes_points, energy, paths, numbers, ways, images=None, *, n_deep=
     axis.set(xlabel="z₁", ylabel="z₂")
     for coordinate, line in zip("xy", axes_points, strict=True):
         axis.set(**{f"{coordinate}lim": (line[0], line[-1])})
-    parts[0].colorbar(filled, ax=axis, location="bottom", aspect=30, label=f"energy F ({unit})", ticks=MaxNLocator(5))
+    parts[0].colorbar(
+        filled, ax=axis, location="bottom", aspect=30, label=f"{_free_energy(unit)} ({unit})", ticks=MaxNLocator(5)
+    )
     if images is not None:
         _draw_numbered(parts[1], images, numbers, n_deep)
     else:
         _draw_profiles(parts[1].subplots(), ways[0], straight, unit)
     return figure
+
+
+def _free_energy(unit):
+    return "free energy F" if unit == "kT" else "energy"
 
 
 def _mark_points(axis, paths, numbers, n_deep, lines):
@@ -78,7 +84,10 @@ def _mark_points(axis, paths, numbers, n_deep, lines):
     deep, shallow = paths.minima[numbers[:n_deep]], paths.minima[numbers[n_deep:]]
     shown = {
         "saddles": (paths.saddles, {"marker": "X", "color": RED, "markeredgecolor": "white", "markersize": 8}),
-        "deep minima" if len(shallow) else "minima": (deep, round_ | {"markersize": 11, "markeredgecolor": "black"}),
+        ("deep minima" if len(deep) > 1 else "deep minimum") if len(shallow) else "minima": (
+            deep,
+            round_ | {"markersize": 11, "markeredgecolor": "black"},
+        ),
         "shallow": (shallow, round_ | {"markersize": 11, "markeredgecolor": GREY, "markeredgewidth": 0.6}),
     }
     handles = {
@@ -102,7 +111,7 @@ def _draw_profiles(axis, way, straight, unit):
         line = np.linspace(0, np.linalg.norm(way.images[-1] - way.images[0]), len(straight))
         axis.plot(line, straight, color=STRAIGHT, linewidth=1.4, linestyle="--", label="straight line")
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
-    axis.set(xlabel="length along the way", ylabel=f"energy F ({unit})")
+    axis.set(xlabel="length along the way", ylabel=f"{_free_energy(unit)} ({unit})")
 
 
 def _draw_numbered(part, images, numbers, n_deep):
