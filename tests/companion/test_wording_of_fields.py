@@ -81,10 +81,16 @@ def test_turning_is_judged_by_the_better_of_two_starts(records, monkeypatch):
             monkeypatch.setattr(module, "warm_turned", lambda records, d, warm=warm: warm)
         assert told_of.best_turned(own) == {2: turned} and told_of.turning(own) == {2: words}
         assert told_of.gained(own)[2].mean == HIGH.mean - turned.mean
+        assert "at d = 2 (warm start): the better" in told_of.turned(own) or turned.mean <= LOW.mean
     told = told_of.after_rotation(own)
     assert "0.50 with a cold start and 0.50 with a warm one: more than" in told
     own.arms["warm", 2].agreement.orthogonal = HIGH
     assert "more than a rotation sets them apart with the cold start, hardly more" in told_of.after_rotation(own)
+    trial = {"d": 2, "coupling": 0, "schedule": {"warm_start": 0.2}, "data": "a", "members": 6, "epochs": 60}
+    monkeypatch.setattr(tables, "benchmark", lambda name: [trial | {"rotated": 0.7}])
+    assert told_of.after_rotation(own).endswith("(in a trial below 0.70, measured on a, 6 members, 60 epochs).")
+    trial["schedule"] = {}
+    assert told_of.after_rotation(own).endswith("hardly more with the other.")
     own.arms["cold", 2].agreement.orthogonal = HIGH
     assert "one: hardly more than" in told_of.after_rotation(own)
     own.arms["principal", 2] = own.arms["diffusion", 2] = own.arms["corrected", 2]
@@ -113,11 +119,15 @@ def test_agreement_after_further_epochs_is_too_low_or_too_uncertain(records):
 
 def test_lengths_that_leave_a_question_open_say_why():
     one, two = (SimpleNamespace(values=np.array(own)) for own in ([0, 1.0], [0, 0.1, 1.0]))
-    assert "not tried" in told_of.undecided({}) and "one λ each was tried (1)." in told_of.undecided({20: one, 40: one})
+    assert "not tried" in told_of.undecided(
+        {}
+    ) and "only λ = 1 was tried at both 20 and 40 epochs." in told_of.undecided({20: one, 40: one})
     steps = SimpleNamespace(values=np.array([0, 0.1, 1.0]), coordinates=[LOW, Estimate(0.1, 0, 0.2), HIGH])
-    assert told_of.undecided({20: one}, steps).endswith("between 0.1 and 1.")
+    assert told_of.undecided({20: one, 40: one}, steps).endswith("between 0.1 and 1.")
     steps.coordinates[1] = HIGH
-    assert told_of.undecided({20: one}, steps).endswith("tried (1).")
+    assert told_of.undecided({20: one, 40: one}, steps).endswith("40 epochs.")
+    other = SimpleNamespace(values=np.array([0, 0.1]))
+    assert "one λ was tried at each" in told_of.undecided({20: one, 40: other})
     assert "(0.1 and 1) after each of 20 and 40 epochs" in told_of.undecided({40: two, 20: two})
     assert "at every length" in told_of.undecided({40: two, 20: one})
 
@@ -169,7 +179,7 @@ def test_another_start_is_told_of_only_if_it_gains_as_much(monkeypatch):
         return lambda name: {"rows": found, "epochs": 60}
 
     monkeypatch.setattr(tables, "benchmark", rows(24.4))
-    assert "Another initialisation" in told_of.other_start()
+    assert "without a field: 0.60 at d = 2 (nats); a field 0.50 at d = 2" in told_of.other_start()
     monkeypatch.setattr(tables, "benchmark", rows(24.8))
     assert told_of.other_start() == ""
 

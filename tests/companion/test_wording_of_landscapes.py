@@ -40,7 +40,10 @@ def test_deep_minima_are_counted_for_all_members_and_beside_what_states_need():
     counts = {2: np.array([1.0, 1.0]), 4: np.array([5.0, 8.0])}
     assert told.deep_in_members(counts) == "1 at d = 2 and 5 to 8 or more at d = 4"
     assert told.beyond_the_map({2: counts[2]}) == ""
-    assert told.beyond_the_map(counts).endswith("with the lowest: 5 to 8 or more at d = 4.")
+    assert told.beyond_the_map(counts) == (
+        "At d = 4 each corrected member has 5 to 8 or more valleys of 0.1 kT or more, counting the lowest."
+    )
+    assert "has 1 valley of" in told.beyond_the_map({4: counts[2]})
     assert "0.1 kT is not deep" in told.valleys_wanted(counts, 10) and "fewer" in told.valleys_wanted(
         {2: counts[2]}, 10
     )
@@ -65,13 +68,13 @@ def test_paths_on_which_a_classifier_is_less_sure_are_told_so_for_both_arms():
     assert "stays lower than the straight line at d = 4" in path and "hardly any mountains" in path
     assert "the classifier is less sure at d = 4" in path and "no landscape, it is surer at d = 4" in path
     assert (
-        "without a field neither is clear: 0.00 [−0.50, 0.50] at d = 4, lowest minus straight." in path
+        "straight lines, is 0.00 [−0.50, 0.50] at d = 4: neither clearly surer nor less sure." in path
         and "d = 2" not in path
     )
     found = {"paths energy": {2: "contrary"}, "paths sure": {2: "yes"}}
     path = told.along_paths(found, {2: Estimate(2.0, 1.8, 2.2)}, {2: ABOVE}, {2: BELOW})
     assert "lies higher" in path and "no landscape, it is less sure" in path and "mountains" not in path
-    assert "without a field it is less sure" in path
+    assert "is −1.00 [−1.50, −0.50]: less sure." in path
     none = told.along_paths({"paths energy": {2: "none"}, "paths sure": {}}, {2: NONE}, {}, {})
     assert none == "No corrected member has two deep minima."
 
@@ -129,7 +132,7 @@ def test_bounds_that_cross_and_a_width_that_predicts_as_well_are_told():
     assert told.crossing({2: UNCLEAR, 4: BELOW}) == ""
     crossed = told.crossing({2: Estimate(0.1, -0.1, 0.2), 4: ABOVE, 8: BELOW})
     assert (
-        "cross at d = 2, by less than the errors, and certify nothing" in crossed
+        "cross at d = 2, by less than the errors: they are near each other and certify nothing" in crossed
         and "cross at d = 4, by more than the errors" in crossed
     )
     assert "as well" in told.by_width({2: UNCLEAR}) and "better" in told.by_width({2: BELOW})

@@ -161,7 +161,7 @@ def tell(ending="", /, **values):
         glue(name + ending, value.item() if isinstance(value, np.generic) else value, display=False)
 
 
-def said(found, values=None, /, **sentences):
+def said(found, values=None, /, spec=".2f", **sentences):
     """What was found for each d, in sentences: one for each finding, which names its d unless all d have it.
 
     Parameters
@@ -170,6 +170,8 @@ def said(found, values=None, /, **sentences):
         For each d the name of a sentence; a d whose name has none is passed over.
     values : dict from int to Estimate, optional
         For each d what takes the place of "{value}", with its d.
+    spec : str
+        How these are set.
     sentences : str
         "{at}" in them becomes " at d = 2 and 4", or nothing.
 
@@ -183,7 +185,7 @@ def said(found, values=None, /, **sentences):
         dims.setdefault(name, []).append(d)
     for name, own in dims.items():
         place = "" if len(dims) == 1 else f" at d = {joined(own)}"
-        value = listed({d: values[d] for d in own}, bare=len(found) == 1) if values else ""
+        value = listed({d: values[d] for d in own}, bare=len(found) == 1, spec=spec) if values else ""
         told += [sentences[name].format(at=place, value=value)] if name in sentences else []
     return " ".join(told)
 

@@ -85,13 +85,24 @@ def linear_or_neighbour(records):
 
 
 def best_turned(records):
-    """How far turned plain members agree, for each d an `Estimate`: the better of a cold and a warm start."""
+    """How far turned members without a field agree, for each d an `Estimate`: the better of a cold and a warm start."""
+    return {d: own for d, (_, own) in _turned(records).items()}
+
+
+def _turned(records):
+    """For each d the start, "cold" or "warm", after which turned members agree better, and how far."""
     found = {}
     for d in records.all_dims:
-        cold, warm = records.price("cold, turned", d), warm_turned(records, d)
-        if own := [each.coordinates for each in (cold, warm) if each]:
-            found[d] = max(own, key=lambda each: each.mean)
+        both = {"cold": records.price("cold, turned", d), "warm": warm_turned(records, d)}
+        if own := {name: each.coordinates for name, each in both.items() if each}:
+            found[d] = max(own.items(), key=lambda each: each[1].mean)
     return found
+
+
+def turned(records):
+    """How far members without a field agree that were turned onto each other, and with which start: a sentence."""
+    found = [f"{shown(own, '.3f')} at d = {d} ({name} start)" for d, (name, own) in _turned(records).items()]
+    return f"Turned onto each other, members without a field agree to {', '.join(found)}: the better of two starts."
 
 
 def turning(records):
@@ -114,12 +125,26 @@ def gained(records):
 def after_rotation(records, d=2):
     """What sets plain members apart even after the best rotation: a sentence."""
     found = {name: records.arms[name, d].agreement.orthogonal.mean for name in ("cold", "warm")}
-    told = f"After the best rotation R² between plain members is {found['cold']:.2f} with a cold start and "
+    told = f"After the best rotation R² between members without a field is {found['cold']:.2f} with a cold start and "
     told += f"{found['warm']:.2f} with a warm one: "
     more = [name for name, own in found.items() if own < ROTATION]
     if len(more) == 1:
-        return f"{told}more than a rotation sets them apart with the {more[0]} start, hardly more with the other."
+        told += f"more than a rotation sets them apart with the {more[0]} start, hardly more with the other"
+        return f"{told}{_in_trials('warm' if more == ['cold'] else 'cold', d)}."
     return f"{told}{'more' if more else 'hardly more'} than a rotation sets them apart."
+
+
+def _in_trials(start, d):
+    """What R² after the best rotation was with this start in a trial that the chapter lists; "" if none is known."""
+    try:
+        trials = tables.benchmark("recipes")
+    except (FileNotFoundError, TypeError):  # not measured, or no checkout
+        return ""
+    for each in trials:
+        if each["d"] == d and not each["coupling"] and ("warm_start" in each["schedule"]) == (start == "warm"):
+            where = f"measured on {each['data']}, {each['members']} members, {each['epochs']} epochs"
+            return f" (in a trial below {each['rotated']:.2f}, {where})"
+    return ""
 
 
 def against_turning(records):
@@ -167,9 +192,10 @@ def published_labs():
     """What two labs with subspace fields reached in published runs: words, or "" outside of a checkout."""
     told = []
     for records in all_published():
-        own = [f"{each.between.mean:.2f}" for each in records.labs if each.arm == LAB]
-        told += [f"published ({records.data}) {joined(own)}"] if own else []
-    return f" (agreement, d ascending: {'; '.join(told)})" if told else ""
+        own = {each.d: each.between.mean for each in records.labs if each.arm == LAB}
+        told += [f"published ({records.data}) {listed(own)}"] if own else []
+    where = "agreement in the finished studies whose results come with this book"
+    return f" ({where}: {'; '.join(told)})" if told else ""
 
 
 def labs(records, found):
@@ -219,10 +245,11 @@ def other_start():
     if all(losses[d, "first layer"] < loss for (d, name), loss in losses.items() if name == "field"):
         gains = []
         for name in ("first layer", "field"):
-            own = [losses[d, "plain"] - loss for (d, each), loss in losses.items() if each == name]
-            gains.append(joined(f"{gain:.2f}" for gain in own))
+            gains.append(listed({d: losses[d, "plain"] - loss for (d, each), loss in losses.items() if each == name}))
         told = "Another initialisation of one layer can bring more in −ELBO without a field"
-        return f"{told}: {gains[0]} nats, a field {gains[1]} (chapter 8, measured on digits, {found['epochs']} epochs)."
+        return (
+            f"{told}: {gains[0]} (nats); a field {gains[1]} (chapter 8, measured on digits, {found['epochs']} epochs)."
+        )
     return ""
 
 
@@ -266,13 +293,15 @@ def undecided(lengths, couplings=None):
         return "That was not tried here."
     tried = {epochs: joined(f"{each:g}" for each in own.values[1:]) for epochs, own in sorted(lengths.items())}
     if all(len(own.values) == 2 for own in lengths.values()):
-        told = f"That is open: after {joined(tried)} epochs one λ each was tried "
-        told += f"({joined(dict.fromkeys(tried.values()))})"
+        each = list(dict.fromkeys(tried.values()))
+        several = "both" if len(tried) == 2 else "all of"
+        told = f"That is open: only λ = {each[0]} was tried at {several} {joined(tried)} epochs"
+        told = told if len(each) == 1 else f"That is open: one λ was tried at each of {joined(tried)} epochs"
         if couplings is None or np.isnan(coupling_at(couplings).mean):
             return f"{told}."
         reached = next(k for k, each in enumerate(couplings.coordinates) if k and each.mean >= 1 / 2)
         low, high = couplings.values[[reached - 1, reached]]
-        return f"{told}; the figure above, of one length, has λ(½) between {low:g} and {high:g}."
+        return f"{told}; the figure above has others, all of one length, and λ(½) between {low:g} and {high:g}."
     if len(set(tried.values())) == 1:
         told = f"Agreement does not pass ½ between two of the λ that were tried ({next(iter(tried.values()))}) after "
         return f"{told}each of {joined(tried)} epochs: that leaves it open."

@@ -49,18 +49,22 @@ def on_the_map(persistence, deep, n_saddles):
 
 def deep_in_members(counts):
     """How many deep minima the members have, from an array for each d: words."""
-    told = {}
-    for d, own in counts.items():
-        low, high = int(np.min(own)), int(np.max(own))
-        told[d] = f"{low} to {high}" if low < high else f"{low}"
-        told[d] += " or more" if high == MAX_ENDS else ""
-    return joined(f"{own} at d = {d}" for d, own in told.items())
+    return joined(f"{_how_many(own)} at d = {d}" for d, own in counts.items())
+
+
+def _how_many(own):
+    low, high = int(np.min(own)), int(np.max(own))
+    return (f"{low} to {high}" if low < high else f"{low}") + (" or more" if high == MAX_ENDS else "")
 
 
 def beyond_the_map(counts):
     """How many deep minima members have where no map shows them, from an array for each d: a sentence or ""."""
-    more = {d: own for d, own in counts.items() if d != 2}
-    return f"Valleys as deep in corrected members, with the lowest: {deep_in_members(more)}." if more else ""
+    told = []
+    for d, own in counts.items():
+        valleys = "valley" if np.max(own) == 1 else "valleys"
+        many = f"{_how_many(own)} {valleys} of {SHALLOW:g} kT or more, counting the lowest"
+        told += [f"At d = {d} each corrected member has {many}."] * (d != 2)
+    return " ".join(told)
 
 
 def valleys_wanted(counts, n_states):
@@ -123,13 +127,14 @@ def along_paths(found, straight, mirrored, plain):
     parts = [low, _in_one("Along lowest paths the classifier is {}, compared with straight lines.", sure, words)]
     sentence = "Along mirrored paths, which know no landscape, it is {}, compared with lowest ones."
     parts.append(_in_one(sentence, {d: side(mirrored[d]) for d in sure}, MIRRORED))
+    without = "For members without a field the share of sure images, lowest paths minus straight lines, is"
     parts.append(
         said(
             {d: side(plain[d]) for d in sure},
             plain,
-            above="For members without a field it is surer along lowest paths, by {value}.",
-            below="For members without a field it is less sure along lowest paths: {value}.",
-            unclear="For members without a field neither is clear: {value}, lowest minus straight.",
+            above=f"{without} {{value}}: surer.",
+            below=f"{without} {{value}}: less sure.",
+            unclear=f"{without} {{value}}: neither clearly surer nor less sure.",
         )
     )
     return " ".join(filter(None, parts))
@@ -303,7 +308,7 @@ def crossing(brackets):
     return said(
         crossed,
         clearly="The bounds cross{at}, by more than the errors: an assumption fails.",
-        within="The bounds cross{at}, by less than the errors, and certify nothing.",
+        within="The bounds cross{at}, by less than the errors: they are near each other and certify nothing there.",
     )
 
 
