@@ -20,7 +20,7 @@ pytestmark = [
 ]
 ROUNDS = 10
 # Every Python that these tests start writes a checkpoint after each epoch.
-OFTEN = "from vaept.vae import training\nstack.CHECKPOINT_SECONDS = 0\n"
+OFTEN = "from vaept.vae import training\ntraining.CHECKPOINT_SECONDS = 0\n"
 STUDY = """
 import dataclasses, sys
 from pathlib import Path
@@ -95,6 +95,7 @@ def test_kills_at_random_moments_change_nothing(start, tmp_path):
     began = time.monotonic()
     assert start(tmp_path / "whole").wait() == 0, (tmp_path / "log").read_text()
     length, expected = time.monotonic() - began, results(tmp_path / "whole")
+    assert "sitecustomize" not in (tmp_path / "log").read_text()
     assert sorted(name.partition("-")[0] for name in expected) == ["ensemble", "evaluation", "field", "measure"]
 
     dice, killed = random.Random(0), []

@@ -142,11 +142,11 @@ def test_levels_of_seeds_are_told_beside_those_of_other_densities():
     off = {"Gaussian": {2: 4.8, 4: 9.8}, "shuffled": {2: 5.3, 4: 11.0}}
     values = {"levels": {2: Estimate(0.027, 0.01, 0.04), 4: Estimate(0.031, 0.02, 0.04)}}
     values["Gaussian"] = values["shuffled"] = {2: Estimate(0.57, 0.43, 0.64), 4: Estimate(0.25, 0.24, 0.26)}
-    told = seeds.fingerprint(levels, values, {2: (0, 3)}, off)
+    told = seeds.fingerprint(levels, values, {2: (0, 3)})
     assert "on average 2.7 at d = 2, 3.1 at d = 4 away" in told and "that is 0.57 [0.43, 0.64] at d = 2, 0.25 [" in told
     assert "One or both are not clearly twice as far away as seeds are, so" in told and "closely" not in told
     levels["Gaussian"][4] = levels["shuffled"][4] = levels["levels"][4] = "yes"
-    told = seeds.fingerprint(levels, values, {2: (1, 3), 4: (0, 3)}, off)
+    told = seeds.fingerprint(levels, values, {2: (1, 3), 4: (0, 3)})
     assert "seeds differ at d = 2, by more" in told and told.endswith("twice as far away at d = 4 as seeds are.")
     told = seeds.ladders(levels, values, {2: (1, 3), 4: (0, 3)}, off)
     assert "5 of its 6 tests are met. The limit of 10 % alone tells nothing at d = 2: in the figure on top both" in told

@@ -235,6 +235,18 @@ def test_few_members_are_said_to_make_intervals_narrow():
     assert "over 10 members, the fewest here, are narrower. Of the other" in told(10) and "fewest" not in told(0)
 
 
+def test_outcomes_tell_what_misses_from_what_is_undecided():
+    assert entry(True, False, "undecided", "none").outcomes == {
+        "number 0": {2: "yes"},
+        "number 1": {2: "contrary"},
+        "number 2": {2: "no"},
+        "number 3": {2: "none"},
+    }
+    across = dataclasses.replace(a_check(0, True), threshold=at_least(0.5), d=4)
+    found = dataclasses.replace(entry(True), checks=(a_check(0, True), across)).outcomes
+    assert found == {"number 0": {2: "yes", 4: "no"}}
+
+
 def test_uses_are_judged_and_can_fail(records):
     verdicts = {claim.id: Entry(claim, tuple(claim.of(records))).verdict for claim in CLAIMS[5:]}
     assert all(verdicts[claim.id].endswith(f" tests hold. {claim.holds}") for claim in CLAIMS[5:])

@@ -6,7 +6,7 @@ import pytest
 
 from vaept.companion import records as module
 from vaept.companion.claims import CLAIMS
-from vaept.companion.ledger import as_markdown, ledger
+from vaept.companion.ledger import as_markdown, ledger, published_outcomes, published_verdicts, verdicts_of
 from vaept.companion.machines import machines_of
 from vaept.companion.records import IMAGES, ArmRecord, Records, published
 from vaept.errors import DamagedFileError, InputError
@@ -224,9 +224,10 @@ def test_what_is_published_fits_and_is_complete():
 def test_the_published_ledger_is_that_of_the_published_records():
     folder = next(path.parent for path in PUBLISHED if path.parent.name == "digits")
     records = Records.load(folder)
-    assert as_markdown(ledger(records, machines_of(records, folder.parent))) in (folder / "ledger.md").read_text(
-        "utf-8"
-    )
+    entries = ledger(records, machines_of(records, folder.parent))
+    assert as_markdown(entries) in (folder / "ledger.md").read_text("utf-8")
+    assert published_verdicts()["published (digits)"] == verdicts_of(entries)
+    assert published_outcomes()["digits"] == {entry.claim.id: entry.outcomes for entry in entries}
 
 
 def test_what_is_not_published_is_named(monkeypatch, tmp_path):

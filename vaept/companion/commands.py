@@ -15,7 +15,7 @@ from vaept.companion import book, codepaths, machines
 from vaept.companion import report as report_of_runs
 from vaept.companion.analysis import analysis_figures
 from vaept.companion.inspection import description, refusal
-from vaept.companion.ledger import MEMBERS, VERDICTS, as_markdown, as_text, changes, ledger, outdated, verdicts_of
+from vaept.companion.ledger import MEMBERS, as_markdown, as_text, changes, ledger, outdated, save_verdicts
 from vaept.companion.markdown import mean_and_spread, shown
 from vaept.companion.parts import code_hashes
 from vaept.companion.passports import Catalogue, Passports
@@ -26,7 +26,7 @@ from vaept.companion.records import Records
 from vaept.companion.store import default_store
 from vaept.companion.study import open_study
 from vaept.errors import InputError
-from vaept.files import ensure_writable, write_json
+from vaept.files import ensure_writable
 from vaept.perturbation.fields import FIELDS
 from vaept.processes import cores, lock
 from vaept.vae.agreement import compare
@@ -228,7 +228,7 @@ def publish(profile, results, jobs, device, store):
     records = Records.load(folder)
     entries = ledger(records, machines.machines_of(records, root))
     (folder / "ledger.md").write_text(f"# Ledger, profile {profile}\n\n" + as_markdown(entries), "utf-8")
-    write_json(folder / VERDICTS, "verdicts", verdicts_of(entries))
+    save_verdicts(entries, folder)
     echo(f"Wrote {folder}, {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
 

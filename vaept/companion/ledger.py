@@ -23,7 +23,7 @@ from vaept.companion.claims import CLAIMS, COMMITTED, Claim
 from vaept.companion.markdown import shown
 from vaept.companion.store import CHECKOUT
 from vaept.errors import InputError
-from vaept.files import read_json
+from vaept.files import read_json, write_json
 from vaept.uses.measure import MEASURES
 from vaept.vae.agreement import Estimate
 
@@ -95,6 +95,21 @@ class Entry:
         """How many tests hold, in words, and how many are undecided, where any is."""
         undecided = sum(check.verdict == "undecided" for check in self.tests)
         return _share(self.tests) + (f", {undecided} undecided" if undecided else "")
+
+    @property
+    def outcomes(self):
+        """For each key of a check a dict from d to "yes", "no", "contrary" or, if it has no value, "none".
+
+        It is "contrary" where no part of the interval meets the threshold.
+        """
+        found = {}
+        for check in self.checks:
+            ends = (check.value.low, check.value.mean, check.value.high)
+            missed = not any(check.threshold.test(Estimate(end, end, end)) for end in ends)
+            contrary = check.verdict == "fails" and missed and not np.isnan(ends).any()
+            answered = "yes" if check.holds else "contrary" if contrary else "no"
+            found.setdefault(check.key, {})[check.d] = answered if check.measured else "none"
+        return found
 
     def ids(self):
         """Pairs (id, `Check`); an id names a check for good, whatever was measured."""
@@ -311,14 +326,32 @@ def verdicts_of(entries):
     return {entry.claim.id: entry.verdict for entry in entries}
 
 
+def save_verdicts(entries, folder):
+    """Write the verdict of each claim, and the `Entry.outcomes` of its checks, into a folder of published results."""
+    outcomes = {entry.claim.id: entry.outcomes for entry in entries}
+    write_json(folder / VERDICTS, "verdicts", {"verdicts": verdicts_of(entries), "outcomes": outcomes})
+
+
 def published_verdicts(leave_out=None):
     """The verdicts of what the repository publishes, for `summary`; without those of one profile."""
-    files = sorted((CHECKOUT / "results").glob(f"*/{VERDICTS}")) if CHECKOUT else []
+    found = {name: verdicts["verdicts"] for name, verdicts in _published().items() if name != leave_out}
+    return {f"published ({name})": verdicts for name, verdicts in found.items()}
+
+
+def published_outcomes():
+    """The `Entry.outcomes` of each claim of what the repository publishes, by the names of the profiles."""
     return {
-        f"published ({file.parent.name})": read_json(file, "verdicts")
-        for file in files
-        if file.parent.name != leave_out
+        name: {
+            claim: {key: {int(d): answer for d, answer in found.items()} for key, found in own.items()}
+            for claim, own in verdicts["outcomes"].items()
+        }
+        for name, verdicts in _published().items()
     }
+
+
+def _published():
+    files = sorted((CHECKOUT / "results").glob(f"*/{VERDICTS}")) if CHECKOUT else []
+    return {file.parent.name: read_json(file, "verdicts") for file in files}
 
 
 def as_markdown(entries):

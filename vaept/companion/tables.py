@@ -9,11 +9,10 @@ import numpy as np
 
 from vaept.companion import analysis
 from vaept.companion.checks_training import DIFFERENT, coupling_at
-from vaept.companion.ledger import answer, ledger
+from vaept.companion.ledger import answer, ledger, published_outcomes
 from vaept.companion.machines import machines_of
 from vaept.companion.markdown import Text, beside, cell, mean_and_spread, shown, table
 from vaept.companion.profiles import arm
-from vaept.companion.records import all_published
 from vaept.companion.store import CHECKOUT
 from vaept.companion.wording import joined, listed, side
 from vaept.perturbation import held_out_agreement
@@ -273,7 +272,7 @@ def topology(records):
 
 def checks(records, claim):
     """The checks of a claim, such as "C5", with their values, thresholds and answers."""
-    own = _checks(records, claim)
+    own = _entry(records, claim).checks
     values = [shown(check.value, ".2g" if 0 < abs(check.value.mean) < 0.01 else ".2f") for check in own]
     rows = [
         (check.words, value, str(check.threshold), answer(check), check.kind)
@@ -283,47 +282,40 @@ def checks(records, claim):
 
 
 @functools.lru_cache(maxsize=32)  # one chapter asks for the same more than once; records do not change
-def _checks(records, claim):
+def _entry(records, claim):
     (entry,) = ledger(records, machines_of(records), [claim])
-    return entry.checks
+    return entry
 
 
 def verdicts(records, *claims):
     """What the ledger says of these claims."""
-    entries = ledger(records, machines_of(records), claims)
+    entries = [_entry(records, claim) for claim in claims]
     rows = [(entry.claim.id, entry.claim.statement, entry.verdict) for entry in entries]
     return table(("claim", "statement", "in this copy"), rows)
 
 
-def answers(records, claim):
-    """What the checks of a claim found: for each key a dict from d to "yes", "no" or, if it has no value, "none"."""
-    found = defaultdict(dict)
-    for check in _checks(records, claim):
-        answered = "yes" if check.holds else "no"
-        found[check.key][check.d] = "none" if np.isnan(check.value.mean) else answered
-    return found
-
-
 def outcomes(records, claim):
-    """As `answers`, but "contrary" instead of "no" where no part of the interval meets the threshold."""
-    found = answers(records, claim)
-    for check in _checks(records, claim):
-        ends = (check.value.low, check.value.mean, check.value.high)
-        missed = not any(check.threshold.test(Estimate(end, end, end)) for end in ends)
-        if check.verdict == "fails" and missed and not np.isnan(ends).any():
-            found[check.key][check.d] = "contrary"
+    """What the checks of a claim found, as `vaept.companion.ledger.Entry.outcomes`; a key without a check has {}."""
+    return defaultdict(dict, _entry(records, claim).outcomes)
+
+
+def answers(records, claim):
+    """As `outcomes`, but "no" for "contrary" too."""
+    found = defaultdict(dict)
+    for key, own in outcomes(records, claim).items():
+        found[key] = {d: "no" if answer == "contrary" else answer for d, answer in own.items()}
     return found
 
 
 def elsewhere(records, claim):
-    """The `outcomes` of a claim in published studies of other data, by the name of the data; {} without a checkout."""
-    return {each.data: outcomes(each, claim) for each in all_published() if each.data != records.data}
+    """The `outcomes` of a claim in published studies of other data, by their names; {} without a checkout."""
+    return {name: found[claim] for name, found in published_outcomes().items() if name != records.data}
 
 
 def measured(records, claim):
     """The `Estimate`s of the checks of a claim: for each key a dict from d."""
     found = defaultdict(dict)
-    for check in _checks(records, claim):
+    for check in _entry(records, claim).checks:
         found[check.key][check.d] = check.value
     return found
 

@@ -295,11 +295,11 @@ def predicted(found, ratio, turning):
     )
 
 
-def fingerprint(found, values, apart, _off):
+def fingerprint(found, values, apart):
     """Whether levels tell densities apart and seeds not: some sentences.
 
-    Parameters are what the checks of C3 found and `measured`; for each d how many pairs of seeds differ, and of how
-    many; and for a Gaussian and a shuffled map how far their levels are off for each d, in per cent (for `ladders`).
+    Parameters are what the checks of C3 found and `measured`, and for each d how many pairs of seeds differ, and of
+    how many.
     """
     own = listed({d: 100 * value.mean for d, value in values["levels"].items()}, spec=".2g")
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
@@ -322,7 +322,10 @@ def fingerprint(found, values, apart, _off):
 
 
 def ladders(found, values, apart, off):
-    """How far levels differ; parameters are as for `fingerprint`."""
+    """How far levels differ; parameters are as for `fingerprint`, and `off`.
+
+    That is for a Gaussian and a shuffled map how far their levels are off for each d, in per cent.
+    """
     closely = ", ".join(f"{differ} of {pairs} at d = {d}" for d, (differ, pairs) in apart.items())
     answers = [answer for each in found.values() for answer in each.values()]
     limit = 100 * SAME_LEVELS
