@@ -89,18 +89,12 @@ def draw(name, rng, labels):
             np.arange(10),
             {"ARI": {"cold": {"slow modes": rng.random(3), "k-means": rng.random(3)}}},
         ),
-        "outliers_by_energy": (
-            rng.random((10, 8, 8)),
-            rng.random(10),
-            {"cold": {"energy": agreement.linear, "KL": agreement.linear}},
-            0.05,
-            None if labels is None else (rng.random((10, 8, 8)), rng.random(10)),
-        ),
+        "images_by_energy": ({"highest": (rng.random((10, 8, 8)), rng.random(10))},),
+        "outliers_by_score": ({"cold": {"energy": agreement.linear, "KL": agreement.linear}}, 0.05),
         "denoise": ({"clean": (rng.random((5, 8, 8)), ""), "noisy": (rng.random((5, 8, 8)), "9 dB")},),
         "scores_against_noise": (
             (0.5, 1.0),
             {"PSNR (dB), d = 2": {"noisy": [agreement.linear] * 2, "median": []}},
-            {"PSNR (dB), d = 2": {"corrected − plain": [agreement.linear] * 2}},
         ),
         "cluster": (
             {"cold": (rng.random((3, 8, 8)), "0.5")},
@@ -186,11 +180,12 @@ def test_names_of_classes_do_not_hide_each_other():
 def test_panels_of_one_axis_have_one_scale():
     value = agreement_of(0.2), agreement_of(0.9)
     panels = {f"PSNR (dB), d = {d}": {"plain": [value[k]] * 2} for k, d in enumerate((2, 4))}
-    figure = figures.scores_against_noise((0.5, 1.0), panels, {}, made_by="a test")
-    first, second, *_ = figure.axes
+    figure = figures.scores_against_noise((0.5, 1.0), panels, made_by="a test")
+    first, second = figure.axes
+    assert "above: better than corrected" in [text.get_text() for text in first.texts]
     assert first.get_ylim() == second.get_ylim() and first.get_ylim()[0] < 0.2 < 0.9 < first.get_ylim()[1]
     panels["PSNR (dB), d = 2"]["noisy"] = [agreement_of(-9)] * 2
-    figure = figures.scores_against_noise((0.5, 1.0), panels, {}, made_by="a test")
+    figure = figures.scores_against_noise((0.5, 1.0), panels, made_by="a test")
     assert figure.axes[0].get_ylim()[0] > -1
 
 
@@ -334,7 +329,7 @@ def test_what_is_absent_is_not_in_the_legend(rng):
     found.saddles = np.ones((1, 2))
     made = figures.landscape(axes, plane, found, [0, 1], [], images, made_by="a test")
     assert [text.get_text() for text in made.axes[0].get_legend().get_texts()] == ["saddles", "minima"]
-    made = figures.outliers_by_energy(rng.random((4, 8, 8)), rng.random(4), {}, np.nan, made_by="a test")
+    made = figures.images_by_energy({"a": (rng.random((4, 8, 8)), rng.random(4))}, made_by="a test")
     assert len(made.axes) == 4
 
 

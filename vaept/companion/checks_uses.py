@@ -312,8 +312,8 @@ def exchanged(records, d):
         "",
         mean_over_members(costs[0] / costs[1].mean()),
         at_most(CHEAP),
-        f"corrected {costs[0].mean():.2f}, plain {costs[1].mean():.2f} nats; another image's latents "
-        f"{(own.nats_by_chance - np.diagonal(own.nats)).mean():.0f} nats",
+        f"corrected {costs[0].mean():.2f}, plain {costs[1].mean():.2f} nats; another image's latents, "
+        f"corrected {(own.nats_by_chance - np.diagonal(own.nats)).mean():.1f} nats",
         d=d,
     )
     if own.classifier is not None:

@@ -51,7 +51,8 @@ SERVES = {  # the claims that a figure is for
     "fig-denoise-scores": ("C8",),
     "fig-cluster": ("C8",),
     "fig-generate": ("C8",),
-    "fig-outliers-by-energy": ("C6",),
+    "fig-images-by-energy": ("C6",),
+    "fig-outliers-by-score": ("C6",),
     "fig-exchange": ("C9",),
 }
 DRAWS_ON = {  # beside evaluations of the runs in its label: fields, all runs of a place, measures and kinds of results
@@ -64,7 +65,7 @@ DRAWS_ON = {  # beside evaluations of the runs in its label: fields, all runs of
     "fig-denoise-scores": ("denoising",),
     "fig-cluster": ("clustering",),
     "fig-generate": ("generation",),
-    "fig-outliers-by-energy": ("outliers",),
+    "fig-outliers-by-score": ("outliers",),
     "fig-exchange": ("interchange",),
 }
 

@@ -308,8 +308,12 @@ def answers(records, claim):
 
 
 def elsewhere(records, claim):
-    """The `outcomes` of a claim in published studies of other data, by their names; {} without a checkout."""
-    return {name: found[claim] for name, found in published_outcomes().items() if name != records.data}
+    """The `outcomes` of a claim in published studies but this one, by their names; {} without a checkout.
+
+    They are named after their data.
+    """
+    own = {records.profile} & {records.data}
+    return {name: found[claim] for name, found in published_outcomes().items() if name not in own}
 
 
 def measured(records, claim):

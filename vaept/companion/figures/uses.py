@@ -23,45 +23,43 @@ from vaept.companion.figures.style import (
 
 
 @book_figure
-def outliers_by_energy(images, energies, precisions, chance, usual=None):
-    """The images of the highest energy, and of the lowest, over how many planted outliers each score finds.
+def images_by_energy(rows):
+    """Images in rows, with the energy of each above it.
 
     Parameters
     ----------
-    images : array, shape (n, height, width)
-        The n images of the highest energy, the highest first.
-    energies : array, shape (n,)
-    precisions : mapping from str to sequence of Estimate
-        For each arm's title and each score, in the order of the keys of the first entry: precision at k. Empty where
-        no outliers were planted.
-    chance : float
-        The share of outliers.
-    usual : pair of arrays, shapes (n, height, width) and (n,), optional
-        As many images of the lowest energy, and their energies.
+    rows : mapping from str to pair of arrays, shapes (n, height, width) and (n,)
+        For each title images and their energies, as many in each row.
     """
-    rows = {"nothing planted: highest energy": (images, energies)}
-    rows |= {"nothing planted: lowest energy": usual} if usual else {}
-    heights = [0.85 * len(rows), 2.5] if precisions else [0.85 * len(rows)]
-    figure = plt.figure(figsize=(WIDTH, sum(heights) + 0.1))
-    above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    strips = above.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    figure = plt.figure(figsize=(WIDTH, 0.85 * len(rows) + 0.1))
+    strips = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for strip, (title, (shown, own)) in zip(strips, rows.items(), strict=True):
         strip.suptitle(title, fontsize="medium")
         for axis, image, energy in zip(strip.subplots(1, len(shown), squeeze=False)[0], shown, own, strict=True):
             draw_image(axis, image)
             axis.set_title(f"{energy:.3g}", fontsize=SMALL)
-    if not below:
-        return figure
-    axis = below[0].subplots()
+    return figure
+
+
+@book_figure
+def outliers_by_score(precisions, chance):
+    """How many planted outliers each score finds.
+
+    Parameters
+    ----------
+    precisions : mapping from str to mapping from str to Estimate
+        For each arm's title and each score, in the order of the keys of the first entry: precision at k.
+    chance : float
+        The share of outliers.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.5))
     for place, ((title, scores), colour) in enumerate(zip(precisions.items(), (GREY, RED), strict=False)):
         y = np.arange(len(scores)) + 0.3 * (place - (len(precisions) - 1) / 2)
-        values = list(scores.values())
-        draw_intervals(axis, values, y, colour, title)
+        draw_intervals(axis, list(scores.values()), y, colour, title)
         axis.set_yticks(range(len(scores)), list(scores))
     axis.axvline(chance, color="black", linewidth=0.8, linestyle=":")
     axis.text(chance, -0.75, " chance", fontsize=SMALL, va="center")
-    axis.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -1), xlabel="precision at k of planted outliers")
-    axis.set_title("outliers planted: how many of them each score finds")
+    axis.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -1), xlabel="share of the planted outliers found (precision at k)")
     axis.legend(loc="lower right")
     return figure
 
@@ -79,7 +77,7 @@ def denoise(rows):
 
 
 @book_figure
-def scores_against_noise(noises, panels, gains):
+def scores_against_noise(noises, panels):
     """Quality of images restored by several methods, minus that of corrected models, against the strength of the noise.
 
     Parameters
@@ -90,50 +88,30 @@ def scores_against_noise(noises, panels, gains):
         For the name of each vertical axis and panel, such as "PSNR (dB), d = 2", and each method its value at every
         noise less that of corrected models; nothing where a method has none. Panels of one vertical axis have the same
         scale, which "noisy" and "wavelets" may leave.
-    gains : mapping from str to mapping from str to sequence of Estimate
-        By the same names, for what is below each panel, such as "corrected − plain", its values; may be empty.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        2 * rows, columns, figsize=(WIDTH, 3.3 * rows + 0.5), squeeze=False, sharex=True, height_ratios=[2, 1] * rows
-    )
-    pairs = [
-        (upper, lower) for row in range(rows) for upper, lower in zip(axes[2 * row], axes[2 * row + 1], strict=True)
-    ]
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.9 * rows + 0.5), squeeze=False, sharex=True)
     methods = dict.fromkeys(name for lines in panels.values() for name in lines if name not in ("noisy", "plain"))
     colours = {"noisy": GREY, "plain": BLUE} | dict(zip(methods, (VIOLET, "#b9894e", ORANGE, "black"), strict=False))
     reach = defaultdict(lambda: [0.0])
-    for (upper, lower), (title, lines) in zip(pairs, panels.items(), strict=False):
+    for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         name, _, words = title.partition(", ")
         for method, values in lines.items():
             if values:
-                _against(upper, noises, values, colours[method], "o-", method)
+                _against(axis, noises, values, colours[method], "o-", method)
                 reach[name] += [] if method in ("noisy", "wavelets") else [each.mean for each in values]
-        upper.axhline(0, color=RED, linewidth=1, linestyle=":", label="corrected")
-        upper.set(
-            title=f"{words}: others − corrected",
-            ylabel=name,
-            xticks=noises,
-            xticklabels=[f"{noise:g}" for noise in noises],
-        )
-        lower.set_xlabel("noise s")
-        lower.set_visible(bool(gains.get(title)))
-        for words, values in gains.get(title, {}).items():
-            _against(lower, noises, values, RED, "o", words)
-            lower.set_title(words, fontsize=SMALL)
-        lower.axhline(0, color="black", linewidth=0.8, linestyle=":")
-        lower.set_ylabel(name)
-    for name in {upper.get_ylabel() for upper, _ in pairs[: len(panels)]}:
-        uppers, lowers = zip(*(pair for pair in pairs[: len(panels)] if pair[0].get_ylabel() == name), strict=True)
-        low, high = zip(*(axis.get_ylim() for axis in lowers), strict=True)
-        ends, more = (min(reach[name]), max(reach[name])), 0.08 * (np.ptp(reach[name]) or 1)
-        for upper, lower in zip(uppers, lowers, strict=True):
-            upper.set_ylim(ends[0] - more, ends[1] + more)
-            lower.set_ylim(min(low), max(high))
-    for upper, lower in pairs[len(panels) :]:
-        upper.set_axis_off()
-        lower.set_axis_off()
+        axis.axhline(0, color=RED, linewidth=1.5, linestyle=":", label="corrected")
+        for place, side in ((0.97, "above: better than corrected"), (0.03, "below: worse")):
+            axis.text(0.98, place, side, transform=axis.transAxes, ha="right", va="center", fontsize=SMALL, color=RED)
+        labels = [f"{noise:g}" for noise in noises]
+        axis.set(title=words, ylabel=f"{name} − corrected", xlabel="noise s", xticks=noises, xticklabels=labels)
+    for axis, title in zip(axes.flat, panels, strict=False):
+        own = reach[title.partition(", ")[0]]
+        more = 0.12 * (np.ptp(own) or 1)
+        axis.set_ylim(min(own) - more, max(own) + more)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
     names = axes[0, 0].get_legend_handles_labels()
     figure.legend(*names, loc="outside upper center", ncols=3)
     return figure

@@ -47,16 +47,16 @@ def losses(found, *, intervals=False):
     A negative number is a gain. Without intervals, means alone are told.
     """
     told = []
-    for key, loses in (("classifier", "a classifier loses accuracy"), ("probes", "probes lose R²")):
+    for key, loses in (("classifier", "a classifier's accuracy"), ("probes", "the R² of probes")):
         own = [f"{_lost(value, intervals)} at d = {d}" for d, value in found.get(key, {}).items()]
-        told += [f"{loses}: {', '.join(own)}"] if own else []
-    return f"On another's latents {'; '.join(told)}." if told else ""
+        told += [f"of {loses}, {', '.join(own)}"] if own else []
+    return f"Loss on another's latents: {'; '.join(told)}." if told else ""
 
 
 def _lost(value, interval=False):
     """What was lost, of an `Estimate` of the difference, in words."""
     if side(value) not in ("above", "below"):
-        return "nothing clear"
+        return "none clear"
     if abs(value.mean) < 0.005:
         return "less than 0.01"
     mean, low, high = (f"{0.0 - round(x, 2):.2f}".replace("-", "−") for x in (value.mean, value.high, value.low))
@@ -132,22 +132,25 @@ def beside_chance(found):
         chance = (own.nats_by_chance - at_home).mean()
         shares[d] = own.above_own.sum() / (len(at_home) * (len(at_home) - 1)) / chance
     shares = listed(shares, spec=".0%")
-    return f"Between plain ones it is {shares} of what the latents of another image would cost." if shares else ""
+    return f"Between plain ones it is {shares} of what another image's latents would cost them." if shares else ""
 
 
-def turned(more):
+DEGREES = {"above": "more", "unclear": "not clearly more or less", "below": "less"}
+
+
+def turned(more, costs):
     """What an exchange costs between finished members that are turned onto each other: a sentence.
 
     `more`: by how many nats more than between corrected members, for each d an `Estimate`; of the better start.
+    `costs`: for each d the name of that start and the mean nats of turned and of corrected members.
     """
-    whose = "Between members without a field (of the better start) that are turned onto each other after training"
-    return f"{whose} an exchange costs {_degrees(more)} than between corrected ones."
-
-
-def _degrees(found):
-    """Whether something is more or less, by `Estimate`s for each d: "more at d = 2 and less at d = 4"."""
-    phrases = {"above": "more{at}|", "unclear": "not clearly more or less{at}|", "below": "less{at}|"}
-    return joined(said({d: side(each) for d, each in found.items()}, **phrases).rstrip("|").split("| "))
+    told = [
+        f"{DEGREES[side(more[d])]} at d = {d} ({start} start: {own:.2f} against {corrected:.2f} nats)"
+        for d, (start, own, corrected) in costs.items()
+        if side(more[d]) in DEGREES
+    ]
+    whose = "Between members without a field that are turned onto each other after training"
+    return f"{whose} an exchange costs {joined(told)} than between corrected ones." if told else ""
 
 
 def worth_it(found, more):
@@ -173,19 +176,25 @@ def varied(recalls):
     """
     if not all(recalls[key] for key in ("corrected", "plain", "arms")):
         return ""
-    told, whole = [], True
-    for key, beside in (("corrected", "from the prior"), ("plain", "from the prior"), ("arms", "plain models'")):
-        sides = {d: side(each) for d, each in recalls[key].items()}
-        for where, word in (("above", "more"), ("below", "less")):
-            if dims := [d for d, each in sides.items() if each == where]:
-                at = "" if len(dims) == len(sides) else f" at d = {joined(dims)}"
-                whose = "corrected" if key == "arms" else key
-                told += [f"{whose} models' images vary {word} than {beside}{at}"]
-        whole = whole and "unclear" not in sides.values()
+    sides = {key: {d: side(each) for d, each in own.items()} for key, own in recalls.items()}
+    own = {key: _where(each) for key, each in sides.items()}
+    drawn = [f"{own[key]} for {key} models" for key in ("plain", "corrected") if own[key]]
+    told = [f"Where images lie, beside the prior, it is {joined(drawn)}."] if drawn else []
+    if own["arms"]:
+        told += [f"Of what is drawn where images lie it is {own['arms']} for corrected models than for plain ones."]
     if not told:
         return "By recall, no difference in how varied images are is clear."
-    rest = "" if whole else "; other differences are unclear"
-    return f"By recall, of what is drawn where images lie, {', '.join(told)}{rest}."
+    unclear = any("unclear" in each.values() for each in sides.values())
+    return " ".join(["Recall tells how varied images are.", *told, *["Other differences are unclear."] * unclear])
+
+
+def _where(sides):
+    """Where something is higher or lower, from the side for each d: "lower at d = 4", or ""."""
+    told = []
+    for where, word in (("above", "higher"), ("below", "lower")):
+        if dims := [d for d, each in sides.items() if each == where]:
+            told += [word + ("" if len(dims) == len(sides) else f" at d = {joined(dims)}")]
+    return joined(told) if told else ""
 
 
 def grouped_by_field(index, more):
@@ -200,27 +209,16 @@ def grouped_by_field(index, more):
 
 
 PLAIN = {"denoising": "denoising", "clustering": "grouping", "draws over plain": "generating", "likelihood": "log p(x)"}
-OTHERS = {"wavelets": "wavelets", "autoencoder": "a denoising autoencoder", "pixels": "groups of bare pixels"}
 
 
 def tested(found):
-    """What corrected models beat, and what not, by outcomes of C8: sentences."""
-    held = {
-        key: {d: "yes" if each == "yes" else "no" for d, each in own.items() if each != "none"}
-        for key, own in found.items()
-    }
-    beside_plain = by_side(
-        {words: held.get(key, {}) for key, words in PLAIN.items()}, yes="beat plain ones in {}", no="not clearly in {}"
-    )
-    others = by_side(
-        {words: held.get(key, {}) for key, words in OTHERS.items()}, yes="beat {}", no="they do not clearly beat {}"
-    )
-    told = [f"Corrected models {beside_plain.replace('; not', ', but not')}." if beside_plain else ""]
-    told[0] = told[0].replace("models not clearly", "models do not clearly beat plain ones")
-    others = others.removeprefix("they ")
-    told += [f"{'They' if told[0] else 'Corrected models'} {others}." if others else ""]
+    """How corrected models do beside plain ones, and draws beside the prior's, by outcomes of C8: sentences."""
+    own = {words: found.get(key, {}) for key, words in PLAIN.items()}
+    beside = by_side(own, yes="better in {}", no="not clearly better in {}", contrary="worse in {}")
+    told = [f"Beside plain models corrected ones do {beside}."] if beside else []
     draws = "Draws from the aggregate posterior {} the prior's{{at}}."
-    told += [said(held.get("draws over prior", {}), yes=draws.format("beat"), no=draws.format("do not clearly beat"))]
+    how = {"yes": "beat", "no": "do not clearly beat", "contrary": "do worse than"}
+    told += [said(found.get("draws over prior", {}), **{key: draws.format(words) for key, words in how.items()})]
     return " ".join(filter(None, told))
 
 
