@@ -87,9 +87,10 @@ def test_directions_that_are_hardly_used_are_told(rng):
     consensus = {"shares": [0.9, 0.08, 0.02], "agreement": [0.97, 0.9, 0.5]}
     words = report.directions({"group": "smooth", "consensus": consensus})
     assert "2 of 3 directions carry 98% of the variance; along the first the runs agree to r = 0.97" in words
-    assert words.endswith("along the last to 0.50.")
+    assert words.startswith("Hardly used: 1 of 3 directions.") and words.endswith("along the last to 0.50.")
     one = {"shares": [1.0], "agreement": [0.97]}
-    assert "1 of 1 directions carries 100%" in report.directions({"group": "same", "consensus": one})
+    words = report.directions({"group": "same", "consensus": one})
+    assert "1 of 1 directions carries 100%" in words and "Hardly" not in words
     assert report.directions({"group": "same", "consensus": None}) == ""
     mu = rng.standard_normal((60, 2)) * (5, 0.1)
     found = report._consensus(report.align([mu, mu @ TURN]))

@@ -124,8 +124,8 @@ TRAINED = Leaf(
     _cost("trained"),
 )
 START = Leaf(
-    "<strong>Train in a field</strong>: <code>vaept.recommend</code> chooses one. Measured here is the cheapest: "
-    "<code>vaept.pca_field</code> in the first tenth, with "
+    "<strong>Train in a field</strong>: <code>vaept.recommend</code> chooses one. The numbers are those of the "
+    "cheapest, <code>vaept.pca_field</code> in the first tenth, with "
     '<code>schedule={"warm_start": 0.1, "switch_off": 0.1}</code>.',
     AGREE,
     _agreement("start_10"),

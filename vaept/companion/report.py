@@ -149,7 +149,8 @@ def directions(found):
     d, used = len(shares), min(int(np.searchsorted(np.cumsum(shares), CARRIED)) + 1, len(shares))
     carry = f"{used} of {d} directions carr{'ies' if used == 1 else 'y'} {sum(shares[:used]):.0%} of the variance"
     last = f", along the last to {along[-1]}" if d > 1 else ""
-    return f"Turned onto their consensus, {carry}; along the first the runs agree to r = {along[0]}{last}."
+    idle = f"Hardly used: {d - used} of {d} directions. " if used < d else ""
+    return f"{idle}Turned onto their consensus, {carry}; along the first the runs agree to r = {along[0]}{last}."
 
 
 def _names(runs):
@@ -223,7 +224,7 @@ def _page(found, planes):
     rows = [row + [f"{pair['r2'][name]:.3f}" for name in names] for row, pair in zip(rows, pairs, strict=True)]
     parts = [
         f"<h1>{html.escape(MEANING[group][0])}</h1>",
-        *(_paragraph(words) for words in (explained(found), nearly(found), directions(found)) if words),
+        *(_paragraph(words) for words in (directions(found), explained(found), nearly(found)) if words),
         _conclusions(found),
         *map(_paragraph, found["notes"]),
         "<h2>What differs</h2>" + _paragraph(_judged(found, noise)),
