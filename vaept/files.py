@@ -127,9 +127,14 @@ def write_json(path, kind, value):
     value : dict or dataclass
         Without an entry "file", which is taken for the checksum; arrays and dataclasses may be in it.
     """
-    value = json.loads(json.dumps(msgspec.to_builtins(value, enc_hook=_listed, str_keys=True)))
+    value = json.loads(json_text(value))
     content = value | {"file": {"kind": kind, "format": FORMAT, "sha256": _json_checksum(value)}}
     write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def json_text(value):
+    """JSON values as text; arrays and dataclasses may be in them."""
+    return json.dumps(msgspec.to_builtins(value, enc_hook=_listed, str_keys=True))
 
 
 def read_json(path, kind):

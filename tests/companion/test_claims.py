@@ -24,6 +24,7 @@ from vaept.companion.ledger import (
     verdicts_of,
 )
 from vaept.companion.markdown import shown
+from vaept.companion.store import RunStore
 from vaept.errors import InputError
 from vaept.uses.measure import LACKING, MEASURES
 from vaept.vae.agreement import Estimate, mean_over_members
@@ -245,6 +246,22 @@ def test_outcomes_tell_what_misses_from_what_is_undecided():
     across = dataclasses.replace(a_check(0, True), threshold=at_least(0.5), d=4)
     found = dataclasses.replace(entry(True), checks=(a_check(0, True), across)).outcomes
     assert found == {"number 0": {2: "yes", 4: "no"}}
+
+
+def test_checks_of_a_study_are_kept_until_its_records_change(records, tmp_path):
+    kept = dataclasses.replace(records, store=RunStore(tmp_path))
+    claims = [claim for claim in CLAIMS if claim.id in ("C2", "C6", "C9")]
+    expected = [claim.of(records) for claim in claims]
+    assert [claim.of(kept) for claim in claims] == expected
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checks.json")}
+    assert len(made) == len(claims) and [claim.of(kept) for claim in claims] == expected
+    assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checks.json")}
+    arm = records.arms["cold", 2]
+    moved = dataclasses.replace(arm, mean=arm.mean * [1, 2])
+    other = dataclasses.replace(kept, arms=records.arms | {("cold", 2): moved})
+    assert other.checksum != kept.checksum
+    assert claims[0].of(other) == claims[0].of(dataclasses.replace(other, store=None))
+    assert len([*tmp_path.rglob("checks.json")]) == len(claims) + 1
 
 
 def test_uses_are_judged_and_can_fail(records):

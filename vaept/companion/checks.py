@@ -3,15 +3,17 @@
 A threshold is met by the whole 95 % interval or not at all; where there is no interval, it is not met.
 """
 
+import operator
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from vaept.companion.markdown import with_minus_signs
 from vaept.vae.agreement import Estimate
 
+RELATIONS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": operator.lt}
 ONE_SIDED = 0.025  # of intervals that are all on one side of 0 by chance alone
 
 
@@ -21,47 +23,55 @@ class Threshold:
 
     Attributes
     ----------
-    words : str
-    test : callable
-        From an `Estimate` to bool; False where an end of the interval is NaN.
-    by_chance : float
-        How often it is met where there is nothing to find, if that is known, else 0.
+    relation : {"≥", "≤", ">", "<", "within"}
+        To `limit`; "within" means no farther from it than `distance`.
+    limit, distance : float
     """
 
-    words: str
-    test: Callable
-    by_chance: float = 0.0
+    relation: Literal["≥", "≤", ">", "<", "within"]
+    limit: float
+    distance: float = 0.0
+
+    def test(self, value):
+        """Whether a whole `Estimate` meets it; False where an end of the interval is NaN."""
+        if self.relation == "within":
+            return self.limit - self.distance <= value.low and value.high <= self.limit + self.distance
+        nearest = value.low if self.relation in ("≥", ">") else value.high
+        return RELATIONS[self.relation](nearest, self.limit)
+
+    @property
+    def by_chance(self):
+        """How often it is met where there is nothing to find, if that is known, else 0."""
+        return ONE_SIDED * (self.limit == 0 and self.relation != "within")
 
     def __str__(self):
-        return with_minus_signs(self.words)
+        words = f"within {self.distance:g} of" if self.relation == "within" else self.relation
+        return with_minus_signs(f"{words} {self.limit:g}")
 
 
 def at_least(limit):
     """No part of the interval is below `limit`."""
-    return Threshold(f"≥ {limit:g}", lambda value: value.low >= limit, ONE_SIDED * (limit == 0))
+    return Threshold("≥", limit)
 
 
 def at_most(limit):
     """No part of the interval is above `limit`."""
-    return Threshold(f"≤ {limit:g}", lambda value: value.high <= limit, ONE_SIDED * (limit == 0))
+    return Threshold("≤", limit)
 
 
 def below(limit):
     """The whole interval is below `limit`."""
-    return Threshold(f"< {limit:g}", lambda value: value.high < limit, ONE_SIDED * (limit == 0))
+    return Threshold("<", limit)
 
 
 def above(limit):
     """The whole interval is above `limit`."""
-    return Threshold(f"> {limit:g}", lambda value: value.low > limit, ONE_SIDED * (limit == 0))
+    return Threshold(">", limit)
 
 
 def within(distance, centre):
     """No part of the interval is farther from `centre` than `distance`."""
-    return Threshold(
-        f"within {distance:g} of {centre:g}",
-        lambda value: centre - distance <= value.low and value.high <= centre + distance,
-    )
+    return Threshold("within", centre, distance)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ what had been seen by then is on the book's page "Fidelity to the paper". `vaept
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vaept.companion.checks import Check
 from vaept.companion.checks_training import corrected, degenerate, spectral, symmetric, topological
 from vaept.companion.checks_uses import dynamic, exchanged, interpreted, used
+from vaept.companion.keys import source_hash
+from vaept.files import read_json, reading, restored, write_json
 
-COMMITTED = "02b18c3"
+COMMITTED, KEPT = "02b18c3", "checks.json"
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,19 @@ class Claim:
     needs: tuple = ()
 
     def of(self, records):
-        """Its checks for every latent dimension, as a list of `Check`."""
-        return [check for d in records.all_dims for check in self.checks(records, d)]
+        """Its checks for every latent dimension, as a list of `Check`; those of records with a store are kept there."""
+
+        def judge():
+            return [check for d in records.all_dims for check in self.checks(records, d)]
+
+        if records.store is None:
+            return judge()
+        request = {"claim": self.id, "records": records.checksum, "source": source_hash(self.checks, type(records))}
+        folder = records.store.obtain(
+            "checks", request, lambda folder: write_json(folder / KEPT, "checks", {"checks": judge()})
+        )
+        with reading(folder / KEPT, "checks"):
+            return restored(read_json(folder / KEPT, "checks")["checks"], list[Check])
 
 
 CLAIMS = (

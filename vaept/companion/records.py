@@ -5,6 +5,7 @@ without training. Posterior means and standard deviations are kept as float16, o
 read is checked entry by entry: shapes, numbers, the arms that the ledger needs, and that the two files belong together.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -19,9 +20,9 @@ from vaept import arguments
 from vaept.companion.comparisons import Price, TwoLabs
 from vaept.companion.parts import code_hashes
 from vaept.companion.profiles import NEEDED
-from vaept.companion.store import CHECKOUT
+from vaept.companion.store import CHECKOUT, RunStore
 from vaept.errors import InputError
-from vaept.files import file_checksum, read_json, read_tensors, reading, restored, write_json, write_tensors
+from vaept.files import file_checksum, json_text, read_json, read_tensors, reading, restored, write_json, write_tensors
 from vaept.uses.baselines import Baselines
 from vaept.uses.interchange import Interchange
 from vaept.uses.measure import Uses, measures_of
@@ -215,6 +216,8 @@ class Records:
         What methods without a member reach, for every d.
     borrowed : str
         When prices, labs and lengths were made, if they are those of published records; else "".
+    store : RunStore, or None
+        Where the checks of claims are kept; it is not saved.
     """
 
     profile: str
@@ -235,6 +238,7 @@ class Records:
     interchange: dict[str, dict[int, Interchange]] = field(default_factory=dict)
     baselines: dict[int, Baselines] = field(default_factory=dict)
     borrowed: str = ""
+    store: RunStore | None = None
 
     def price(self, arm, latent_dim):
         """The `Price` of an arm for a latent dimension, or None if it was not taken."""
@@ -254,18 +258,33 @@ class Records:
         """Names of the arms of a latent dimension, in the order of the study."""
         return [name for name, d in self.arms if d == latent_dim]
 
-    def save(self, folder):
-        """Write records.json and latents.safetensors into a folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+    @cached_property
+    def checksum(self):
+        """SHA-256 of all that would be saved; computed once."""
+        plain, tensors = self._content()
+        found = hashlib.sha256(json_text(plain).encode())
+        for name in sorted(tensors):
+            found.update(tensors[name].numpy().tobytes())
+        return found.hexdigest()
+
+    def _content(self):
+        """JSON values and a dict of tensors."""
         tensors = {} if self.labels is None else {"labels": torch.tensor(self.labels)}
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "labels"} | {"arms": []}
+        own = [each.name for each in fields(self) if each.name not in ("labels", "store")]
+        plain = {name: getattr(self, name) for name in own} | {"arms": []}
         for (name, d), record in self.arms.items():
             own = {each.name: getattr(record, each.name) for each in fields(record)}
             for key in ("mean", "deviation"):
                 if (values := own.pop(key)) is not None:
                     tensors[f"{name}.{d}.{key}"] = torch.tensor(values).half()
             plain["arms"].append({"arm": name, "d": d} | own)
+        return plain, tensors
+
+    def save(self, folder):
+        """Write records.json and latents.safetensors into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        plain, tensors = self._content()
         write_tensors(folder / "latents.safetensors", "latents", {"profile": self.profile}, tensors)
         plain["latents"] = file_checksum(folder / "latents.safetensors")
         write_json(folder / "records.json", "records", plain)
@@ -293,7 +312,8 @@ class Records:
         with reading(latents, "latents"):
             labels, arrays = _checked_latents(tensors)
         with reading(file, "records"):
-            found = restored(plain | {"labels": labels, "arms": _arms(head.arms, arrays)}, cls)
+            own = {"labels": labels, "arms": _arms(head.arms, arrays), "store": None}
+            found = restored(plain | own, cls)
             _complete(found)
         return found
 

@@ -229,8 +229,7 @@ class Study:
             later = [run for run in runs if run.place == "aftermath" and run.latent_dim == d]
             points = [self.point(total, run) for total, run in zip(accumulate(p.aftermath), later, strict=True)]
             aftermath[d] = Series.of([(0, start, arms["corrected", d].run), *points])
-        first = provenance(self.ensemble_folder(Run(p.latent_dims[0])))
-        labels = dataset.test_labels
+        first, labels = provenance(self.ensemble_folder(Run(p.latent_dims[0]))), dataset.test_labels
         return Records(
             profile=p.name,
             data=dataset.name,
@@ -247,6 +246,7 @@ class Study:
             labs=theirs.labs if theirs else comparisons.labs(self),
             lengths=theirs.lengths if theirs else {n: Series.of(of) for n, of in comparisons.lengths(self).items()},
             borrowed=theirs.provenance["created"] if theirs else "",
+            store=self.store,
             interchange={arm: {d: self.interchange(d, arm) for d in p.latent_dims} for arm in EXACT_ARMS},
             baselines={d: self.baselines(d) for d in p.latent_dims},
             provenance={key: first[key] for key in ("created", "machine", "versions")}
