@@ -5,8 +5,6 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import pairwise_distances_argmin_min
-from sklearn.neighbors import NearestNeighbors
 
 from vaept.errors import InputError
 from vaept.perturbation._signs import TIED
@@ -18,6 +16,8 @@ MAX_EXPONENT = 50.0  # keeps the weight of a remote neighbour above zero
 
 def nearest(references, points, k):
     """Distances and indices of the k nearest references, nearest first, shapes (n, k)."""
+    from sklearn.neighbors import NearestNeighbors
+
     return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(references).kneighbors(points)
 
 
@@ -79,6 +79,8 @@ def _all_but_largest(labels):
 
 def shortest_edge(points, inside):
     """The two rows, one inside and one not (ndarray of bool, shape (n,)), that are nearest to each other."""
+    from sklearn.metrics import pairwise_distances_argmin_min
+
     rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
     nearest, distances = pairwise_distances_argmin_min(points[rows], points[others])
     best = distances.argmin()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.manifold import TSNE
 
 from vaept import arguments
 from vaept.errors import InputError
@@ -156,6 +155,8 @@ def neighbour_field(
         raise InputError(f"n_components must be at most the number of pixels, {x.shape[1]}; it is {n_components}.")
     own = base["points"][references]
     scales = _graph.floored_scales(_graph.other_points(own, k)[0][:, -1])
+    from sklearn.manifold import TSNE
+
     plane = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(own)
     plane, variances = _signs.to_principal_axes(plane)
     plane /= plane.std(axis=0)

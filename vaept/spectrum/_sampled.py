@@ -16,7 +16,6 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
-from sklearn.cluster import KMeans
 
 from vaept import arguments
 from vaept.errors import InputError
@@ -352,6 +351,8 @@ def best_space(y, degrees, inverse_variance, n_levels, *, with_cells, copies=1.0
 
 def cell_centres(y):
     """Means of clusters of the points, ever more of them, and the median distance from one to the next."""
+    from sklearn.cluster import KMeans
+
     rows = y[:CLUSTERED_SAMPLES]
     most = len(np.unique(rows, axis=0)) / (2 * SAMPLES_PER_FUNCTION)
     for n_cells in N_CELLS:

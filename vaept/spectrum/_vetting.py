@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.stats import chi2
 
 from vaept.errors import InputError
 
@@ -52,6 +51,8 @@ def outliers_of(x):
     Technometrics 41, 212). A row lies apart if it is farther out than rows of a Gaussian come, has few neighbours
     nearer than half its distance, and is half as far again from the centre as those that do not lie apart.
     """
+    from scipy.stats import chi2
+
     n, d = x.shape
     nothing = np.zeros(0, dtype=int), False
     centre = np.median(x, axis=0)

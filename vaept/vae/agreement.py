@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
-from sklearn.neighbors import NearestNeighbors
 
 from vaept import arguments
 from vaept.errors import InputError
@@ -348,6 +347,8 @@ class _Neighbours:
 
 def _neighbours(points, k):
     """The `_Neighbours` of points (n, d), for k others of each."""
+    from sklearn.neighbors import NearestNeighbors
+
     n = len(points)
     search = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(points)
     indices, tied = search.kneighbors(return_distance=False), np.zeros(n, dtype=bool)
