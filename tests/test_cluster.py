@@ -4,18 +4,19 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from distributed import LocalCluster
+from distributed import CancelledError, LocalCluster
 
 from vaept import processes
 from vaept.companion.cli import main
 from vaept.datasets import from_arrays
 from vaept.errors import InputError, TrainingError
-from vaept.processes import cores, in_processes, on_cluster
+from vaept.processes import ProcessError, cores, in_processes, on_cluster
 from vaept.vae.ensemble import Ensemble
 from vaept.vae.fitting import fit
 
@@ -114,6 +115,45 @@ def test_what_all_calls_share_is_sent_again_if_a_worker_is_lost_meanwhile(monkey
     processes._cluster.left = 100
     with pytest.raises(OSError, match="closed"):
         processes._sent("images")
+
+
+class Forgetful:
+    """A cluster that computes at once, and forgets so many calls before."""
+
+    def __init__(self, times):
+        self.times, self.sent = times, 0
+
+    def scatter(self, argument, **how):
+        self.sent += 1
+        return argument
+
+    def submit(self, function, *arguments, **how):
+        future = Future()
+        if self.times:
+            self.times -= 1
+            future.set_exception(CancelledError("already forgotten"))
+        else:
+            future.set_result(arguments[0](*arguments[3:]))
+        return future
+
+    def subscribe_topic(self, topic, handler):
+        pass
+
+    def unsubscribe_topic(self, topic):
+        pass
+
+    def cancel(self, futures, force):
+        pass
+
+
+def test_what_the_scheduler_forgets_is_sent_again(monkeypatch):
+    shared = np.arange(3)
+    calls = [(shared, number) for number in range(3)]
+    monkeypatch.setattr(processes, "_cluster", Forgetful(2))
+    assert dict(in_processes(np.add, calls, jobs=2)).keys() == {0, 1, 2} and processes._cluster.sent == 3
+    monkeypatch.setattr(processes, "_cluster", Forgetful(100))
+    with pytest.raises(ProcessError, match="lost again and again"):
+        dict(in_processes(np.add, calls, jobs=2))
 
 
 def test_a_training_whose_worker_is_killed_gives_the_same_members(address, images, tmp_path):

@@ -242,23 +242,30 @@ def _sent(argument):
 
 
 def _by_cluster(function, calls, note):
-    """`in_processes` on the cluster. What all calls share is sent once; a call that lost its worker is made again."""
-    from distributed import KilledWorker
+    """`in_processes` on the cluster. What all calls share is sent once; a call that lost its worker is made again.
+
+    It is so too if the scheduler forgot it, because what it needs was lost with a worker.
+    """
+    from distributed import CancelledError, KilledWorker
 
     events, topic = queue.SimpleQueue(), f"vaept-{uuid.uuid4()}"
     _cluster.subscribe_topic(topic, lambda event: events.put(("note", *pickle.loads(event[1]))))
-    shared = {
-        place: _sent(argument)
+    alike = [
+        place
         for place, argument in enumerate(calls[0])
         if not isinstance(argument, str | int | float | None) and all(call[place] is argument for call in calls)
-    }
-    futures = []
+    ]
+    shared, futures, forgotten = {place: _sent(calls[0][place]) for place in alike}, [], 0
+
+    def submit(number):
+        given = [shared.get(place, argument) for place, argument in enumerate(calls[number])]
+        futures.append(_cluster.submit(_on_worker, function, number, topic, *given, pure=False, retries=LOST))
+        futures[-1].add_done_callback(lambda future: events.put(("end", number, future)))
+
     try:
-        for number, call in enumerate(calls):
-            given = [shared.get(place, argument) for place, argument in enumerate(call)]
-            futures.append(_cluster.submit(_on_worker, function, number, topic, *given, pure=False, retries=LOST))
-            futures[-1].add_done_callback(lambda future, number=number: events.put(("end", number, future)))
-        left = len(futures)
+        for number in range(len(calls)):
+            submit(number)
+        left = len(calls)
         while left:
             kind, number, value = events.get()
             if kind == "note":
@@ -266,7 +273,12 @@ def _by_cluster(function, calls, note):
                 continue
             try:
                 result = value.result()
-            except KilledWorker as error:
+            except (CancelledError, KilledWorker) as error:
+                forgotten += 1
+                if isinstance(error, CancelledError) and forgotten <= LOST:
+                    shared |= {place: _sent(calls[0][place]) for place in alike}
+                    submit(number)
+                    continue
                 raise ProcessError(
                     "Workers of the cluster were lost again and again with the same member. The same call continues."
                 ) from error
