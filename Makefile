@@ -9,6 +9,9 @@ export OMP_NUM_THREADS = 1
 # The tests of a file stay in one process, which makes what they share once.
 PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
+# Tests of the rooms whose numbers hang on the processor's kernels, and of whole studies.
+COMPUTING = $(addprefix tests/, spectrum perturbation landscape vae uses companion/test_study.py companion/test_claims.py)
+
 .PHONY: book test test-slow test-paths notebooks lint links clean help
 
 book: $(VENV)/.installed ## train, measure, execute the chapters, build the book (PROFILE=quick, digits, mnist or cells)
@@ -21,8 +24,8 @@ test: lint ## style, types, tests, and the stored notebooks
 test-slow: $(VENV)/.installed ## tests that take longest: whole studies and books, kills, a cluster
 	@$(VENV)/bin/python -m pytest $(PARALLEL) -m slow
 
-test-paths: $(VENV)/.installed ## the tests that compute, once more as an older processor would run them
-	@$(VENV)/bin/python tools/older.py -m pytest $(PARALLEL) -m "not files"
+test-paths: $(VENV)/.installed ## the tests of what computes, once more as an older processor would run them
+	@$(VENV)/bin/python tools/older.py -m pytest $(PARALLEL) -m "not slow" $(COMPUTING)
 
 lint: $(VENV)/.installed ## style, types, and which room may import which
 	@$(VENV)/bin/ruff check .

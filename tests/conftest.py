@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
+from xdist.scheduler import LoadFileScheduling
 
 from vaept import datasets
 from vaept.companion import checks_training
@@ -18,8 +19,22 @@ from vaept.uses.member import Member
 from vaept.vae.agreement import Estimate
 from vaept.vae.fitting import fit
 
+APART = ("test_kinds.py",)  # whose tests share nothing but with those of the same parameter
 LONGEST = ("test_book.py", "test_kinds.py", "test_project.py", "test_records.py")
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}
+
+
+class ByParts(LoadFileScheduling):
+    """Tests of a file stay in one process, which makes what they share once, but for those files of `APART`."""
+
+    def _split_scope(self, nodeid):
+        file, _, test = nodeid.partition("::")
+        return f"{file} {test.partition('[')[2]}" if file.rpartition("/")[2] in APART else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return ByParts(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,7 +16,6 @@ from vaept.companion import tables
 from vaept.vae import VAE
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.files
 
 
 @pytest.fixture

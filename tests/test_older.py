@@ -11,7 +11,6 @@ import pytest
 TOOL = Path(__file__).parents[1] / "tools" / "older.py"
 HASWELL = {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": "AVX2"}
 PRESCOTT = {"OPENBLAS_CORETYPE": "Prescott", "ATEN_CPU_CAPABILITY": "default", "DNNL_MAX_CPU_ISA": "SSE41"}
-pytestmark = pytest.mark.files
 
 
 @pytest.mark.parametrize(("capability", "kernels"), [("AVX512", HASWELL), ("AVX2", PRESCOTT), ("DEFAULT", PRESCOTT)])

@@ -25,7 +25,6 @@ import vaept
 from vaept.companion import downloads
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.files
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PARALLEL = "-n 2 --dist loadfile --no-loadscope-reorder"
 NAMES_IN_CONDA = {"torch": "pytorch"}
@@ -271,7 +270,9 @@ def test_make_test_runs_style_tests_and_notebooks():
 
 def test_make_test_paths_runs_what_computes_on_another_code_path():
     shown = run("make", "-C", str(ROOT), "-n", "-o", ".venv/.installed", "test-paths").stdout
-    assert f'tools/older.py -m pytest {PARALLEL} -m "not files"' in shown and "ruff" not in shown
+    assert f'tools/older.py -m pytest {PARALLEL} -m "not slow" tests/spectrum' in shown and "ruff" not in shown
+    rooms = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"companion", "__pycache__"}
+    assert {word for word in shown.split() if word.startswith("tests/")} >= {f"tests/{room}" for room in rooms}
 
 
 def installer(code, *, folder, **kwargs):

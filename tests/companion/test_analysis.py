@@ -123,9 +123,9 @@ def test_verdicts_of_chapters_follow_the_checks():
         ("own", 60, {2: "no", 4: "none"}, {}, None),
     ]
     assert seeds.conjecture(studies).endswith(
-        "called “published”: Published (digits), trained on 1 438 handwritten digits: the first fails at d = 2 and "
-        "holds at d = 4, the second is undecided at d = 4 at λ = 0.01. Published (own), trained on 60 images: the "
-        "first is undecided at d = 2 and has no result at d = 4, the second was not made."
+        "In published (digits), with 1 438 examples, the first fails at d = 2 and holds at d = 4, the second is "
+        "undecided at d = 4 at λ = 0.01. In published (own), with 60 examples, the first is undecided at d = 2 and has "
+        "no result at d = 4, the second was not made."
     )
     assert seeds.tally(studies).endswith(
         "of whose 4 tests in the studies that come with this book 1 holds, 1 fails and 2 are undecided"

@@ -38,7 +38,7 @@ from vaept.companion.store import RunStore
 from vaept.companion.study import Study
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.files, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")

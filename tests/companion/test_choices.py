@@ -120,7 +120,6 @@ def test_another_kind_of_data_stands_beside(full, monkeypatch):
     assert f"measured on {full.data} and cells." in shown
 
 
-@pytest.mark.files
 def test_what_is_published_of_the_digits_has_every_leaf(records):
     found = choices.source(dataclasses.replace(records, prices=[]))
     assert found.profile == "digits" and all(choices.measured(found, leaf) for leaf in choices.LEAVES)

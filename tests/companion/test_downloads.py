@@ -16,7 +16,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MADE = {"version": vaept.__version__, "commit": "0123456789-dirty", "profile": "quick"}
 PUBLISHED = MADE | {"repository": "https://example.org/someone/book"}
 LOCAL = MADE | {"repository": ""}
-pytestmark = pytest.mark.files
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 from vaept.companion.book import code_hash
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-pytestmark = pytest.mark.files
 GLUE = "application/papermill.record/text/plain"
 
 

@@ -19,8 +19,6 @@ from vaept.errors import InputError
 from vaept.perturbation.fields import FIELDS
 from vaept.uses.measure import MEASURES
 
-pytestmark = pytest.mark.files
-
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):

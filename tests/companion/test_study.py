@@ -167,6 +167,8 @@ def test_a_whole_study_of_cells(tmp_path, monkeypatch):
     small = dict.fromkeys(("members", "couplings_members", "aftermath_members"), 3)
     small |= {"latent_dims": (2,), "epochs": 5, "couplings_epochs": 1, "aftermath": (1,), "couplings": (1.0,)}
     small |= {"couplings_dim": 2, "likelihood_images": 3, "importance_samples": 3, "hidden": (8,)}
+    small |= {"prices": ("cold", "principal"), "prices_members": 2, "labs": ("principal",), "labs_members": 2}
+    small |= {"lengths": (1, 2), "lengths_couplings": (1.0,), "lengths_members": 2}
     cells = Study(dataclasses.replace(profile("cells"), **small), RunStore(tmp_path / "runs"), jobs=1)
     cells.check()
     records = cells.records()

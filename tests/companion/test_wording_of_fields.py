@@ -97,7 +97,6 @@ def test_turning_is_judged_by_the_better_of_two_starts(records, monkeypatch):
     assert [each.arm for each in analysis.priced(own)][:4] == ["cold", "cold, turned", "warm", "warm, turned"]
 
 
-@pytest.mark.files
 def test_labs_are_told_beside_their_fields_and_published_ones(records):
     def labs(*fields):
         return SimpleNamespace(labs=[SimpleNamespace(between=HIGH, fields=each) for each in fields])

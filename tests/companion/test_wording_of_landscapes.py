@@ -142,7 +142,6 @@ def test_bounds_that_cross_and_a_width_that_predicts_as_well_are_told():
     )
 
 
-@pytest.mark.files
 @pytest.mark.parametrize("name", ["digits", "mnist", "cells"])
 def test_the_verdict_is_told_of_every_published_study(name):
     records = published(name)
@@ -153,7 +152,6 @@ def test_the_verdict_is_told_of_every_published_study(name):
     assert "match the classes with an index of" in told.regions(states, values, values)
 
 
-@pytest.mark.files
 def test_bounds_in_another_order_are_told():
     records = published("digits")
     assert tables.rates(records).endswith("Exact numbers would rise from left to right.")
@@ -162,7 +160,6 @@ def test_bounds_in_another_order_are_told():
     assert "At d = 2 some do not, by more than their errors: an assumption fails" in tables.rates(records)
 
 
-@pytest.mark.files
 def test_spaces_of_bare_images_are_listed_once():
     table = tables.spaces(published("digits"))
     assert table.count("principal components of the images") == table.count("no model | modes of the walk") == 1

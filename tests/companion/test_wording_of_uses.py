@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from vaept.companion import tables
 from vaept.companion.records import published
@@ -156,7 +155,6 @@ def test_an_interval_wholly_behind_its_threshold_is_contrary(records):
                     assert np.isfinite([values[key][d].low, values[key][d].high]).all()
 
 
-@pytest.mark.files
 def test_what_beats_corrected_members_is_bold():
     table = tables.baselines(published("digits"))
     rows = {

@@ -4,7 +4,7 @@ import numpy as np
 
 from vaept.companion.checks_training import DIFFERENT, EQUAL_LOSS, SAME_LEVELS
 from vaept.companion.markdown import escaped
-from vaept.companion.wording import KNOWN, grouped, joined, listed, said, side
+from vaept.companion.wording import grouped, joined, listed, said, side
 from vaept.vae.agreement import Estimate, compare, mean_over_members
 
 
@@ -77,15 +77,15 @@ def groove(rotation):
 def conjecture(studies):
     """What became of both tests of the conjecture of chapter 1 in studies of these data: sentences, or "".
 
-    For each study the name of its data, how many images were trained on, for each d the outcomes of the checks of
+    For each study the name of its data, how many examples were trained on, for each d the outcomes of the checks of
     rotations (C2) and of the weakest push (C4), and the coupling of that push.
     """
     told = [
-        f"Published ({data}), trained on {grouped(images)} {KNOWN.get(data, 'images, ')[:-2]}: the first "
-        f"{_became(rotation)}, the second " + (f"{_became(push)} at λ = {coupling:g}." if push else "was not made.")
-        for data, images, rotation, push, coupling in studies
+        f"In published ({data}), with {grouped(examples)} examples, the first {_became(rotation)}, the second "
+        + (f"{_became(push)} at λ = {coupling:g}." if push else "was not made.")
+        for data, examples, rotation, push, coupling in studies
     ]
-    which = "What came of them in the studies that come with this book, here and later called “published”:"
+    which = "The finished studies that come with this book are called “published”, here and later."
     return f"{which} {' '.join(told)}" if told else ""
 
 
