@@ -20,7 +20,7 @@ from vaept.vae.agreement import Estimate
 from vaept.vae.fitting import fit
 
 APART = ("test_kinds.py",)  # whose tests share nothing but with those of the same parameter
-LONGEST = ("test_book.py", "test_kinds.py", "test_project.py", "test_records.py")
+LONGEST = ("test_book.py", "test_kills.py", "test_kinds.py", "test_project.py", "test_records.py")
 SMALL = {"latent_dim": 2, "epochs": 3, "hidden": (16,), "batch_size": 50, "learning_rate": 3e-3, "progress": False}
 
 
