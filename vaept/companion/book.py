@@ -19,13 +19,14 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from vaept.companion import citation, crate, downloads, explorer, figures, gallery, pdf, tables
-from vaept.companion.keys import PACKAGE, source_hash
+from vaept.companion.keys import source_hash
 from vaept.companion.ledger import CAVEAT, as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.markdown import escaped, mean_and_spread, shown
 from vaept.companion.passports import Catalogue, Passports
+from vaept.companion.places import CHECKOUT, PACKAGE
 from vaept.companion.profiles import profile
 from vaept.companion.records import Records
-from vaept.companion.store import CHECKOUT, provenance
+from vaept.companion.store import provenance
 from vaept.companion.study import Study
 from vaept.companion.wording import given_classes, words
 from vaept.errors import InputError, VaeptError

@@ -17,6 +17,7 @@ from vaept.errors import VaeptError
 FIELDS = ("neighbour", "diffusion", "principal", "subspace", "fixed", "random")  # as vaept.perturbation.fields.FIELDS
 SCHEDULES = ("constant", "adiabatic", "switch-off")  # the keys of vaept.perturbation.potentials.SCHEDULES
 LIKELIHOODS = ("bernoulli", "gaussian")  # vaept.vae.model.LIKELIHOODS
+UNCHANGED = "Nothing has changed since this book was made; delete it to have it built again."
 INTERRUPTED = "Interrupted. What was finished is kept; the same command continues from there."
 
 
@@ -42,6 +43,20 @@ class _Command(click.Command):
         except KeyboardInterrupt:
             click.echo("\n" + INTERRUPTED, err=True)
             sys.exit(130)
+
+
+class _Reproduce(_Command):
+    """The same, unless its book would come out as it is: then it says so at once."""
+
+    def invoke(self, ctx):
+        from vaept.companion import unchanged
+
+        options = {name: value for name, value in ctx.params.items() if name != "scheduler"}
+        now = unchanged.inputs(options)
+        if said := unchanged.recall(options, now):
+            click.echo(f"{UNCHANGED}\n{said}")
+        else:
+            unchanged.remember(options, now, *super().invoke(ctx))
 
 
 @click.group()
@@ -75,7 +90,7 @@ scheduler_option = option("--scheduler", "Let a Dask cluster do the work of memb
 device_option = option("--device", "A torch device, as cuda.", "D", default="cpu")
 
 
-@main.command(cls=_Command)
+@main.command(cls=_Reproduce)
 @profile_option("digits")
 @option(
     "--data",

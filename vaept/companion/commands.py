@@ -20,10 +20,10 @@ from vaept.companion.markdown import mean_and_spread, shown
 from vaept.companion.parts import code_hashes
 from vaept.companion.passports import Catalogue, Passports
 from vaept.companion.pdf import FILE, browser
+from vaept.companion.places import default_store
 from vaept.companion.profiles import arm
 from vaept.companion.profiles import profile as find_profile
 from vaept.companion.records import Records
-from vaept.companion.store import default_store
 from vaept.companion.study import open_study
 from vaept.errors import InputError
 from vaept.files import ensure_writable
@@ -38,7 +38,10 @@ MAIN_ARMS = ("cold", "corrected")
 
 
 def reproduce(profile, data, jobs, device, store, output, everything, pdf):
-    """Make the book, and say where the time went and what was found."""
+    """Make the book, and say where the time went and what was found; returns the latter, and lists of what was used.
+
+    The lists are those of `vaept.companion.unchanged.remember`.
+    """
     root, times = book.checkout(), {}
 
     @contextlib.contextmanager
@@ -69,18 +72,24 @@ def reproduce(profile, data, jobs, device, store, output, everything, pdf):
     echo("\nTime")
     for part, seconds in [*times.items(), ("in all", sum(times.values()))]:
         echo(f"  {part:<22}{seconds:7.1f} s")
-    echo(f"\nThe claims (vaept verify --profile {study.profile.name} shows every check)")
+    pages = [index.parent, output / f"vaept-book-{study.profile.name}.zip"]
+    said = [*_main_results(study, records, entries), f"\nThe book: {index}", f"The same in one file: {pages[1]}"]
+    said += [f"To be printed: {index.with_name(FILE)}"] if printer else []
+    echo("\n".join(said))
+    return "\n".join(said), study.store.used, pages
+
+
+def _main_results(study, records, entries):
+    """Lines on what became of the claims, and the numbers that a reader asks for first."""
+    yield f"\nThe claims (vaept verify --profile {study.profile.name} shows every check)"
     for entry in entries:
-        echo(f"  {entry.claim.id}  {entry.verdict}")
-    echo("\nMain numbers (on test images; mean [95 % interval over members])")
+        yield f"  {entry.claim.id}  {entry.verdict}"
+    yield "\nMain numbers (on test images; mean [95 % interval over members])"
     for (name, d), record in records.arms.items():
         if name in MAIN_ARMS:
-            echo(f"  d = {d}, {arm(name).title}")
+            yield f"  d = {d}, {arm(name).title}"
             for quantity, value in _main_numbers(record, d).items():
-                echo(f"    {quantity:<40}{value}")
-    echo(f"\nThe book: {index}\nThe same in one file: {output / f'vaept-book-{study.profile.name}.zip'}")
-    if printer:
-        echo(f"To be printed: {index.with_name(FILE)}")
+                yield f"    {quantity:<40}{value}"
 
 
 def _own_data(data, profile):

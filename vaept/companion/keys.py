@@ -23,9 +23,9 @@ import hashlib
 import json
 import symtable
 from importlib import metadata
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+from vaept.companion.places import PACKAGE
+
 NAME = "vaept"
 PLUMBING = ("progress", "processes", "files")  # modules that only show, deal out or keep
 BARS = ("bar",)  # calls that show progress; only what they iterate over counts

@@ -21,7 +21,7 @@ import numpy as np
 from vaept.companion.checks import ONE_SIDED
 from vaept.companion.claims import CLAIMS, COMMITTED, Claim
 from vaept.companion.markdown import shown
-from vaept.companion.store import CHECKOUT
+from vaept.companion.places import CHECKOUT
 from vaept.errors import InputError
 from vaept.files import read_json, write_json
 from vaept.uses.measure import MEASURES

@@ -16,7 +16,7 @@ from vaept.companion.checks_training import cost_exponent
 from vaept.companion.keys import source_hash
 from vaept.companion.markdown import shown
 from vaept.companion.parts import code_hashes
-from vaept.companion.store import CHECKOUT
+from vaept.companion.places import CHECKOUT
 from vaept.errors import InputError
 from vaept.files import read_json, reading, write_json
 from vaept.spectrum.levels import from_samples

@@ -14,7 +14,8 @@ from functools import partial
 
 from vaept.companion.claims import CLAIMS
 from vaept.companion.parts import REPEATED
-from vaept.companion.store import CHECKOUT, RunStore
+from vaept.companion.places import CHECKOUT
+from vaept.companion.store import RunStore
 from vaept.companion.study import EXACT_ARMS
 from vaept.errors import InputError, VaeptError
 from vaept.files import file_checksum, read_json, reading, restored, write_json

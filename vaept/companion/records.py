@@ -19,8 +19,9 @@ import torch
 from vaept import arguments
 from vaept.companion.comparisons import Price, TwoLabs
 from vaept.companion.parts import code_hashes
+from vaept.companion.places import CHECKOUT
 from vaept.companion.profiles import NEEDED
-from vaept.companion.store import CHECKOUT, RunStore
+from vaept.companion.store import RunStore
 from vaept.errors import InputError
 from vaept.files import file_checksum, json_text, read_json, read_tensors, reading, restored, write_json, write_tensors
 from vaept.uses.baselines import Baselines

@@ -22,23 +22,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-import pooch
-
-from vaept.companion.keys import PACKAGE
 from vaept.errors import DamagedFileError, InputError
 from vaept.files import ensure_writable, file_checksum, read_json, write_json
 from vaept.processes import lock
 
 PROVENANCE = "provenance.json"
 CHECKPOINTS = "members"  # the folder, beside a result in the making, of what an interrupted call continues from
-CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else None
-
-
-def default_store():
-    """Where results are kept: $VAEPT_STORE, else _build/runs in a checkout, else the user's cache folder."""
-    if os.environ.get("VAEPT_STORE"):
-        return Path(os.environ["VAEPT_STORE"])
-    return CHECKOUT / "_build" / "runs" if CHECKOUT else Path(pooch.os_cache("vaept")) / "runs"
 
 
 @dataclass(frozen=True)
@@ -102,6 +91,11 @@ class RunStore:
                 partial.rename(folders[place])
                 self._checked.add(folders[place])
         return folders
+
+    @property
+    def used(self):
+        """The folders of results that were found or made, as a list."""
+        return sorted(self._checked)
 
     def has(self, kind, request):
         """Whether a result is there."""

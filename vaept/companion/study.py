@@ -14,9 +14,10 @@ from vaept.companion import comparisons, parts, profiles
 from vaept.companion.comparisons import agreement_of_fields, fit_each, standardised
 from vaept.companion.inspection import refusal
 from vaept.companion.keys import source_hash
+from vaept.companion.places import default_store
 from vaept.companion.profiles import Profile, Run
 from vaept.companion.records import IMAGES, ArmRecord, Records, Series, published_comparisons
-from vaept.companion.store import CHECKPOINTS, RunStore, default_store, provenance
+from vaept.companion.store import CHECKPOINTS, RunStore, provenance
 from vaept.datasets import NAMED, load
 from vaept.errors import InputError
 from vaept.files import read_json, restored, write_json

@@ -12,8 +12,8 @@ from vaept.companion.checks_training import DIFFERENT, coupling_at
 from vaept.companion.ledger import answer, ledger, published_outcomes
 from vaept.companion.machines import machines_of
 from vaept.companion.markdown import Text, beside, cell, mean_and_spread, shown, table
+from vaept.companion.places import CHECKOUT
 from vaept.companion.profiles import arm
-from vaept.companion.store import CHECKOUT
 from vaept.companion.wording import joined, listed, side
 from vaept.perturbation import held_out_agreement
 from vaept.uses import modes
