@@ -174,13 +174,13 @@ def build(study: Study, records: Records, entries: list, executed: list, output:
         shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
     passports = _write_figures(study, records, executed, source, made)
-    (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     (source / "book" / "ledger.md").write_text(_ledger_page(records, entries), "utf-8")
     (source / "book" / "cite.md").write_text(citation.page(cited, made), "utf-8")
     static = source / "book" / "_static"  # were it _static alone, every script there would be on every page
     (static / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(resources.files("mathjax") / TYPESETTER, static / "mathjax")
     explorer.write(study, source / "book" / "explore.md", static / "explorer")
+    (source / "book" / "status.md").write_text(_status_page(study, executed), "utf-8")
     filled = _substitutions(study, records, entries) | {"pdf": PRINTED if printer else ""}
     config = _config(root / "_config.yml", filled, made)
     (source / "_config.yml").write_text(config, "utf-8")

@@ -18,6 +18,14 @@ CONTEXT = [f"{CRATE}/context", "https://w3id.org/ro/terms/workflow-run/context"]
 MIME = {".html": "text/html", ".ipynb": "application/x-ipynb+json", ".png": "image/png", ".svg": "image/svg+xml"}
 MIME |= {".pdf": "application/pdf"}
 TOOL, DATA, AUTHORS = "#vaept", "#data", "#authors"
+SHARED = {  # kinds of results that belong to no single run, and what they are called
+    "field": "field",
+    "fields": "agreement of fields",
+    "classifier": "classifier of images",
+    "baselines": "baselines",
+    "interchange": "exchange of parts",
+    "landscapes": "landscapes of the explorer",
+}
 LICENSES = {
     "https://creativecommons.org/licenses/by/4.0/": "CC BY 4.0, of text and figures",
     "https://spdx.org/licenses/MIT": "MIT, of code",
@@ -76,6 +84,10 @@ def results_of(study):
         found.append((f"training: {run.title}", study.ensemble_folder(run)))
         found.append((f"evaluation: {run.title}", study.evaluation_folder(run)))
         found += [(f"{what}: {run.title}", folder) for what, folder in study.measure_folders(run).items()]
+    known = {folder for _, folder in found}
+    for folder in study.store.used:  # what runs share, as far as it was asked for
+        what = SHARED.get(folder.name.rpartition("-")[0])
+        found += [(what, folder)] if what and folder not in known else []
     return found
 
 
