@@ -75,6 +75,18 @@ def test_what_counts_as_an_array(value):
     np.testing.assert_array_equal(found, [[1, 2], [3, 4]])
 
 
+@pytest.mark.parametrize("value", [[True, False], np.array([True, False]), torch.tensor([True, False])])
+def test_what_says_yes_or_no(value):
+    found = arguments.mask(value, "m", 2)
+    assert found.dtype == bool and found.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("value", [[1, 0], [1.0, 0.0], [True], [[True, False]], True, "yes", None])
+def test_what_says_neither_yes_nor_no(value):
+    with pytest.raises(InputError, match=r"^m must be"):
+        arguments.mask(value, "m", 2)
+
+
 def test_the_working_type_passes_bit_for_bit():
     """Which is why no key of a result holds these checks."""
     rng = np.random.default_rng(0)

@@ -187,6 +187,14 @@ def labels(value: "Any", name: "str", n: "int | None" = None) -> "np.ndarray":
     return found.astype(np.int64, copy=False)
 
 
+def mask(value: "Any", name: "str", n: "int") -> "np.ndarray":
+    """Yes or no for each of n examples, as a bool array of shape (n,)."""
+    found = _plain(value, name)
+    if found.shape != (n,) or found.dtype != bool:
+        raise InputError(f"{name} must be {n} bools, shape ({n},); it has {found.dtype} of shape {found.shape}.")
+    return found
+
+
 def path(value: "Any", name: "str") -> "Path":
     """A Path of a str or of an object that stands for one."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):

@@ -175,9 +175,9 @@ def test_bad_simulations(starts, options):
     ("n", "target", "message"),
     [
         (20, lambda z: z[:, 0] > -2, "lie in the target"),
-        (20, lambda z: z > 5, "must map"),
+        (20, lambda z: z > 5, r"target returns must be 20 bools, shape \(20,\)"),
         (20, lambda z: z[:, 0] > 5, "20 of 20 walkers"),
-        (5, lambda z: z[:, 0] > 5, "at least 10 walkers"),
+        (5, lambda z: z[:, 0] > 5, "at least 10 rows"),
     ],
 )
 def test_bad_passages(n, target, message):

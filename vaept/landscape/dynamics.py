@@ -74,6 +74,7 @@ class FirstPassage:
     interval : ndarray, shape (2,)
         95 %, of the mean.
     times : ndarray, shape (walkers,)
+        The longest of n is some log n times their mean.
     """
 
     mean: float
@@ -148,18 +149,15 @@ def first_passage_times(
     seed: "int | np.random.SeedSequence" = 0,
     progress: "bool" = True,
 ) -> "FirstPassage":
-    """Times that walkers take from their starts to a region.
+    """Times that walkers take from their starts to a region, which all must reach within `max_steps`, at most 10⁸.
 
     Parameters
     ----------
-    energy : FreeEnergy
-    starts : array, shape (walkers, d)
+    energy, starts, step, seed, progress
+        As for `simulate`; at least 10 walkers.
     target : callable
         The region: maps points (n, d) to bool (n,). Its border is best laid well beyond the saddle.
     max_steps : int
-        Within which every walker must arrive, at most 10⁸: the longest of n waits is some log n times their mean.
-    step, seed, progress
-        As for `simulate`.
 
     Returns
     -------
@@ -178,15 +176,11 @@ def first_passage_times(
     """
     max_steps = arguments.integer(max_steps, "max_steps", 1, MAX_STEPS)
     arguments.function(target, "target", "points (n, d)")
-    walk = _Walk(energy, starts, step, seed)
+    walk = _Walk(energy, arguments.points(starts, "starts", checked(energy).dim, rows=N_WALKERS), step, seed)
     n = len(walk.positions)
-    if n < N_WALKERS:
-        raise InputError(f"An interval needs at least {N_WALKERS} walkers; there are {n}.")
 
     def inside(points):
-        found = arguments.array(target(points), "What target returns", dtype=None)
-        if found.shape != (len(points),) or found.dtype != bool:
-            raise InputError(f"target must map points (n, {energy.dim}) to bool (n,); it gave {found.shape}.")
+        found = arguments.mask(target(points), "What target returns", len(points))
         return found
 
     if inside(walk.positions).any():
@@ -202,10 +196,7 @@ def first_passage_times(
         if not len(waiting):
             break
     if len(waiting):
-        raise InputError(
-            f"{len(waiting)} of {n} walkers had not arrived after {max_steps} steps; give more steps, or a target "
-            "that is less rare."
-        )
+        raise InputError(f"{len(waiting)} of {n} walkers are under way after {max_steps} steps; give more steps.")
     half = student.ppf(0.975, n - 1) * times.std(ddof=1) / np.sqrt(n)
     return FirstPassage(times.mean(), times.mean() + half * np.array([-1, 1]), times)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaept import arguments
-from vaept.errors import InputError
 from vaept.landscape.dynamics import N_WALKERS, relaxation_times, simulate
 from vaept.landscape.energy import FreeEnergy
 from vaept.spectrum.levels import Spectrum
@@ -83,15 +82,13 @@ def relax(
     seed: "int" = 0,
     progress: "bool" = False,
 ) -> "Relaxation":
-    """Let walkers relax and compare with the levels.
+    """Let walkers relax from draws from the density, which are at equilibrium, and compare with its levels.
 
     Parameters
     ----------
     energy : FreeEnergy
     starts : array, shape (walkers, d)
-        At equilibrium: draws from the density.
     modes : Spectrum
-        Of the same density, with more than `n_modes` levels.
     n_modes, seed : int
     progress : bool
 
@@ -102,19 +99,15 @@ def relax(
     Raises
     ------
     InputError
-        If there are too few levels, or as `vaept.landscape.dynamics.simulate` and `relaxation_times` raise it.
+        Unless `n_modes` levels lie above 0, or as `vaept.landscape.dynamics.simulate` and `relaxation_times` raise it.
     """
     modes, energy = arguments.instance(modes, "modes", Spectrum), arguments.instance(energy, "energy", FreeEnergy)
     n_modes = arguments.integer(n_modes, "n_modes", 1, len(modes.levels) - 1)
-    levels = modes.levels[1 : n_modes + 1]
-    if not (levels > 0).all():
-        raise InputError(f"Every mode needs a level above 0, whose inverse is its time; they are {levels.tolist()}.")
+    levels = arguments.array(modes.levels[1 : n_modes + 1], "The levels of the modes", minimum=np.finfo(float).tiny)
     seed = arguments.seed(seed)
     starts = arguments.points(starts, "starts", energy.dim, rows=N_WALKERS)
     curvatures = np.abs(np.linalg.eigvalsh(energy.expansion(starts)[2])).max(axis=1)
-    if not np.quantile(curvatures, 0.99) > 0:
-        raise InputError("The energy has no curvature at the starts; give starts where the walkers are to be.")
-    step = STEP / np.quantile(curvatures, 0.99)
+    step = STEP / arguments.number(np.quantile(curvatures, 0.99), "The curvature of the energy at the starts", above=0)
     n_steps = min(int(LENGTH / levels[0] / step) + 1, MAX_STEPS)
     every = max(1, n_steps // FRAMES)
     walk = simulate(
@@ -123,8 +116,7 @@ def relax(
     frames, walkers, d = walk.positions.shape
     values = modes.eigenfunctions(walk.positions.reshape(-1, d))[:, 1 : n_modes + 1].reshape(frames, walkers, -1)
     ends = np.minimum(1.25 / levels, walk.times[-1] / 3)
-    # Each mode has lags of its own, and its values along the walk are there already.
-    found = [
+    found = [  # each mode has lags of its own, and its values along the walk are there already
         relaxation_times(walk, lambda _, own=own: own.ravel(), lags=(end / 5, end))  # type: ignore[misc]
         for own, end in zip(np.moveaxis(values, 2, 0), ends, strict=True)
     ]
