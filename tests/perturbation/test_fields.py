@@ -398,8 +398,11 @@ X = np.random.default_rng(0).random((40, 6))
         (lambda: diffusion_field(X, 30, landmarks=31), "31 images or landmarks are too few"),
         (lambda: diffusion_field(X, 2, landmarks=41), "landmarks must be an integer from 1 to 40; it is 41"),
         (lambda: neighbour_field(X, 2, landmarks=41), "landmarks must be"),
-        (lambda: neighbour_field(X, 2, perplexity=39), "too few for a perplexity of 39"),
-        (lambda: neighbour_field(X, 2, landmarks=8, perplexity=5), "at least 12 are needed"),
+        (lambda: neighbour_field(X, 2, perplexity=39), "For perplexity 39 and"),
+        (
+            lambda: neighbour_field(X, 2, landmarks=8, perplexity=5),
+            "landmarks must be an integer of at least 12; it is 8",
+        ),
         (lambda: neighbour_field(X, 7), "at most the number of pixels, 6"),
         (lambda: pca_field(X, 7), "vary in 6 directions only"),
         (lambda: pca_field(np.column_stack([X[:, :2], X[:, :2]]), 3), "vary in 2 directions only"),

@@ -6,6 +6,11 @@ the covariance), in units of pixel values. Each component of a field has mean
 The same arguments give the same bits on the same machine, with any number of threads.
 Sources: Coifman & Lafon 2006 (diffusion maps, α = 1), Zelnik-Manor & Perona 2004 (local scales), Bengio et al. 2004
 (extension to new points), van der Maaten & Hinton 2008 (t-SNE).
+
+Of a neighbour embedding the first two components are the plane, on its principal axes; the others are principal
+components, of which it tells nothing definite. Images get the mean of their 10 nearest landmarks, weighted as in
+`diffusion_field`. Plane and principal components have units of their own for the eigenvalues: in these no level of one
+is near a level of the other.
 """
 
 import dataclasses
@@ -105,20 +110,16 @@ def neighbour_field(
     perplexity: "float | None" = None,
     seed: "int" = 0,
 ) -> "Field":
-    """A neighbour embedding (t-SNE) of landmarks in the plane, completed by the leading principal components.
-
-    The first two components are the plane, on its principal axes; the others are principal components, of which it
-    tells nothing definite. Images get the mean of their 10 nearest landmarks, weighted as in `diffusion_field`.
+    """A neighbour embedding (t-SNE) of landmarks in the plane, completed from the third component on by principal ones.
 
     Parameters
     ----------
     x : array, shape (n, pixels) or (n, *image_shape)
-    n_components : int
+    n_components, seed : int
     landmarks : int, optional
         Randomly chosen images that are embedded; by default 6 000, or all if there are fewer.
     perplexity : float, optional
         Effective number of neighbours of the t-SNE, at least 1. By default a sixtieth of the landmarks, at least 5.
-    seed : int
 
     Returns
     -------
@@ -145,11 +146,7 @@ def neighbour_field(
     m, k = len(references), EMBEDDED_NEIGHBOURS
     perplexity = max(5, m / 60) if perplexity is None else arguments.number(perplexity, "perplexity", 1)
     fewest = math.ceil(max(k, perplexity, n_components)) + 2
-    if m < fewest:
-        raise InputError(
-            f"{m} images or landmarks are too few for a perplexity of {perplexity:g} and {n_components} components; at "
-            f"least {fewest} are needed."
-        )
+    arguments.integer(m, f"For perplexity {perplexity:g} and {n_components} components the number of landmarks", fewest)
     base, shares, doubtful = _signs.principal_components(x, max(PRINCIPAL_COMPONENTS, n_components))
     if n_components > base["points"].shape[1]:
         raise InputError(f"n_components must be at most the number of pixels, {x.shape[1]}; it is {n_components}.")
@@ -163,7 +160,6 @@ def neighbour_field(
     turn, doubtful_axes = _signs.orientation_of(plane, variances, x[references])
     doubtful = doubtful_axes + [i + 2 for i in doubtful]
     coordinates = np.concatenate([plane @ turn * np.sqrt(variances), own], axis=1)[:, :n_components]
-    # The plane and the rest have units of their own: in these no level of one is near a level of the other.
     levels = np.append(variances / variances[-1] * 2 * shares[0], np.append(shares, 0))[: n_components + 1]
     return _field("neighbour", levels, base, coordinates, doubtful, references, scales, np.ones(m), k)
 

@@ -1,4 +1,10 @@
-"""A latent space turned to the axes of a field: the signed permutation or rotation that degenerate theory asks for."""
+"""A latent space turned to the axes of a field: the signed permutation or rotation that degenerate theory asks for.
+
+All maps of a latent space by an orthogonal R have the same energy under the prior's oscillator. A weak field
+V = −¼λ Σ_k ε_k u_k(x) z_k lifts that degeneracy at first order: the state with the lowest ⟨V⟩ is the one that the
+field selects. With M = ⟨(ε⊙u) zᵀ⟩ this is the orthogonal Procrustes problem max tr(R Mᵀ) (Schönemann 1966), solved by
+the singular vectors of M, or for signed permutations an assignment problem.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -50,10 +56,8 @@ def orient(
 ) -> "Orientation":
     """First-order degenerate perturbation theory on the orbit of optima: orient models that are already trained.
 
-    All maps of a latent space by an orthogonal R have the same energy under the prior's oscillator. A weak field
-    V = −¼λ Σ_k ε_k u_k(x) z_k lifts that degeneracy at first order: the state with the lowest ⟨V⟩ is the one that the
-    field selects. With M = ⟨(ε⊙u) zᵀ⟩ this is the orthogonal Procrustes problem max tr(R Mᵀ) (Schönemann 1966),
-    solved by the singular vectors of M, or for signed permutations an assignment problem.
+    Of all maps R of a group it takes the one with the lowest ⟨V⟩, V = −¼λ Σ_k ε_k u_k(x) z_k: the largest tr(R Mᵀ)
+    with M = ⟨(ε⊙u) zᵀ⟩ (Schönemann 1966, Psychometrika 31, 1).
 
     Parameters
     ----------
