@@ -97,6 +97,7 @@ def check_gradient(log_density, gradient, frame):
     points = frame.centre + ndtri(evenly_spread(16 * dim, dim)) * frame.scale @ frame.axes.T
     density = log_density(points)
     points = points[density >= density.max() - 10 - 2 * dim]
+    arguments.function(gradient, "gradient", f"an array (n, {dim})")
     given = arguments.array(gradient(points), "What gradient returns", shape=points.shape)
     fine, coarse = (differences(log_density, points, frame.axes, step * frame.scale) for step in (0.01, 0.02))
     # In units of the frame; what two steps disagree about, differences do not know.

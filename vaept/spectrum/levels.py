@@ -21,7 +21,11 @@ from vaept.errors import ConvergenceError, InputError
 from vaept.spectrum import _galerkin, _sampled, _survey, _vetting
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from numpy.typing import ArrayLike
+
+    Function: TypeAlias = Callable[[np.ndarray], np.ndarray]  # of points
 
 MAX_DIM = 8  # the grids of a potential or a density grow as 6^d at least
 MAX_LEVELS = 500  # the solvers' time grows with their square
@@ -36,12 +40,14 @@ class Spectrum:
     ----------
     levels : ndarray, shape (n_levels,)
         Ascending, every member of a multiplet listed. From densities and samples they are energies above the ground
-        state, `levels[0]` is 0, and NaN stands for a level that a continuum has swallowed.
+        state, `levels[0]` is 0, and NaN stands for a level that a continuum has swallowed. From samples they are
+        estimates, not bounds: a finite space of functions moves levels up, sampling moves them down.
     residuals : ndarray, shape (n_levels,)
         ‖(H − E)ψ‖ of the normalised states: an exact level lies no farther than this from each level, and as a
         rule no farther than its square. From samples, within the chosen functions: the solver's rounding alone.
     intervals : ndarray of shape (n_levels, 2), or None
-        95 % intervals of sampled levels; NaN where the level is.
+        95 % intervals of sampled levels; NaN where the level is. Half their width is the 95 % quantile of the norm by
+        which resampling perturbs the level's multiplet; the choice of the space of functions is not in it.
 
     Examples
     --------
@@ -89,9 +95,7 @@ class Spectrum:
         return self._functions(points)
 
 
-def from_potential(
-    potential: "Callable[[np.ndarray], np.ndarray]", dim: "int", n_levels: "int", *, tol: "float" = 1e-10
-) -> "Spectrum":
+def from_potential(potential: "Function", dim: "int", n_levels: "int", *, tol: "float" = 1e-10) -> "Spectrum":
     """Lowest levels of H = −½Δ + U on ℝᵈ.
 
     Parameters
@@ -145,12 +149,7 @@ def from_potential(
 
 
 def from_log_density(
-    log_density: "Callable[[np.ndarray], np.ndarray]",
-    dim: "int",
-    n_levels: "int",
-    *,
-    tol: "float" = 1e-8,
-    gradient: "Callable[[np.ndarray], np.ndarray] | None" = None,
+    log_density: "Function", dim: "int", n_levels: "int", *, tol: "float" = 1e-8, gradient: "Function | None" = None
 ) -> "Spectrum":
     """Levels of a density's Hamiltonian above its ground state: the relaxation rates of ½(Δ + ∇log ρ·∇).
 
@@ -168,7 +167,6 @@ def from_log_density(
     Returns
     -------
     Spectrum
-        Levels in a continuum are NaN.
 
     Warns
     -----
@@ -195,7 +193,6 @@ def from_log_density(
 
     frame, threshold = _survey.density_frame(energy, dim, tol)
     if gradient is not None:
-        arguments.function(gradient, "gradient", f"an array (n, {dim})")
         _survey.check_gradient(log_density, gradient, frame)
     if threshold == 0:
         return _only_ground_state(n_levels, dim)
@@ -218,8 +215,6 @@ def from_samples(
 ) -> "Spectrum":
     """Levels of the density that samples were drawn from, above its ground state, without the density.
 
-    A finite space of functions moves levels up, sampling moves them down: they are estimates, not bounds.
-
     Parameters
     ----------
     samples : array, shape (n, d)
@@ -236,8 +231,7 @@ def from_samples(
     Returns
     -------
     Spectrum
-        Half an interval's width is the 95 % quantile of the norm by which resampling perturbs the level's multiplet;
-        the choice of the space is not in it. If tails fall off as a power of the distance, levels above 0 are NaN.
+        Levels above 0 are NaN if tails fall off as a power of the distance.
 
     Warns
     -----
