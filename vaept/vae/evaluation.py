@@ -72,14 +72,11 @@ def elbo(
     images : array, shape (n, pixels) or (n, *image_shape)
         Values in [0, 1].
     field : array, shape (n, k ≥ d), optional
-        u(x) of the images, as from `vaept.perturbation.fields.Field.transform`; needed at a strength above 0 by a model
-        that was trained in a field.
+        u(x), as from `vaept.perturbation.fields.Field.transform`, for a strength above 0 after a training in a field.
     strength : float
         Of the model's potential, for `perturbed_kl`; 0 is the plain prior.
-    n_samples : int
-        Latent samples of each image; at most a million.
-    seed : int
-        Seed of the samples; equal seeds give equal noise, which makes models comparable.
+    n_samples, seed : int
+        Latent samples of each image, at most a million; equal seeds give equal noise, which makes models comparable.
 
     Returns
     -------
@@ -107,9 +104,7 @@ def elbo(
         if field is None:
             raise InputError("The model's prior needs the field of these images: field=the_field.transform(images).")
         if field.shape[1] < model.latent_dim:
-            raise InputError(
-                f"field must have shape ({len(x)}, {model.latent_dim} or more); its shape is {field.shape}."
-            )
+            raise InputError(f"field must have shape ({len(x)}, ≥ {model.latent_dim}); its shape is {field.shape}.")
         field = torch.tensor(field[:, : model.latent_dim])
     generator = torch.Generator().manual_seed(arguments.seed(seed))
     posterior, (reconstruction, perturbed_kl) = model.posterior(x), torch.zeros(2, len(x), dtype=torch.float64)

@@ -1,11 +1,13 @@
-"""Train an ensemble: the same model on the same images, once per seed.
+"""Train an ensemble: the same model on the same images, whose labels it does not see, once per seed.
 
 A member depends on its seed and the settings and on nothing else: not on the number of processes, not on the
 other members, not on whether its training was interrupted. To make that so, each member has three random
 generators of its own (initial weights, batch order, noise of the latent samples), runs on one thread, beside others
 that cannot change its bits (`vaept.vae.training`), and writes checkpoints from which it continues bit for bit. The
 optimiser is Adam (Kingma & Ba 2015); its step size falls from `learning_rate` to zero along half a cosine over the
-whole training. A potential of `vaept.perturbation.potentials` may perturb the prior meanwhile, along a schedule.
+whole training. A potential of `vaept.perturbation.potentials` may perturb the prior meanwhile, along a schedule: a
+field pulls coordinate i of the latent towards its component i; of a field with k > d components the first d are used,
+and with k < d the other coordinates feel none.
 """
 
 import warnings
@@ -53,17 +55,14 @@ def fit(
     progress: bool = True,
     **settings: "Any",
 ) -> Ensemble:
-    """Train one member per seed by maximising the ELBO with one latent sample per image.
+    """Train one member per seed by maximising the ELBO of the training images, with one latent sample per image.
 
     Parameters
     ----------
     dataset : Dataset
-        Its training images are used; its labels are not.
-    seeds : sequence of int or Seed
-        One member each, all different; at most 10 000.
+    seeds : sequence of int or Seed, all different, at most 10 000
     field : vaept.perturbation.fields.Field or array, shape (n_train, k), optional
-        u(x) of the training images, best with zero mean and unit variance. It pulls coordinate i of the latent
-        towards its component i; with k > d the first d are used, with k < d the other coordinates feel none.
+        u(x) of the training images, best with zero mean and unit variance.
     start : Ensemble, optional
         Go on from these members, one for each seed, instead of from new weights: same images and same architecture.
     jobs : int, optional
@@ -89,8 +88,7 @@ def fit(
 
     Examples
     --------
-    >>> data = vaept.load("digits")
-    >>> fit(data, seeds=[0, 1], latent_dim=2, epochs=1, hidden=8, jobs=1, progress=False).history.elbo.shape
+    >>> fit(vaept.load("digits"), seeds=[0, 1], latent_dim=2, epochs=1, jobs=1, progress=False).history.elbo.shape
     (2, 1)
     """
     dataset, settings, seeds = _dataset(dataset), _settings(field is not None, **settings), _distinct(seeds)

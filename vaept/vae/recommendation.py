@@ -5,7 +5,8 @@ which it never sees, judges it. A recipe comes into question if no member uses f
 the plain model do, and if its raw coordinates agree as well as the best one's, up to the interval of that or `EQUAL`.
 Among these the lowest −ELBO wins; where that is undecided, the field that two halves of the images find more alike (the
 pilots all share one field, and cannot see that), and then the best agreement. Every field is tried in one recipe
-first, then the two best fields in all.
+first, then the two best fields in all. That takes about as long as the training of six members, and up to twelve where
+it is short. A seed chooses the images and the pilots' members: equal arguments give an equal recipe.
 """
 
 import itertools
@@ -103,8 +104,9 @@ class Recipe:
     --------
     >>> data = vaept.datasets.from_arrays(vaept.load("digits").train[:100])  # far too few
     >>> recipe = recommend(data, 2, epochs=1, hidden=8, jobs=1, progress=False)
-    >>> recipe.coupling == recipe.trials[0].coupling
-    True
+    >>> how = {"field": recipe.field, "coupling": recipe.coupling, "schedule": recipe.schedule}
+    >>> len(fit(data, seeds=[0, 1], latent_dim=2, epochs=1, jobs=1, progress=False, **how).members)
+    2
     """
 
     field: Field | None
@@ -126,24 +128,18 @@ def recommend(
 ) -> "Recipe":
     """Choose field, coupling and schedule for an ensemble, from the training images alone.
 
-    It takes about as long as the training of six members, and up to twelve where that is short.
-
     Parameters
     ----------
     dataset : Dataset
         Its test images and its labels are not looked at.
-    latent_dim : int
+    latent_dim, seed : int
     epochs : int, optional
         Of the training that the recipe is for; by default as many as make 3 000 steps.
-    seed : int
-        Of the choice of images and of the members; equal arguments give an equal recipe.
     jobs : int, optional
         Processes, one thread each; one per core if not given.
     progress : bool
-        Show progress bars over the pilots.
     settings
-        Those of the training that the recipe is for: hidden, likelihood and whatever else
-        `vaept.vae.ensemble.Settings` has.
+        Those of that training: hidden, likelihood and whatever else `vaept.vae.ensemble.Settings` has.
 
     Returns
     -------
@@ -160,9 +156,8 @@ def recommend(
     --------
     >>> data = vaept.datasets.from_arrays(vaept.load("digits").train[:100])  # far too few
     >>> recipe = recommend(data, 2, epochs=1, hidden=8, jobs=1, progress=False)
-    >>> how = {"field": recipe.field, "coupling": recipe.coupling, "schedule": recipe.schedule}
-    >>> len(fit(data, seeds=[0, 1], latent_dim=2, epochs=1, jobs=1, progress=False, **how).members)
-    2
+    >>> recipe.coupling == recipe.trials[0].coupling
+    True
     """
     dataset, seed = arguments.instance(dataset, "dataset", Dataset), arguments.seed(seed)
     jobs = cores() if jobs is None else arguments.integer(jobs, "jobs", 1)
