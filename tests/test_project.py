@@ -156,6 +156,13 @@ def test_every_import_of_the_package_is_a_dependency():
             assert modules.get(name, name) in declared, f"{path.name} imports {name}"
 
 
+def test_no_function_is_longer_than_sixty_lines():
+    for path in (ROOT / "vaept").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name}"
+
+
 def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert vaept.__version__ == PYPROJECT["project"]["version"] == citation["version"]
