@@ -18,7 +18,7 @@ from vaept.vae.evaluation import evaluate
 def test_records_come_back_and_give_the_same_ledger(records, tmp_path):
     records.save(tmp_path / "test")
     again = Records.load(tmp_path / "test")
-    assert again.latent_dims == [2, 4] and again.arm_names(2) == records.arm_names(2)
+    assert again.latent_dims == [2, 4] and list(again.arms) == list(records.arms)
     for key, record in records.arms.items():
         assert np.array_equal(again.arms[key].mean, record.mean) and again.arms[key].run == record.run
         assert np.array_equal(again.arms[key].minus_elbo, record.minus_elbo)
@@ -214,7 +214,8 @@ def test_what_is_published_fits_and_is_complete():
         found = Records.load(path.parent)
         assert found.profile == path.parent.name == found.provenance["settings"]["name"]
         for d in found.latent_dims:
-            assert {"cold", "warm", "shuffled", "principal", "diffusion", "corrected"} <= set(found.arm_names(d))
+            expected = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")
+            assert {(name, d) for name in expected} <= found.arms.keys()
             assert found.aftermath[d].values[0] == 0 and np.isfinite(found.aftermath[d].minus_elbo).all()
         for record in found.arms.values():
             assert len(record.mean) == len(record.minus_elbo) == 10 and np.isfinite(record.mean).all()

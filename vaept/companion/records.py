@@ -255,10 +255,6 @@ class Records:
         """These and the latent dimensions of which there are only prices or labs, in ascending order."""
         return sorted({*self.latent_dims, *(each.d for each in (*self.prices, *self.labs))})
 
-    def arm_names(self, latent_dim):
-        """Names of the arms of a latent dimension, in the order of the study."""
-        return [name for name, d in self.arms if d == latent_dim]
-
     @cached_property
     def checksum(self):
         """SHA-256 of all that would be saved; computed once."""
