@@ -201,7 +201,7 @@ def corrected(records, d):
             "turned",
             "agreement minus Procrustes after training",
             "",
-            _difference(found.agreement.coordinates, turned.coordinates),
+            difference(found.agreement.coordinates, turned.coordinates),
             above(0),
             f"cold start, turned, on other images {turned.coordinates.mean:.3f}{_warm_too(records, d)}",
             d=d,
@@ -436,6 +436,6 @@ def _coordinates(own):
     return own.coordinates if hasattr(own, "coordinates") else own.agreement.coordinates
 
 
-def _difference(one, other):
-    """The difference of two estimates from different members; its interval takes their ends at their worst."""
+def difference(one, other):
+    """The difference of two `Estimate`s from different members; its interval takes their ends at their worst."""
     return Estimate(one.mean - other.mean, one.low - other.high, one.high - other.low)

@@ -305,7 +305,7 @@ def exchanged(records, d):
     own, plain = (records.interchange.get(arm, {}).get(d) for arm in ("corrected", "cold"))
     if own is None:
         return
-    costs = [_of_others(each.above_own) for each in (own, plain)]
+    costs = [of_others(each.above_own) for each in (own, plain)]
     yield Check(
         "nats",
         "cost of exchange, corrected over plain",
@@ -317,7 +317,7 @@ def exchanged(records, d):
         d=d,
     )
     if own.classifier is not None:
-        lost, lost_plain = (_of_others(each.classifier - np.diagonal(each.classifier)) for each in (own, plain))
+        lost, lost_plain = (of_others(each.classifier - np.diagonal(each.classifier)) for each in (own, plain))
         yield Check(
             "classifier",
             "classifier elsewhere minus at home",
@@ -329,7 +329,7 @@ def exchanged(records, d):
             d=d,
         )
     if own.probes:
-        lost, lost_plain = (_of_others(_probes(each) - np.diagonal(_probes(each))) for each in (own, plain))
+        lost, lost_plain = (of_others(_probes(each) - np.diagonal(_probes(each))) for each in (own, plain))
         yield Check(
             "probes",
             "linear probes elsewhere minus at home",
@@ -341,7 +341,7 @@ def exchanged(records, d):
         )
 
 
-def _of_others(matrix):
+def of_others(matrix):
     """The mean of each row without the diagonal, shape (members,)."""
     return (matrix.sum(axis=1) - np.diagonal(matrix)) / (len(matrix) - 1)
 

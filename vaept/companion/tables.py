@@ -9,6 +9,7 @@ import numpy as np
 
 from vaept.companion import analysis
 from vaept.companion.checks_training import DIFFERENT, coupling_at
+from vaept.companion.checks_uses import of_others
 from vaept.companion.ledger import answer, ledger, published_outcomes
 from vaept.companion.machines import machines_of
 from vaept.companion.markdown import Text, beside, cell, mean_and_spread, shown, table
@@ -215,22 +216,17 @@ def exchange(records, turned=None):
     rows = []
     for name, by_d in records.interchange.items():
         for d, found in by_d.items():
-            cells = [cell(_of_others(found.above_own))]
+            cells = [cell(of_others(found.above_own))]
             kinds = {} if found.classifier is None else {"classifier": found.classifier}
             kinds |= {"probes": np.mean(list(found.probes.values()), axis=0)} if found.probes else {}
             for kind in ("classifier", "probes"):
                 own = kinds.get(kind)
-                cells += ["–", "–"] if own is None else [cell(np.diagonal(own)), cell(_of_others(own))]
+                cells += ["–", "–"] if own is None else [cell(np.diagonal(own)), cell(of_others(own))]
             rows.append((f"d = {d}, {arm(name).title}", *cells))
     for name, by_d in (turned or {}).items():
         rows += [(f"d = {d}, {arm(name).title}, turned", cell(own), *"––––") for d, own in by_d.items()]
     header = ("arm", "nats of an exchange", "classifier at home", "elsewhere", "probes' R² at home", "elsewhere")
     return table(header, rows, instead="" if rows else "This study has no exchange.", below="–: not measured.")
-
-
-def _of_others(matrix):
-    """The mean of each row without the diagonal, shape (members,)."""
-    return (matrix.sum(axis=1) - np.diagonal(matrix)) / (len(matrix) - 1)
 
 
 def corrected(records):

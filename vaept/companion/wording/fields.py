@@ -3,12 +3,12 @@
 import numpy as np
 
 from vaept.companion import analysis, tables
-from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, coupling_at, warm_turned
+from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, coupling_at, difference, warm_turned
 from vaept.companion.markdown import shown
 from vaept.companion.profiles import arm
 from vaept.companion.records import all_published, published
 from vaept.companion.wording import joined, lasting, listed, said, side
-from vaept.vae.agreement import Estimate, compare_pair, mean_over_members
+from vaept.vae.agreement import compare_pair, mean_over_members
 
 ALIKE = 0.05  # as far as which two labs agree about as far as their fields
 DOSE_MARKS = {"v": "; triangles: at most so much", "X": "; crosses: below 0"}
@@ -21,11 +21,6 @@ ROWS = {  # words in the names of arms, and what is said of the list if it has s
     "trained": "One trained model: its latents are the field.",
     "same_": "Some plain models share a part of their random numbers.",
 }
-
-
-def difference(one, other):
-    """The difference of two `Estimate`s from different members; its interval takes their ends at their worst."""
-    return Estimate(one.mean - other.mean, one.low - other.high, one.high - other.low)
 
 
 def few(records):
