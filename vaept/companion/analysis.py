@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import pearsonr, wishart
+from scipy.stats import ortho_group, pearsonr, wishart
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -219,6 +219,19 @@ def persistence(records):
     agreement = {f"d = {d}": series.coordinates for d, series in records.aftermath.items()}
     losses = {f"d = {d}": series.minus_elbo for d, series in records.aftermath.items()}
     return figures.persistence(first.values, agreement, losses, made_by=made_by)
+
+
+def left_by_rotations(d, members, repeats=400):
+    """How far maps agree after the best signed permutation if they are one round map, each turned at random.
+
+    Returns the mean and the ends of the central 95 % of the mean over all pairs of so many members, as a tuple.
+    """
+    turns = ortho_group(d, seed=0).rvs(repeats * members).reshape(repeats, members, d, d)
+    i, j = np.triu_indices(members, k=1)
+    found = np.abs(np.swapaxes(turns[:, i], -1, -2) @ turns[:, j]).reshape(-1, d, d)
+    best = [each[linear_sum_assignment(-each)].mean() for each in found]
+    means = np.reshape(best, (repeats, -1)).mean(axis=1)
+    return (means.mean(), *np.quantile(means, [0.025, 0.975]))
 
 
 def likeness(records, d=2):

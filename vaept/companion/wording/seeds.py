@@ -128,8 +128,8 @@ def loose(records, gains, flat):
     beside = said(
         found,
         gains,
-        yes="It is a loose limit{at}: larger than what a field changes beside the better start in chapter 5 ({value}).",
-        no="It is no larger than what a field changes beside the better start in chapter 5{at} ({value}).",
+        yes="It is a loose limit{at}: larger than what training in a field, in chapter 5, changes ({value}).",
+        no="It is no larger than what training in a field, in chapter 5, changes{at} ({value}).",
     )
     gained = listed({d: flat - own.mean() for d, own in losses.items()}, spec=".2g")
     told = (
@@ -166,19 +166,50 @@ def elsewhere(records, others):
 
 
 def unfinished(records, others):
-    """What members of the same data, trained longer, say of the rest that a rotation leaves: a sentence, or "".
-
-    It is said for every d in which a rotation leaves more than a tenth of the variance here.
-    """
+    """What members of the same data, trained longer, say of the rest that a rotation leaves: a sentence, or ""."""
     epochs, longer = (each.provenance["settings"]["epochs"] for each in (records, others))
-    here = {d: records.arms["cold", d].agreement.orthogonal.mean for d in records.latent_dims}
-    there = {d: price.orthogonal for d, r2 in here.items() if r2 < DIFFERENT and (price := others.price("cold", d))}
+    here = {d: 1 - records.arms["cold", d].agreement.orthogonal.mean for d in records.latent_dims}
+    there = {d: 1 - price.orthogonal.mean for d in here if (price := others.price("cold", d))}
     if longer <= epochs or others.data != records.data or not there:
         return ""
-    left = listed({d: 100 * (1 - value.mean) for d, value in there.items()}, spec=".0f")
-    much = all(value.mean < DIFFERENT for value in there.values())
-    told = "so training cut short is hardly all of it" if much else "so much of it may be training cut short"
-    return f"(Of members trained for {longer} epochs instead of {epochs}, it leaves, in %, {left}: {told}.)"
+    left = listed({d: 100 * value for d, value in there.items()}, spec=".0f")
+    told = said(
+        {d: "no" if value > here[d] / 2 else "yes" for d, value in there.items()},
+        yes="Most of the rest was training cut short{at}.",
+        no="Training cut short is hardly all of it{at}.",
+    )
+    return f"(Of members trained for {longer} epochs instead of {epochs}, it leaves, in %, {left}. {told})"
+
+
+def stretched(agreement):
+    """What a linear map explains beyond a rotation, from the `Agreement` for each d: a sentence."""
+    told = []
+    for d, own in agreement.items():
+        turned, linear = (f"{value.mean:.2f}" for value in (own.orthogonal, own.linear))
+        told.append(f"{f'from {turned} to {linear}' if turned != linear else f'no further than {turned}'} at d = {d}")
+    return f"Letting the map stretch, shear and shrink as well takes R² {joined(told)}."
+
+
+def rotations_alone(records, ranges):
+    """What flips and exchanges leave of maps that differ by a rotation alone, beside members: sentences.
+
+    `ranges` has for each d the mean, low and high of `vaept.companion.analysis.left_by_rotations`.
+    """
+    found = {d: records.arms["cold", d].agreement.signed_permutation for d in ranges}
+    beside = {
+        d: "less" if found[d].mean < low else "more" if found[d].mean > high else "within"
+        for d, (_, low, high) in ranges.items()
+    }
+    expected = listed({d: Estimate(*values) for d, values in ranges.items()}, spec=".2f")
+    told = said(
+        beside,
+        found,
+        less="Members agree less than that, {value}: more than a rotation sets them apart.",
+        within="Members agree as far as that, {value}: there rotations alone would pass this test, and it shows "
+        "that coordinates differ, not that maps do.",
+        more="Members agree better than that, {value}: less than a rotation at random sets them apart.",
+    )
+    return f"Were they one round map, each turned at random, that mean would be {expected}. {told}"
 
 
 def itself(records):
@@ -281,11 +312,12 @@ def predicted(found, ratio, turning):
         ratio,
         yes="The cost foretold and the cost measured agree to within a quarter{at} (foretold over measured, the mean "
         "of members' ratios: {value}).",
-        no="The cost foretold and the cost measured do not clearly agree to within a quarter{at} (foretold over "
-        "measured, the mean of members' ratios: {value}).",
+        no="The cost foretold and the cost measured do not clearly agree to within a quarter{at}: foretold over "
+        "measured, the mean of members' ratios, would have to lie within a quarter of 1 with its whole interval "
+        "({value}).",
         other="Turning gains, where a cost was foretold{at}.",
         unclear="What was measured cannot be told from 0{at}, so the ratio of the cost foretold to it, below 0 for a "
-        "member that gains, says nothing there; its test below judges the interval of that ratio alone.",
+        "member that gains, says nothing there; its test below, which asks for the whole interval, is not met then.",
     )
     if not gaining:
         return told
@@ -304,7 +336,8 @@ def fingerprint(found, values, apart):
     own = listed({d: 100 * value.mean for d, value in values["levels"].items()}, spec=".2g")
     others = {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]}  # "no" if either is
     told = [
-        f"In per cent, a level of one seed of this copy is on average {own} away from its mean over seeds. "
+        f"In per cent, the first d levels of a seed of this copy are on average {own} away from their mean over seeds "
+        "(in the ledger, by other draws than those of the figure). "
         f"Divided by how far Gaussians of the same covariance are, that is {listed(values['Gaussian'])}; by how far "
         f"maps with shuffled coordinates are, {listed(values['shuffled'])}.",
         said(
@@ -321,29 +354,36 @@ def fingerprint(found, values, apart):
     return " ".join(filter(None, told))
 
 
-def ladders(found, values, apart, off):
-    """How far levels differ; parameters are as for `fingerprint`, and `off`.
+def told_apart(found):
+    """Whether seeds have more in common than with other densities, from what the checks of C3 found: sentences."""
+    return said(
+        {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]},  # "no" if either is
+        yes="Levels tell the space that seeds share from a Gaussian and from a shuffled map{at}.",
+        no="Levels do not clearly tell the space that seeds share from a Gaussian, from a shuffled map, or from "
+        "either{at}.",
+    )
+
+
+def ladders(found, apart, off):
+    """What C3 comes to; parameters are as for `fingerprint`, and `off`.
 
     That is for a Gaussian and a shuffled map how far their levels are off for each d, in per cent.
     """
     closely = ", ".join(f"{differ} of {pairs} at d = {d}" for d, (differ, pairs) in apart.items())
     answers = [answer for each in found.values() for answer in each.values()]
     limit = 100 * SAME_LEVELS
-    on_top = "in the figure on top"
     within = {d: ("neither", "one", "both")[sum(own[d] <= limit for own in off.values())] for d in found["levels"]}
-    return (
-        "The table of claim C3 has the ratios given in short above. "
-        f"{answers.count('yes')} of its {len(answers)} tests are met. "
-        + said(
-            within,
-            one=f"The limit of {limit:g} % alone tells little{{at}}: {on_top} one of the two others is within it too.",
-            both=f"The limit of {limit:g} % alone tells nothing{{at}}: {on_top} both others are within it too.",
-        )
-        + f" {_nearer(found, values, 'Gaussian', 'the Gaussian')} "
-        f"{_nearer(found, values, 'shuffled', 'a shuffled map')} "
-        f"Pairs of seeds that differ in some level by more than the error of the draws (their intervals do not "
-        f"overlap): {closely}."
+    mean = f"{limit:g} %, on average over the first d levels"
+    weak = said(
+        within,
+        one=f"(That seeds are within {mean}, tells little{{at}}: one of the two others is too.)",
+        both=f"(That seeds are within {mean}, tells nothing{{at}}: both others are too.)",
     )
+    told = (
+        f"{told_apart(found)} {answers.count('yes')} of the {len(answers)} tests of claim C3 are met. {weak} Pairs of "
+        f"seeds that differ in some level by more than the error of the draws: {closely}."
+    )
+    return " ".join(told.split())
 
 
 def interprets(found):
@@ -352,20 +392,6 @@ def interprets(found):
     if not answers:
         return "it was not tested in this copy."
     return f"in this copy {answers.count('yes')} of its {len(answers)} tests hold."
-
-
-def _nearer(found, values, name, words):
-    """Whether seeds are nearer to each other than to this density, and by the factor two that is asked for."""
-    answers = {
-        d: "near" if answer != "yes" and values[name][d].high < 1 else answer for d, answer in found[name].items()
-    }
-    return said(
-        answers,
-        values[name],
-        yes=f"Seeds are at least twice as near to each other as to {words} (ratio {{value}}).",
-        near=f"Seeds are nearer to each other than to {words}, but not clearly by the factor asked for ({{value}}).",
-        no=f"Seeds are not clearly nearer to each other than to {words} ({{value}}).",
-    )
 
 
 def split_pair(gap, chance, images):
