@@ -50,6 +50,8 @@ def posterior_as_wave_packet(images, means, variances, populations, energies):
     axes[0, 2].annotate(
         "mean", (2 * energies[0], tops[0]), (3, 0), textcoords="offset points", va="top", fontsize=SMALL
     )
+    for axis, words in zip(axes[:, 0], ("low energy", "median energy", "high energy"), strict=len(images) == 3):
+        axis.set_title(words if len(images) == 3 else "", fontsize=SMALL)
     ringed = ", ringed\nwhere very small" if tiny.any() else ""
     axes[-1, 1].set_xlabel(f"blue: prior, σ = 1\nred: posterior{ringed}", fontsize=SMALL)
     axes[-1, 2].set_xlabel("level N of the bowl, energy N/2")

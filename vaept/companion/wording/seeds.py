@@ -90,13 +90,20 @@ def conjecture(studies):
 
 
 def tally(studies):
-    """How many tests of the conjecture came out how, from the same studies, in words that follow "a conjecture, "."""
+    """How many tests of the conjecture came out how, from the same studies, in a sentence."""
     found = [answer for _, _, *tests, _ in studies for each in tests for answer in each.values() if answer != "none"]
     words = {"yes": ("holds", "hold"), "contrary": ("fails", "fail"), "no": ("is undecided", "are undecided")}
     told = [f"{n} {words[name][n > 1]}" for name in words if (n := found.count(name))]
     if not told:
-        return "which later chapters test"
-    return f"of whose {len(found)} tests in the studies that come with this book {joined(told)}"
+        return "Later chapters test it."
+    return f"Of its {len(found)} tests in the studies that come with this book {joined(told)}."
+
+
+def refuted(studies):
+    """Of which data the same studies refute the conjecture, because a rotation explains too little: a sentence or ""."""
+    missed = {data: [d for d, answer in own.items() if answer == "contrary"] for data, _, own, *_ in studies}
+    told = [f"published ({data}) at d = {joined(own)}" for data, own in missed.items() if own]
+    return f"So one groove is refuted for {joined(told)}." if told else ""
 
 
 def _became(found):
