@@ -175,10 +175,13 @@ def test_another_start_is_told_of_only_if_it_gains_as_much(monkeypatch):
     def rows(first_layer):
         losses = {"plain": 25.0, "field": 24.5, "first layer": first_layer}
         found = [{"d": 2, "trainer": "vaept", "arm": name, "minus_elbo": [each]} for name, each in losses.items()]
+        theirs = {"plain": 24.5, "field": 24.4}
+        found += [{"d": 2, "trainer": "other", "arm": name, "minus_elbo": [each]} for name, each in theirs.items()]
         return lambda name: {"rows": found, "epochs": 60}
 
     monkeypatch.setattr(tables, "benchmark", rows(24.4))
     assert "without a field: 0.60 at d = 2 (nats); a field 0.50 at d = 2" in told_of.other_start()
+    assert told_of.other_start().endswith("a field gains 0.10 at d = 2.")
     monkeypatch.setattr(tables, "benchmark", rows(24.8))
     assert told_of.other_start() == ""
 
@@ -187,3 +190,12 @@ def test_another_start_is_told_of_only_if_it_gains_as_much(monkeypatch):
 
     monkeypatch.setattr(tables, "benchmark", absent)
     assert told_of.other_start() == ""
+
+
+def test_a_second_split_of_the_images_is_told_where_its_fields_agree_otherwise(records):
+    lab = records.labs[0]
+    labs = [dataclasses.replace(lab, arm=name) for name in ("cold", "principal", "corrected")]
+    fields = {"principal": {"halves": [0.94, 0.5]}, "neighbour": {"halves": [0.94, 0.93]}}
+    told = told_of.one_split(dataclasses.replace(records, labs=labs, fields=fields))
+    assert told.startswith("Only one split") and told.endswith("(principal components: 0.50 instead of 0.94).")
+    assert told_of.one_split(dataclasses.replace(records, labs=labs[:1], fields=fields)) == ""

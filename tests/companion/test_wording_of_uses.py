@@ -165,3 +165,15 @@ def test_what_beats_corrected_members_is_bold():
     assert rows["d = 2", "nearest training image"][0].startswith("**")
     assert rows["d = 2", "k-means on bare pixels"][-2].startswith("**")
     assert not any("**" in cell for cell in rows["d = 2", "corrected members"]) and "Bold:" in table
+
+
+def test_tests_against_strong_rivals_are_counted_apart():
+    found = {"pixels": {2: "contrary", 4: "yes"}, "mixture": {2: "none", 4: "no"}, "wavelets": {2: "yes", 4: "yes"}}
+    told_of = told.against_rivals(found)
+    assert "on the latents 1 of 3 hold; of those against plain models" in told_of and told_of.endswith("prior 2 of 2.")
+    assert told.against_rivals({"wavelets": {2: "yes"}}) == ""
+
+
+def test_turned_models_that_would_pass_the_test_of_an_exchange_are_named():
+    assert told.also_turned({2: 0.025, 4: 0.2}).endswith("on average (0.03 at d = 2).")
+    assert told.also_turned({2: 0.5}) == ""

@@ -123,7 +123,7 @@ CLAIMS = (
         "Slow eigenfunctions against the classes, which training never saw, beside what positions tell; the energy of "
         "a data point against how unusual it is.",
         "Slow modes tell more about classes than positions do, and energies find outliers.",
-        "Slow modes tell less about classes than positions do, and energies do not reliably find outliers.",
+        "Groups from slow modes match classes no better than those from positions, and energies miss outliers.",
         interpreted,
         ("training", "fields", "clustering", "modes", "outliers"),
     ),

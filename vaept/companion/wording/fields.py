@@ -183,6 +183,19 @@ def like_their_fields(records):
     return f"To within {ALIKE:g}, members of two labs agree as far as their fields do in {few} of {len(found)} rows."
 
 
+def one_split(records):
+    """How far fields of a second split of the images agree, where that is not as far as those of the labs: a sentence.
+
+    "" where no labs were tried, or where both splits are alike.
+    """
+    arms, told = dict.fromkeys(each.arm for each in records.labs), []
+    for name in (name for name in arms if arm(name).field in records.fields):
+        first, *_, last = records.fields[arm(name).field]["halves"]
+        told += [f"{arm(name).title}: {last:.2f} instead of {first:.2f}"] if abs(last - first) > ALIKE else []
+    which = "Only one split of the images was tried for labs; fields from a second split agree less well or better"
+    return f"{which} over all their components ({joined(told)})." if told else ""
+
+
 def published_labs():
     """What two labs with subspace fields reached in published runs: words, or "" outside of a checkout."""
     told = []
@@ -236,15 +249,17 @@ def other_start():
         found = tables.benchmark("pythae_field")
     except (FileNotFoundError, TypeError):  # not measured, or no checkout
         return ""
-    losses = {(row["d"], row["arm"]): np.mean(row["minus_elbo"]) for row in found["rows"] if row["trainer"] == "vaept"}
+    own = [row for row in found["rows"] if row["trainer"] == "vaept"]
+    losses = {(row["d"], row["arm"]): np.mean(row["minus_elbo"]) for row in own}
     if all(losses[d, "first layer"] < loss for (d, name), loss in losses.items() if name == "field"):
         gains = []
         for name in ("first layer", "field"):
             gains.append(listed({d: losses[d, "plain"] - loss for (d, each), loss in losses.items() if each == name}))
         told = "Another initialisation of one layer can bring more in −ELBO without a field"
-        return (
-            f"{told}: {gains[0]} (nats); a field {gains[1]} (chapter 8, measured on digits, {found['epochs']} epochs)."
-        )
+        told += f": {gains[0]} (nats); a field {gains[1]} (chapter 8, measured on digits, {found['epochs']} epochs). "
+        theirs = {(row["d"], row["arm"]): np.mean(row["minus_elbo"]) for row in found["rows"] if row not in own}
+        theirs = {d: theirs[d, "plain"] - loss for (d, name), loss in theirs.items() if name == "field"}
+        return told + f"From the weights of another package (there too) a field gains {listed(theirs)}."
     return ""
 
 

@@ -16,6 +16,7 @@ FLAT = 12 / np.pi**2  # of the time of a Gaussian as wide, that of a density tha
 MIRRORED = {"above": "less sure", "unclear": "not clearly surer or less sure", "below": "surer"}
 LINEAR = 0.9  # of the variance of a mode: what is hardly more than a direction
 FAINT = 0.01  # kT: a barrier that any other sample of images would move
+MACHINERY = ("trial functions", "bracket", "detours", "paths energy")  # checks of C7 that are nearly sanity checks
 CLOSE = 0.02  # of an index or a share: a difference whose interval lies within it hardly matters
 
 
@@ -308,7 +309,8 @@ def crossing(brackets):
     return said(
         crossed,
         clearly="The bounds cross{at}, by more than the errors: an assumption fails.",
-        within="The bounds cross{at}, by less than the errors: they are near each other and certify nothing there.",
+        within="The bounds cross{at}, by less than the errors: they are near each other and certify nothing there, "
+        "whatever their test says.",
     )
 
 
@@ -326,4 +328,17 @@ def dynamics(outcomes, ratios):
         no="The classifier is not clearly surer along them{at}.",
         contrary="The classifier is less sure along them{at}.",
     )
-    return " ".join(filter(None, (rates(outcomes["relaxation"], ratios), lower, sure)))
+    return " ".join(filter(None, (rates(outcomes["relaxation"], ratios), lower, sure, _of_machinery(outcomes))))
+
+
+def _of_machinery(outcomes):
+    """How many of the tests that hold say mostly that the machinery works: a sentence, or "" if none hold."""
+    held = {key: list(own.values()).count("yes") for key, own in outcomes.items()}
+    checked, all_held = sum(held.get(key, 0) for key in MACHINERY), sum(held.values())
+    if not all_held:
+        return ""
+    which = "all of them" if checked == all_held else f"{checked} of them" if checked else "none of them"
+    return (
+        f"Of C7 {all_held} {'tests hold' if all_held > 1 else 'test holds'}; {which} tell mostly that the machinery "
+        "works: those on trial functions, bounds and heights of paths."
+    )

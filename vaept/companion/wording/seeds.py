@@ -100,7 +100,7 @@ def tally(studies):
 
 
 def refuted(studies):
-    """Of which data the same studies refute the conjecture, because a rotation explains too little: a sentence or ""."""
+    """For which data the same studies refute the conjecture: a rotation explains too little. A sentence or ""."""
     missed = {data: [d for d, answer in own.items() if answer == "contrary"] for data, _, own, *_ in studies}
     told = [f"published ({data}) at d = {joined(own)}" for data, own in missed.items() if own]
     return f"So one groove is refuted for {joined(told)}." if told else ""

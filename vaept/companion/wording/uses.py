@@ -155,11 +155,11 @@ def turned(more, costs):
 
 def worth_it(found, more):
     """Whether the correction is worth it for an exchange: sentences, from the outcomes of C9 and `more` of `turned`."""
-    free = "that needs no training"
+    free, exchanged = "that needs no training", "If encoders and decoders are to be exchanged"
     kept = {
-        "above": "If models are to be exchanged, the correction is worth it{at}: turning finished ones costs more.",
-        "unclear": f"If models are to be exchanged, turn finished ones{{at}}: {free} and does not clearly cost more.",
-        "below": f"If models are to be exchanged, turn finished ones{{at}}: {free} and costs less.",
+        "above": f"{exchanged}, the correction is worth it{{at}}: turning finished ones costs more.",
+        "unclear": f"{exchanged}, turn finished ones{{at}}: {free} and does not clearly cost more.",
+        "below": f"{exchanged}, turn finished ones{{at}}: {free} and costs less.",
     }
     for where, turn in (("above", "costs even more"), ("unclear", "is not clearly cheaper"), ("below", "costs less")):
         kept[f"dear {where}"] = f"The correction does not clearly make an exchange cheap{{at}}; turning {turn}."
@@ -206,6 +206,34 @@ def grouped_by_field(index, more):
         below=f"That is more{{at}}: {knew}.",
         unclear=f"That is not clearly less{{at}}: {knew}.",
     )
+
+
+RIVALS = ("autoencoder", "pixels", "mixture")  # checks of C8 against what is made for the task
+
+
+def against_rivals(found):
+    """How many tests of C8 against the strongest rivals hold, and how many others: a sentence; from its outcomes."""
+    held = {
+        rival: [x for key, own in found.items() if (key in RIVALS) == rival for x in own.values() if x != "none"]
+        for rival in (True, False)
+    }
+    if not held[True]:
+        return ""
+    told = [f"{own.count('yes')} of {len(own)}" for own in held.values()]
+    return (
+        "Of the tests of C8 against a denoising autoencoder, against bare pixels and against a mixture of Gaussians on "
+        f"the latents {told[0]} hold; of those against plain models, wavelets and draws from the prior {told[1]}."
+    )
+
+
+def also_turned(ratios):
+    """Where turned plain models would pass the test of an exchange too: a sentence, or "".
+
+    `ratios` has for each d the mean cost between turned members over that between plain ones.
+    """
+    passed = {d: ratio for d, ratio in ratios.items() if ratio < 0.1}
+    told = "The test of C9 cannot tell a field from turning: turned models would stay below its tenth too, on average"
+    return f"{told} ({listed(passed)})." if passed else ""
 
 
 PLAIN = {"denoising": "denoising", "clustering": "grouping", "draws over plain": "generating", "likelihood": "log p(x)"}
