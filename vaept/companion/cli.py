@@ -108,8 +108,8 @@ device_option = option("--device", "A torch device, as cuda.", "D", default="cpu
 def reproduce():
     """Train, measure, execute the chapters and build the book.
 
-    Finished parts are found again, so a second call with nothing changed takes seconds, and a call that was
-    interrupted continues. MNIST is downloaded once, or taken from $VAEPT_DATA_DIR/mnist if that is set.
+    Finished parts are found again, so a call that was interrupted continues, and one that would make the same book
+    again says so at once. MNIST is downloaded once, or taken from $VAEPT_DATA_DIR/mnist if that is set.
     """
 
 

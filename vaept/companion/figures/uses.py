@@ -163,7 +163,9 @@ def encoders_against_decoders(panels):
         For each title, such as without and with a field, nats above those of the decoder with its own encoder, encoders
         in rows, and the decoded images; what is no picture is not drawn.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 6.4 / len(panels)), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(WIDTH, 0.8 * WIDTH / len(panels) + 1), squeeze=False, sharey=True
+    )
     colours = LinearSegmentedColormap.from_list("cost", ("white", ORANGE))
     most = Normalize(0, max(1e-9, *(nats.max() for nats, _ in panels.values())))
     for axis, (title, (nats, images)) in zip(axes[0], panels.items(), strict=True):

@@ -190,7 +190,8 @@ def one_split(records):
     """
     arms, told = dict.fromkeys(each.arm for each in records.labs), []
     for name in (name for name in arms if arm(name).field in records.fields):
-        first, *_, last = records.fields[arm(name).field]["halves"]
+        halves = records.fields[arm(name).field]["halves"]
+        first, last = halves[0], halves[-1]
         told += [f"{arm(name).title}: {last:.2f} instead of {first:.2f}"] if abs(last - first) > ALIKE else []
     which = "Only one split of the images was tried for labs; fields from a second split agree less well or better"
     return f"{which} over all their components ({joined(told)})." if told else ""

@@ -366,8 +366,7 @@ def told_apart(found):
     return said(
         {d: min(found["shuffled"][d], found["Gaussian"][d]) for d in found["levels"]},  # "no" if either is
         yes="Levels tell the space that seeds share from a Gaussian and from a shuffled map{at}.",
-        no="Levels do not clearly tell the space that seeds share from a Gaussian, from a shuffled map, or from "
-        "either{at}.",
+        no="Levels do not clearly tell the space that seeds share from both, a Gaussian and a shuffled map{at}.",
     )
 
 
