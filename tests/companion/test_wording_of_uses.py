@@ -26,8 +26,8 @@ def test_what_is_carried_over_is_told_in_numbers():
     assert "can be exchanged" in carried and carried.endswith(lost)
     helps = {"denoising": {2: "yes"}, "clustering": {2: "contrary"}, "draws over plain": {2: "yes"}}
     assert told.helped(helps, 20) == (
-        "After 20 epochs the correction helps with denoising and generating (by Fréchet distance). "
-        "The correction does harm to grouping."
+        "After 20 epochs beside plain models the correction helps with denoising and generating (by Fréchet distance). "
+        "Beside plain models the correction does harm to grouping."
     )
     others = {"cells": {"nats": {2: "no", 8: "yes"}, "probes": {2: "none"}}, "other": {}}
     found = {"nats": {2: "yes", 4: "yes"}, "classifier": {2: "yes", 4: "contrary"}, "probes": {2: "none"}}
@@ -47,11 +47,10 @@ def test_what_is_carried_over_is_told_in_numbers():
 
 def test_turning_afterwards_is_told_beside_the_correction():
     costs = {2: ("warm", 0.15, 0.01), 4: ("cold", 0.14, 0.21)}
-    for more, words in ((ABOVE, "costs more"), (BELOW, "costs less"), (UNCLEAR, "costs not clearly more or less")):
-        assert f"{words} at d = 2 (warm start: 0.15 against 0.01 nats) and" in told.turned({2: more, 4: BELOW}, costs)
-    assert told.turned({2: ABOVE, 4: BELOW}, costs).endswith(
-        "and less at d = 4 (cold start: 0.14 against 0.21 nats) than between corrected ones."
-    )
+    for more, words in ((ABOVE, "more"), (BELOW, "less"), (UNCLEAR, "not clearly more or less")):
+        own = told.turned({2: more, 4: BELOW}, costs)
+        assert f"for 0.15 nats at d = 2 (warm start; {words} than corrected ones, 0.01) and 0.14 nats at d = 4" in own
+    assert own.endswith("(cold start; less than corrected ones, 0.21).")
     assert told.turned({2: NONE}, {2: ("cold", np.nan, np.nan)}) == told.turned({}, {}) == ""
     worth = told.worth_it({2: "yes", 4: "yes", 8: "no", 16: "none"}, {2: ABOVE, 4: BELOW, 8: UNCLEAR, 16: NONE})
     assert "is worth it at d = 2" in worth and "turn finished ones at d = 4" in worth and "d = 16" not in worth

@@ -240,7 +240,7 @@ def unconverged(records):
     found = {}
     for d, series in records.aftermath.items():
         found[d] = side(mean_over_members(series.minus_elbo[-1] - series.minus_elbo[0]))
-    falls = "−ELBO still falls in these epochs{at}, so members had not converged: what the field costs or gains "
+    falls = "In further epochs −ELBO still falls{at}, so members had not converged: what the field costs or gains "
     return said(found, below=f"{falls}at convergence is not known.")
 
 

@@ -263,7 +263,8 @@ def read_otherwise(walk, few, images):
     """
     both = {"close": f"as well to within {CLOSE:g}", "slight": f"worse by at most {CLOSE:g}"}
     both |= {"yes": "better", "no": "neither clearly better nor worse", "contrary": "worse"}
-    modes = "Beside k-means on positions, modes of a random walk on the neighbour graph, another motion, do"
+    modes = "Beside k-means on the positions that corrected members give, modes of a random walk on their neighbour "
+    modes += "graph, another motion, do"
     parts = [
         _in_one(f"{modes} {{}}.", walk, both),
         _in_one("With five labelled images per class they do {}.", few, both),

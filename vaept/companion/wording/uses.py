@@ -80,9 +80,9 @@ def paid(found):
 
 
 HELP = {
-    "yes": "The correction helps with {what}{at}.",
-    "no": "The correction does not clearly help with {what}{at}.",
-    "contrary": "The correction does harm to {what}{at}.",
+    "yes": "Beside plain models the correction helps with {what}{at}.",
+    "no": "Beside plain models the correction does not clearly help with {what}{at}.",
+    "contrary": "Beside plain models the correction does harm to {what}{at}.",
 }
 
 
@@ -145,12 +145,12 @@ def turned(more, costs):
     `costs`: for each d the name of that start and the mean nats of turned and of corrected members.
     """
     told = [
-        f"{DEGREES[side(more[d])]} at d = {d} ({start} start: {own:.2f} against {corrected:.2f} nats)"
+        f"{own:.2f} nats at d = {d} ({start} start; {DEGREES[side(more[d])]} than corrected ones, {corrected:.2f})"
         for d, (start, own, corrected) in costs.items()
         if side(more[d]) in DEGREES
     ]
-    whose = "Between members without a field that are turned onto each other after training"
-    return f"{whose} an exchange costs {joined(told)} than between corrected ones." if told else ""
+    whose = "Members without a field that are turned onto each other after training exchange encoders and decoders for"
+    return f"{whose} {joined(told)}." if told else ""
 
 
 def worth_it(found, more):
@@ -179,7 +179,7 @@ def varied(recalls):
     sides = {key: {d: side(each) for d, each in own.items()} for key, own in recalls.items()}
     own = {key: _where(each) for key, each in sides.items()}
     drawn = [f"{own[key]} for {key} models" for key in ("plain", "corrected") if own[key]]
-    told = [f"Where images lie, beside the prior, it is {joined(drawn)}."] if drawn else []
+    told = [f"For draws from where images lie, beside those from the prior, it is {joined(drawn)}."] if drawn else []
     if own["arms"]:
         told += [f"Of what is drawn where images lie it is {own['arms']} for corrected models than for plain ones."]
     if not told:
