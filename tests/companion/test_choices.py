@@ -107,7 +107,7 @@ def test_published_numbers_of_the_digits_stand_in_and_are_named(records, full, m
     other = dataclasses.replace(full, data="a <b> set", provenance={"created": "2026-01-02T03:04"})
     monkeypatch.setattr(choices, "published", {"digits": other}.get)
     shown = choices.tree(dataclasses.replace(records, prices=[], data="own"))
-    assert "measured on a &lt;b&gt; set. Published (a &lt;b&gt; set) dates from 2026-01-02" in shown
+    assert "measured on a &lt;b&gt; set. What is published (a &lt;b&gt; set) dates from 2026-01-02" in shown
     assert "did not measure: flip and swap coordinates; turn the models;" in shown
     assert "not measured here" not in shown
 

@@ -168,7 +168,7 @@ def tree(records):
         lacking = [leaf for leaf in LEAVES if not measured(records, leaf)]
         without = "; ".join(re.search("<strong>(.*?)</strong>", leaf.do)[1].lower() for leaf in lacking)
         when = found.provenance["created"][:10]
-        below += f" Published ({escape(found.data)}) dates from {when}; this copy did not measure: {without}."
+        below += f" What is published ({escape(found.data)}) dates from {when}; this copy did not measure: {without}."
     return Tree(f'<ul class="choices">\n{_item(TREE, several, names)}</ul>\n<p class="choices-source">{below}</p>\n')
 
 
