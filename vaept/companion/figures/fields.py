@@ -154,20 +154,23 @@ def price_list(arms):
     all_costs = np.concatenate([list(own.values()) for own in costs.values()])
     reach = 4 * np.quantile(np.abs(all_costs), 0.8) or 1.0  # what costs more is an arrow
     colours = {"field": IN_FIELD, "none": NO_FIELD, "afterwards": AFTERWARDS, "collapsed": COLLAPSED}
+    beyond = {}
     for place, (name, own) in enumerate(arms.items()):
-        filled = _fill(place, arms)
-        left.plot([], [], "o", color="black", fillstyle=filled, label=name)
+        filled, marker = _fill(place, arms), "oos"[min(place, 2)]
+        left.plot([], [], marker, color="black", fillstyle=filled, label=name)
         for title, (agreement, _, kind) in own.items():
             row = titles.index(title) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
             marks = {"color": colours[kind], "markersize": 4, "fillstyle": filled}
-            _draw_stretched(left, agreement, row, **marks)
+            _draw_stretched(left, agreement, row, marker=marker, **marks)
             if kind == "afterwards":  # its −ELBO is that of its start
                 continue
             far = costs[name][title] > reach
-            right.plot(min(costs[name][title], reach), row, ">" if far else "o", **marks)
+            right.plot(min(costs[name][title], reach), row, ">" if far else marker, **marks)
             if far:
-                where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colours[kind]}
-                right.text(0.93 * reach, row, f"{costs[name][title]:+.2g}", **where)
+                beyond.setdefault((title, colours[kind]), []).append(f"{costs[name][title]:+.2g}")
+    for (title, colour), own in beyond.items():
+        where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colour}
+        right.text(0.93 * reach, titles.index(title), ", ".join(own), **where)
     _stretch(left)
     left.set(xlabel="agreement,\nbetter →", ylim=(len(titles) - 0.4, -0.6))
     left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
@@ -190,11 +193,11 @@ def _fill(place, arms):
     return "none" if place == 0 < len(arms) - 1 else "full"
 
 
-def _draw_stretched(axis, agreement, row, color, **marks):
+def _draw_stretched(axis, agreement, row, color, marker="o", **marks):
     """An agreement with its interval on an axis of `_stretch`."""
     x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], *ENDS))
     axis.plot(x[[0, 2]], [row, row], color=color, linewidth=1.2)
-    axis.plot(x[1], row, "o", color=color, **marks)
+    axis.plot(x[1], row, marker, color=color, **marks)
 
 
 def _write_beside(axis, agreement, row, colour):
