@@ -84,8 +84,8 @@ def test_make_book_from_a_copy_of_the_tracked_files(made):
     for part in ("cold, d = 2", "chapters", "in all", "C4  ", "coordinate agreement, no alignment"):
         assert part in first.stdout
     again = made.make_book(*(["PDF=1"] if printed else []))
-    assert again.returncode == 0 and again.stdout.startswith(UNCHANGED) and not again.stderr
-    assert again.stdout.removeprefix(UNCHANGED).strip() == first.stdout[first.stdout.index("The claims") :].strip()
+    assert again.returncode == 0 and UNCHANGED in again.stdout and not again.stderr
+    assert again.stdout.partition("The claims")[2] == first.stdout.partition("The claims")[2] != ""
 
 
 @pytest.fixture(scope="session")
