@@ -81,6 +81,16 @@ def test_outside_a_checkout_nothing_is_kept(place, monkeypatch):
     assert len(list((options["store"] / "books").iterdir())) == 1
 
 
+def test_a_file_that_cannot_be_read_means_that_nothing_is_known(place, monkeypatch):
+    options, *_ = place
+
+    def refuse(path, mode):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(unchanged.Path, "open", refuse)
+    assert unchanged.inputs(options) is None
+
+
 def test_the_command_makes_a_book_once(place, monkeypatch, capsys):
     options, _, result, html, _ = place
     calls = []

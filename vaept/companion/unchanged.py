@@ -22,7 +22,7 @@ IDLE = ("jobs",)  # options that change nothing
 
 
 def inputs(options):
-    """A hash of all that decides a book but results in the store; None outside a checkout.
+    """A hash of all that decides a book but results in the store; None outside a checkout, or if a file is unreadable.
 
     Parameters
     ----------
@@ -39,9 +39,12 @@ def inputs(options):
     head = [asked, {name: os.environ.get(name) for name in ENVIRONMENT}, sys.version, packages]
     head += [made_from(CHECKOUT, "")["commit"], os.getcwd() if given else ""]
     found = hashlib.sha256(json.dumps(head).encode())
-    for path in [*given, *_sources(CHECKOUT, made)]:
-        with path.open("rb") as file:
-            found.update(f"{path} ".encode() + hashlib.file_digest(file, "sha256").digest())
+    try:
+        for path in [*given, *_sources(CHECKOUT, made)]:
+            with path.open("rb") as file:
+                found.update(f"{path} ".encode() + hashlib.file_digest(file, "sha256").digest())
+    except OSError:
+        return None
     return found.hexdigest()
 
 
