@@ -7,7 +7,8 @@
 The peers are the loop that most tutorials show (single images through torch.utils.data.DataLoader) and pythae
 (Chadebec, Vincent & Allassonnière 2022; `pip install -r benchmarks/requirements.txt`): the same networks, batches,
 images and optimiser. All train in two processes of one thread, which is in their favour: they would train one member
-after the other. Runs of ours and theirs alternate. Every number is kept in results/speed.json, with its machine.
+after the other. Runs of ours and theirs alternate. Every number is kept in results/speed.json, with its machine: two
+processors with the same vector units are one. *The matrix products alone* bound what any trainer could reach there.
 """
 
 import json
@@ -127,18 +128,41 @@ def pythae(x, epochs):
         return time.perf_counter() - start, None
 
 
+def products(x, epochs):
+    """Seconds for the matrix products of one member alone, forwards and backwards: no trainer of PyTorch is faster."""
+    import torch
+
+    torch.set_num_threads(1)
+    n, width, d = SIZE["batch_size"], SIZE["hidden"], SIZE["latent_dim"]
+    shapes = ((x.shape[1], width), (width, 2 * d), (d, width), (width, x.shape[1]))
+    layers = [(torch.rand(n, rows), torch.rand(rows, columns), torch.rand(n, columns)) for rows, columns in shapes]
+    start = time.perf_counter()
+    for _ in range(epochs * -(-len(x) // n)):
+        for number, (inputs, weights, gradient) in enumerate(layers):
+            inputs @ weights, inputs.T @ gradient
+            if number:  # nobody asks for the gradient of the images
+                gradient @ weights.T
+    return time.perf_counter() - start, None
+
+
 CONTENDERS = {  # name: function, members that one process trains, processes
     "vaept, float32": (lambda x, epochs: ours(x, epochs), MEMBERS, 1),
     "vaept, bfloat16": (lambda x, epochs: ours(x, epochs, "bfloat16"), MEMBERS, 1),
     "tutorials' loop": (loop, 1, 2),
     "pythae": (pythae, 1, 2),
+    "the matrix products alone": (products, 1, 2),
 }
 
 
 def training(epochs):
-    """Seconds for a member-epoch of each contender, and ours without gradients in float32."""
+    """Seconds for a member-epoch of each contender; bfloat16 only where the processor has units for it."""
+    from vaept.vae.ensemble import usable_precision
+
     found = {}
     for name, (_, members, processes) in CONTENDERS.items():
+        if "bfloat16" in name and usable_precision("bfloat16") != "bfloat16":
+            print(f"{name} is left out: this processor has no units for it.", file=sys.stderr)
+            continue
         call = [sys.executable, __file__, "contender", name, str(epochs)]
         running = [
             subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -226,8 +250,11 @@ def test():
 
 def keep(found):
     """Add a run's numbers to the table of this machine and print what is known of them."""
+    import torch
+
     known = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    of_this = known.setdefault(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", {})
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+    of_this = known.setdefault(machine, {})
     for name, value in found.items():
         of_this.setdefault(name, []).append(round(value, 4))
         values = of_this[name]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from vaept.companion import tables
+from vaept.companion import benchmarks
 from vaept.vae import VAE
 
 ROOT = Path(__file__).parents[1]
@@ -70,8 +70,8 @@ def rows(field):
 def test_the_sentence_below_the_table_follows_the_results(monkeypatch, field, told):
     recipes = [{"d": 2, "field": "principal", "coupling": 3.0}]
     found = {"data": "digits", "members": 3, "epochs": 7, "recipes": recipes, "rows": rows(field)}
-    monkeypatch.setattr(tables, "benchmark", lambda name: found)
-    *lines, _, below, _, weights = tables.other_trainer().splitlines()
+    monkeypatch.setattr(benchmarks, "results", lambda name: found)
+    *lines, _, below, _, weights = benchmarks.other_trainer().splitlines()
     assert "pythae, in nats, is 0.33 at d = 2" in weights and "as in pythae, 0.00 at d = 2, 0.00 at d = 4." in weights
     assert "gain more than the field" not in weights
     assert len(lines) == 12 and lines[2] == "| d = 2, pythae, no field | 0.100 [0.080, 0.110] | 25.50 [25.00, 26.00] |"
@@ -80,10 +80,21 @@ def test_the_sentence_below_the_table_follows_the_results(monkeypatch, field, to
 
 
 def test_a_copy_without_the_results_says_so(monkeypatch):
-    monkeypatch.setattr(tables, "CHECKOUT", None)
-    assert "was not measured" in tables.other_trainer()
-    monkeypatch.setattr(tables, "CHECKOUT", ROOT / "nowhere")
-    assert "was not measured" in tables.other_trainer()
+    monkeypatch.setattr(benchmarks, "CHECKOUT", None)
+    assert "was not measured" in benchmarks.other_trainer()
+    monkeypatch.setattr(benchmarks, "CHECKOUT", ROOT / "nowhere")
+    assert "was not measured" in benchmarks.other_trainer()
+
+
+def test_times_are_told_beside_their_peers_where_all_were_measured(monkeypatch):
+    seconds = {"vaept, float32": 2.0, "tutorials' loop": 3.0, "pythae": 4.0, "the matrix products alone": 1.0}
+    measured = {f"member-epoch, {name}, s": [own - 0.1, own, own + 0.1] for name, own in seconds.items()}
+    without = {name: values for name, values in measured.items() if "products" not in name}
+    monkeypatch.setattr(benchmarks, "results", lambda name: {"one": measured, "other": without})
+    told = str(benchmarks.times())
+    assert "one: pythae takes 2.0 times as long as vaept, the tutorials' loop 1.5 times. 50% of" in told
+    assert "would be 4.0 times as fast as pythae" in told and "other: pythae" not in told
+    assert "| one | `member-epoch, pythae, s` | 4 | 3.9 to 4.1 | 3 |" in told
 
 
 def test_without_pythae_the_command_says_what_to_install(benchmark, monkeypatch):

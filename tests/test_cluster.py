@@ -12,11 +12,12 @@ import torch
 from click.testing import CliRunner
 from distributed import CancelledError, LocalCluster
 
-from vaept import processes
+from vaept import cluster
+from vaept.cluster import Cluster, on_cluster
 from vaept.companion.cli import main
 from vaept.datasets import from_arrays
 from vaept.errors import InputError, TrainingError
-from vaept.processes import ProcessError, cores, in_processes, on_cluster
+from vaept.processes import ProcessError, cores, elsewhere, in_processes
 from vaept.vae.ensemble import Ensemble
 from vaept.vae.fitting import fit
 
@@ -100,7 +101,7 @@ def test_a_worker_that_is_killed_loses_nothing(address, tmp_path):
 
 
 def test_what_all_calls_share_is_sent_again_if_a_worker_is_lost_meanwhile(monkeypatch):
-    class Cluster:
+    class Client:
         left = 2
 
         def scatter(self, argument, **how):
@@ -109,16 +110,16 @@ def test_what_all_calls_share_is_sent_again_if_a_worker_is_lost_meanwhile(monkey
                 raise OSError("Stream is closed")
             return [argument]
 
-    monkeypatch.setattr(processes, "_cluster", Cluster())
-    monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
-    assert processes._sent("images") == ["images"]
-    processes._cluster.left = 100
+    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
+    workers = Cluster(Client())
+    assert workers._sent("images") == ["images"]
+    workers.client.left = 100
     with pytest.raises(OSError, match="closed"):
-        processes._sent("images")
+        workers._sent("images")
 
 
 class Forgetful:
-    """A cluster that computes at once, and forgets so many calls before."""
+    """A client whose cluster computes at once, and forgets so many calls before."""
 
     def __init__(self, times):
         self.times, self.sent = times, 0
@@ -146,13 +147,12 @@ class Forgetful:
         pass
 
 
-def test_what_the_scheduler_forgets_is_sent_again(monkeypatch):
-    shared = np.arange(3)
+def test_what_the_scheduler_forgets_is_sent_again():
+    shared, client = np.arange(3), Forgetful(2)
     calls = [(shared, number) for number in range(3)]
-    monkeypatch.setattr(processes, "_cluster", Forgetful(2))
-    assert dict(in_processes(np.add, calls, jobs=2)).keys() == {0, 1, 2} and processes._cluster.sent == 3
-    monkeypatch.setattr(processes, "_cluster", Forgetful(100))
-    with pytest.raises(ProcessError, match="lost again and again"):
+    with elsewhere(Cluster(client)):
+        assert dict(in_processes(np.add, calls, jobs=2)).keys() == {0, 1, 2} and client.sent == 3
+    with elsewhere(Cluster(Forgetful(100))), pytest.raises(ProcessError, match="lost again and again"):
         dict(in_processes(np.add, calls, jobs=2))
 
 

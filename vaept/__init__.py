@@ -2,8 +2,8 @@
 
 The rooms, from the bottom up: `spectrum` (levels), `perturbation` (what splits them), `landscape` (a latent space as an
 energy), `vae` (models and their training), `uses` (what a trained model is used for) and `companion` (the study, the
-book and the commands). Beneath them: `datasets`, `arguments`, `errors`, `files`, `processes` and `progress`. Imports
-run only downwards: companion → uses → vae → landscape, perturbation → spectrum.
+book and the commands). Beneath them: `datasets`, `arguments`, `errors`, `files`, `processes`, `cluster` and `progress`.
+Imports run only downwards: companion → uses → vae → landscape, perturbation → spectrum.
 """
 
 from importlib import import_module

@@ -7,7 +7,6 @@ whose parent is gone reads the end of its input and stops at once, in the middle
 
 import atexit
 import contextlib
-import hashlib
 import os
 import pickle
 import queue
@@ -15,22 +14,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
-import uuid
-from pathlib import Path
 
 import filelock
 import joblib
 import torch
 from threadpoolctl import threadpool_limits
 
-from vaept import arguments
 from vaept.errors import InputError, VaeptError
 
-_cluster = None  # the client of the Dask cluster that work is given to, inside `on_cluster`
-CONNECTING = 30  # seconds
-LOST = 10  # how often a call may lose its worker before it is given up
+_elsewhere = None  # who does the work instead, inside `elsewhere`
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")}
 START = "import sys; sys.path[:] = {path!r}; from vaept.processes import _serve; _serve()"
 # Runs a piece of Python that ends when its parent does: the parent holds the other end of standard input.
@@ -109,68 +102,26 @@ def lock(path, *, wait=False):
         held.release()
 
 
-def cores() -> "int":
-    """How many calls run at once: processors that this process may use, or the workers of the cluster."""
-    return joblib.cpu_count() if _cluster is None else len(_cluster.scheduler_info(n_workers=-1)["workers"])
-
-
 @contextlib.contextmanager
-def on_cluster(address):
-    """Let a Dask cluster do the work that would go to processes; its results are the same, bit for bit.
-
-    Workers need one thread each, this very code, and the folders of this machine under the same paths.
+def elsewhere(workers):
+    """Let somebody else do the work that would go to processes.
 
     Parameters
     ----------
-    address : str
-        Of the scheduler, such as "tcp://10.0.0.1:8786".
-
-    Raises
-    ------
-    InputError
-        If nobody answers there, or the workers are not like that.
+    workers
+        Has `cores()` and `in_processes(function, calls, note)`, which do as those of this module.
     """
-    global _cluster
+    global _elsewhere
+    before, _elsewhere = _elsewhere, workers
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise InputError("A cluster needs Dask: install the extra `cluster`, pip install 'vaept[cluster]'.") from error
-    try:
-        client = Client(arguments.instance(address, "scheduler", str), timeout=CONNECTING, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"No Dask scheduler answers at {address!r}. Start one with `dask scheduler`.") from error
-    with client:
-        with contextlib.suppress(TimeoutError):  # that there is none is said below
-            client.wait_for_workers(1, timeout=CONNECTING)
-        _check_workers(client, address)
-        _cluster = client
-        try:
-            yield client
-        finally:
-            _cluster = None
+        yield
+    finally:
+        _elsewhere = before
 
 
-def _check_workers(client, address):
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    if not workers or any(worker["nthreads"] != 1 for worker in workers):
-        raise InputError(
-            f"The cluster at {address} has workers with {sorted({worker['nthreads'] for worker in workers})} threads; "
-            f"it needs at least one, each with one thread: `dask worker {address} --nthreads 1`."
-        )
-    here = _code()
-    try:
-        others = {where for where, code in client.run(_code).items() if code != here}
-    except ImportError as error:
-        raise InputError(f"A worker of {address} has no vaept: {error}. Install this version there.") from error
-    if others:
-        raise InputError(
-            f"The workers {', '.join(sorted(others))} have another version of vaept; install this one there."
-        )
-
-
-def _code():
-    """A checksum of this package's code, as it is where this runs."""
-    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*.py")))).hexdigest()
+def cores() -> "int":
+    """How many calls run at once: processors that this process may use, or what does the work instead."""
+    return joblib.cpu_count() if _elsewhere is None else _elsewhere.cores()
 
 
 def in_processes(function, calls, *, jobs, note=lambda number, value: None):
@@ -199,14 +150,14 @@ def in_processes(function, calls, *, jobs, note=lambda number, value: None):
         If a process is killed. Whatever else a call raises is raised here too; the other calls are given up.
     """
     calls = list(calls)
-    if _cluster is not None and calls:
-        yield from _by_cluster(function, calls, note)
+    if _elsewhere is not None and calls:
+        yield from _elsewhere.in_processes(function, calls, note)
         return
     jobs = min(jobs, len(calls))
     if jobs <= 1:
-        for number, call in enumerate(calls):
+        for number, given in enumerate(calls):
             with one_thread():
-                result = _call(function, call, lambda value, number=number: note(number, value))
+                result = call(function, given, lambda value, number=number: note(number, value))
             yield number, result
         return
     waiting, events = queue.SimpleQueue(), queue.SimpleQueue()
@@ -230,70 +181,6 @@ def in_processes(function, calls, *, jobs, note=lambda number, value: None):
     finally:
         for worker in workers:
             worker.release(reusable=whole)
-
-
-def _sent(argument):
-    """An argument on all workers of the cluster; it is sent again if one of them is lost meanwhile."""
-    for _ in range(LOST):
-        with contextlib.suppress(OSError):  # of which a closed connection is one
-            return _cluster.scatter(argument, broadcast=True, hash=False)
-        time.sleep(1)
-    return _cluster.scatter(argument, broadcast=True, hash=False)
-
-
-def _by_cluster(function, calls, note):
-    """`in_processes` on the cluster. What all calls share is sent once; a call that lost its worker is made again.
-
-    It is so too if the scheduler forgot it, because what it needs was lost with a worker.
-    """
-    from distributed import CancelledError, KilledWorker
-
-    events, topic = queue.SimpleQueue(), f"vaept-{uuid.uuid4()}"
-    _cluster.subscribe_topic(topic, lambda event: events.put(("note", *pickle.loads(event[1]))))
-    alike = [
-        place
-        for place, argument in enumerate(calls[0])
-        if not isinstance(argument, str | int | float | None) and all(call[place] is argument for call in calls)
-    ]
-    shared, futures, forgotten = {place: _sent(calls[0][place]) for place in alike}, [], 0
-
-    def submit(number):
-        given = [shared.get(place, argument) for place, argument in enumerate(calls[number])]
-        futures.append(_cluster.submit(_on_worker, function, number, topic, *given, pure=False, retries=LOST))
-        futures[-1].add_done_callback(lambda future: events.put(("end", number, future)))
-
-    try:
-        for number in range(len(calls)):
-            submit(number)
-        left = len(calls)
-        while left:
-            kind, number, value = events.get()
-            if kind == "note":
-                note(number, value)
-                continue
-            try:
-                result = value.result()
-            except (CancelledError, KilledWorker) as error:
-                forgotten += 1
-                if isinstance(error, CancelledError) and forgotten <= LOST:
-                    shared |= {place: _sent(calls[0][place]) for place in alike}
-                    submit(number)
-                    continue
-                raise ProcessError(
-                    "Workers of the cluster were lost again and again with the same member. The same call continues."
-                ) from error
-            left -= 1
-            yield number, result
-    finally:
-        _cluster.cancel(futures, force=True)
-        _cluster.unsubscribe_topic(topic)
-
-
-def _on_worker(function, number, topic, *given):
-    from distributed import get_worker
-
-    with one_thread():
-        return _call(function, given, lambda value: get_worker().log_event(topic, pickle.dumps((number, value))))
 
 
 def run_python(code, argv, **kwargs):
@@ -374,10 +261,10 @@ class _Worker:
         try:
             while True:
                 try:
-                    number, call = waiting.get_nowait()
+                    number, given = waiting.get_nowait()
                 except queue.Empty:
                     return
-                pickle.dump((function, call), self.process.stdin)
+                pickle.dump((function, given), self.process.stdin)
                 self.process.stdin.flush()
                 kind = "note"
                 while kind == "note":
@@ -415,7 +302,8 @@ def _end():
         _Worker.kept.pop().release(reusable=False)
 
 
-def _call(function, given, note):
+def call(function, given, note):
+    """Call a function with these arguments, and with `note` if it has such a parameter."""
     takes_note = "note" in function.__code__.co_varnames[: function.__code__.co_argcount]
     return function(*given, note=note) if takes_note else function(*given)
 
@@ -450,7 +338,7 @@ def _serve():
     while True:
         function, given = tasks.get()
         try:
-            send("result", _call(function, given, lambda value: send("note", value)))
+            send("result", call(function, given, lambda value: send("note", value)))
         except BrokenPipeError:
             os._exit(1)
         except Exception as error:

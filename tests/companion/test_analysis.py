@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from vaept.companion import analysis, markdown, tables, wording
 from vaept.companion.wording import seeds
+from vaept.datasets import from_arrays
 from vaept.vae.agreement import Estimate, compare, compare_pair
 
 
@@ -371,3 +372,18 @@ def test_an_agreement_that_is_too_small_has_fallen_only_if_it_was_clearly_larger
     held = {2: "yes", 4: "no", 8: "no", 16: "none"}
     found = wording.lasting(held, {2: fell, 4: fell, 8: stayed, 16: stayed})
     assert found == {2: "yes", 4: "falls", 8: "short", 16: "none"}
+
+
+def test_what_modes_go_with_is_measured_for_classes_and_for_properties_of_pictures(rng):
+    images = np.zeros((300, 8, 8), dtype=np.float32)
+    for row, image in enumerate(images):
+        image[1 : 2 + row % 6, 3] = 1  # so long a line
+    dataset = from_arrays(images, np.arange(300) % 3)
+    labels, pictures = dataset.test_labels, dataset.test.reshape(-1, 8, 8)
+    values = np.stack([pictures.sum(axis=(1, 2)), labels == 1, rng.standard_normal(60)], 1)
+    found = analysis.followed(values, dataset, labels)
+    assert found["class"][1] > 0.999 > found["class"][0] and found["mass"][0] > 0.999 > found["mass"][1]
+    assert found["class"][2] < 0.3 and found["mass"][2] < 0.3
+    assert set(analysis.followed(values, dataset, None)) == {"slant", "width", "height", "mass", "thickness"}
+    rows = from_arrays(images.reshape(300, 64), np.arange(300) % 3)
+    assert set(analysis.followed(values, rows, labels)) == {"class"}

@@ -83,12 +83,14 @@ def draw(name, rng, labels):
             np.array([3.0, 2.0]),
             None if labels is None else rng.random((2, 2, 10)),
             range(10),
+            None if labels is None else ["40% mass", "20% slant"],
         ),
         "states_against_classes": (
             rng.integers(0, 9, (3, 10)),
             np.arange(10),
-            {"ARI": {"cold": {"slow modes": rng.random(3), "k-means": rng.random(3)}}},
+            None if labels is None else rng.integers(0, 9, (3, 10)),
         ),
+        "groupings": ({"d = 2": {"cold": {"slow modes": rng.random(3), "k-means": rng.random(3)}}},),
         "images_by_energy": ({"highest": (rng.random((10, 8, 8)), rng.random(10))},),
         "outliers_by_score": ({"cold": {"energy": agreement.linear, "KL": agreement.linear}}, 0.05),
         "denoise": ({"clean": (rng.random((5, 8, 8)), ""), "noisy": (rng.random((5, 8, 8)), "9 dB")},),
@@ -112,7 +114,7 @@ def draw(name, rng, labels):
         "explained_by_group": ({"same": rng.random(3), "rotation": rng.random(3)}, "rotation", 0.1),
         "coordinates_of_runs": (None if labels is None else rng.random(4), rng.random(4)),
         "planes_of_runs": (latents, latents, labels),
-        "generate": ({"prior": (rng.random((5, 8, 8)), "12")},),
+        "generate": ({"prior": (rng.random((5, 8, 8)), None if labels is None else agreement.linear)},),
     }[name]
     if name == "wells_and_levels":
         arguments = (arguments[0][0], *arguments[1:])
@@ -182,7 +184,8 @@ def test_panels_of_one_axis_have_one_scale():
     panels = {f"PSNR (dB), d = {d}": {"plain": [value[k]] * 2} for k, d in enumerate((2, 4))}
     figure = figures.scores_against_noise((0.5, 1.0), panels, made_by="a test")
     first, second = figure.axes
-    assert "above: better than corrected" in [text.get_text() for text in first.texts]
+    assert "above 0: better" in [text.get_text() for text in first.texts]
+    assert {"plain", "corrected"} <= {text.get_text() for text in second.texts}
     assert first.get_ylim() == second.get_ylim() and first.get_ylim()[0] < 0.2 < 0.9 < first.get_ylim()[1]
     panels["PSNR (dB), d = 2"]["noisy"] = [agreement_of(-9)] * 2
     figure = figures.scores_against_noise((0.5, 1.0), panels, made_by="a test")
@@ -315,8 +318,7 @@ def test_a_few_of_many_classes_are_named(rng):
     made = figures.populations_by_class(rng.random((150, 5)), classes, rng.random(150), 10, made_by="a test")
     names = [tick.get_text() for tick in made.axes[0].get_yticklabels()]
     assert len(names) <= style.NAMED_CLASSES and set(names) <= set(map(str, classes)) and names[0] == "-7"
-    scores = {"ARI": {"cold": {"slow modes": rng.random(3)}}}
-    made = figures.states_against_classes(np.ones((150, 150), int), classes, scores, made_by="a test")
+    made = figures.states_against_classes(np.ones((150, 150), int), classes, made_by="a test")
     assert len(made.axes[0].get_xticks()) <= style.NAMED_CLASSES and made.axes[0].get_yticklabels()[0].get_text() == "1"
 
 
@@ -334,11 +336,16 @@ def test_what_is_absent_is_not_in_the_legend(rng):
 
 
 def test_titles_tell_what_was_found(rng):
-    table, scores = np.array([[9, 5], [1, 5]]), {"ARI": {"cold": {"slow modes": rng.random(3)}}}
-    made = figures.states_against_classes(table, ["a", "b"], scores, made_by="a test")
+    table = np.array([[9, 5], [1, 5]])
+    made = figures.states_against_classes(table, ["a", "b"], made_by="a test")
     assert made.axes[0].get_title().startswith("1 of 2 classes have a state of their own\n")
-    made = figures.states_against_classes(table, ["a", "b"], scores, 9 * np.eye(2), made_by="a test")
+    made = figures.states_against_classes(table, ["a", "b"], 9 * np.eye(2), made_by="a test")
     assert "of their own, 2 a group of k-means" in made.axes[0].get_title()
+    scores = {"d = 2": {"cold": {"slow modes": np.full(3, 0.25)}}, "d = 4": {"warm": {"k-means": np.full(3, 0.5)}}}
+    made = figures.groupings(scores, made_by="a test")
+    rows = [tick.get_text() for tick in made.axes[0].get_yticklabels()]
+    assert rows == ["cold: slow modes", "cold: k-means", "warm: slow modes", "warm: k-means"]
+    assert [[text.get_text() for text in axis.texts] for axis in made.axes] == [["0.25"], ["0.50"]]
     strips, names = rng.random((2, 2, 8, 8)), [["a", "b?"], ["a", "b"]]
     made = figures.path_between_images(rng.random((2, 9)), strips, names, made_by="a test")
     words = [text.get_text() for axis in made.axes if axis.get_legend() for text in axis.get_legend().get_texts()]
@@ -353,7 +360,7 @@ def test_titles_tell_what_was_found(rng):
     made = figures.relaxation_against_gap({"a": found}, made_by="a test")
     assert "1.20 × the prediction" in made.axes[0].get_title()
     names = [text.get_text() for text in made.axes[0].get_legend().get_texts()]
-    assert names == ["mode 1: 5", "mode 3: 1"]
+    assert names == ["mode 1: 5", "mode 2: 4.9, not drawn", "mode 3: 1"]
 
 
 def test_a_straight_line_is_drawn_beside_the_lowest_path(rng):

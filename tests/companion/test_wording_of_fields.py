@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vaept.companion import analysis, tables
+from vaept.companion import analysis, benchmarks
 from vaept.companion.wording import fields as told_of
 from vaept.vae.agreement import Estimate
 
@@ -87,7 +87,7 @@ def test_turning_is_judged_by_the_better_of_two_starts(records, monkeypatch):
     own.arms["warm", 2].agreement.orthogonal = HIGH
     assert "more than a rotation sets them apart with the cold start, hardly more" in told_of.after_rotation(own)
     trial = {"d": 2, "coupling": 0, "schedule": {"warm_start": 0.2}, "data": "a", "members": 6, "epochs": 60}
-    monkeypatch.setattr(tables, "benchmark", lambda name: [trial | {"rotated": 0.7}])
+    monkeypatch.setattr(benchmarks, "results", lambda name: [trial | {"rotated": 0.7}])
     assert told_of.after_rotation(own).endswith("(in a trial below 0.70, measured on a, 6 members, 60 epochs).")
     trial["schedule"] = {}
     assert told_of.after_rotation(own).endswith("hardly more with the other.")
@@ -179,16 +179,16 @@ def test_another_start_is_told_of_only_if_it_gains_as_much(monkeypatch):
         found += [{"d": 2, "trainer": "other", "arm": name, "minus_elbo": [each]} for name, each in theirs.items()]
         return lambda name: {"rows": found, "epochs": 60}
 
-    monkeypatch.setattr(tables, "benchmark", rows(24.4))
+    monkeypatch.setattr(benchmarks, "results", rows(24.4))
     assert "without a field: 0.60 at d = 2 (nats); a field 0.50 at d = 2" in told_of.other_start()
     assert told_of.other_start().endswith("a field gains 0.10 at d = 2.")
-    monkeypatch.setattr(tables, "benchmark", rows(24.8))
+    monkeypatch.setattr(benchmarks, "results", rows(24.8))
     assert told_of.other_start() == ""
 
     def absent(name):
         raise FileNotFoundError
 
-    monkeypatch.setattr(tables, "benchmark", absent)
+    monkeypatch.setattr(benchmarks, "results", absent)
     assert told_of.other_start() == ""
 
 

@@ -163,3 +163,12 @@ def test_bounds_in_another_order_are_told():
 def test_spaces_of_bare_images_are_listed_once():
     table = tables.spaces(published("digits"))
     assert table.count("principal components of the images") == table.count("no model | modes of the walk") == 1
+
+
+def test_what_a_mode_goes_with_is_told_by_classes_and_the_best_property():
+    shares = {"class": np.array([0.5, 0.1]), "mass": np.array([0.2, 0.3]), "slant": np.array([0.25, 0.1])}
+    of_modes, told_ = told.sorted_by(shares)
+    assert of_modes == ["50% between classes, 25% slant", "10% between classes, 30% mass"]
+    assert "the classes and the property" in told_ and told_.endswith("mode 2: 10% between classes, 30% mass.")
+    assert told.sorted_by({"class": np.array([0.5])})[0] == ["50% between classes"]
+    assert told.sorted_by({}) == ([], "")

@@ -17,7 +17,8 @@ ABOVE, BELOW, UNCLEAR, NONE = (
 def test_what_is_carried_over_is_told_in_numbers():
     values = {"classifier": {2: Estimate(-0.04, -0.06, 0.004), 4: ABOVE}, "probes": {}}
     lost = told.losses(values)
-    assert lost == "Loss on another's latents: of a classifier's accuracy, none clear at d = 2, −1.00 at d = 4."
+    own = "of a nearest-neighbour classifier's accuracy, none clear at d = 2, −1.00 at d = 4."
+    assert lost == f"Loss on another's latents: {own}"
     few = {"classifier": {2: Estimate(-0.04, -0.06, -0.02)}, "probes": {2: Estimate(-0.003, -0.004, -0.002)}}
     words = told.losses(few, intervals=True)
     assert "0.04 [0.02, 0.06] at d = 2" in words and words.endswith("of the R² of probes, less than 0.01 at d = 2.")
@@ -31,9 +32,8 @@ def test_what_is_carried_over_is_told_in_numbers():
     )
     others = {"cells": {"nats": {2: "no", 8: "yes"}, "probes": {2: "none"}}, "other": {}}
     found = {"nats": {2: "yes", 4: "yes"}, "classifier": {2: "yes", 4: "contrary"}, "probes": {2: "none"}}
-    assert told.tests_of_exchanges(found, others) == (
-        "Of the tests of exchanges these hold: 3 of 4 here (not the classifier (d = 4)), 1 of 2 published (cells)."
-    )
+    own = "3 of 4 here (not the nearest-neighbour classifier (d = 4)), 1 of 2 published (cells)."
+    assert told.tests_of_exchanges(found, others) == f"Of the tests of exchanges these hold: {own}"
     assert told.tests_of_exchanges({}, others).endswith("these hold: 1 of 2 published (cells).")
     assert told.tests_of_exchanges({"nats": {2: "none"}}, {}) == ""
     own = SimpleNamespace(

@@ -21,7 +21,7 @@ from vaept.companion.records import published
 from vaept.companion.wording import given_classes
 from vaept.errors import VaeptError
 from vaept.spectrum.oscillator import kl_bound
-from vaept.uses import clustering
+from vaept.uses import clustering, interchange
 from vaept.vae.agreement import Estimate, compare, mean_over_pairs, shuffled_rows
 
 CONTROLS = ("cold", "warm", "shuffled", "principal", "diffusion", "corrected")  # arms with the whole schedule
@@ -365,6 +365,17 @@ def linear_shares(values, latents):
     design = np.column_stack([np.ones(len(latents)), latents])
     residual = values - design @ np.linalg.lstsq(design, values)[0]
     return 1 - residual.var(axis=0) / values.var(axis=0)
+
+
+def followed(values, dataset, labels):
+    """Shares of the variance of modes, (n, m), of test images: between classes, and by properties of pictures, (m,)."""
+    shares, known = {}, {}
+    if labels is not None:
+        shares["class"] = linear_shares(values, labels[: len(values), None] == np.unique(labels))
+    if "probes" not in interchange.left_out(dataset):
+        known = interchange.properties(dataset.test[: len(values)].reshape(-1, *dataset.image_shape))
+    rows = {name: np.isfinite(own) for name, own in known.items()}
+    return shares | {name: linear_shares(values[rows[name]], own[rows[name], None]) for name, own in known.items()}
 
 
 def ends(values, labels):

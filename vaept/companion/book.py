@@ -18,7 +18,7 @@ from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
-from vaept.companion import citation, crate, downloads, explorer, figures, gallery, pdf, tables
+from vaept.companion import benchmarks, citation, crate, downloads, explorer, figures, gallery, pdf
 from vaept.companion.keys import source_hash
 from vaept.companion.ledger import CAVEAT, as_markdown, published_verdicts, summary, verdicts_of
 from vaept.companion.markdown import escaped, mean_and_spread, shown
@@ -332,7 +332,7 @@ def _substitutions(study, records, entries):
         values[f"{name}_rotation"] = shown(record.agreement.orthogonal, ".2f")
     for entry in entries:
         values[entry.claim.id] = entry.verdict
-    values |= {"times": tables.times(), "growth": tables.growth()}
+    values |= {"times": benchmarks.times(), "growth": benchmarks.growth()}
     return {name: str(value) for name, value in values.items()}
 
 

@@ -27,8 +27,9 @@ class _Command(click.Command):
     def invoke(self, ctx):
         scheduler = ctx.params.pop("scheduler", None)
         try:
+            from vaept.cluster import on_cluster
             from vaept.companion import commands
-            from vaept.processes import on_cluster, one_thread
+            from vaept.processes import one_thread
 
             # Members run in processes, and one thread in each gives the same bits however many cores there are.
             with one_thread(), on_cluster(scheduler) if scheduler else nullcontext():

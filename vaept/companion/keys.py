@@ -27,7 +27,7 @@ from importlib import metadata
 from vaept.companion.places import PACKAGE
 
 NAME = "vaept"
-PLUMBING = ("progress", "processes", "files")  # modules that only show, deal out or keep
+PLUMBING = ("progress", "processes", "cluster", "files")  # modules that only show, deal out or keep
 BARS = ("bar",)  # calls that show progress; only what they iterate over counts
 CHECKS = ("vaept.arguments", None)  # calls of this module refuse, or give their first argument back
 

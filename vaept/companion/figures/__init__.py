@@ -16,6 +16,7 @@ from vaept.companion.figures.fields import (
     ten_seeds_in_a_field,
 )
 from vaept.companion.figures.landscapes import (
+    groupings,
     landscape,
     path_between_images,
     relaxation_against_gap,
@@ -68,6 +69,7 @@ __all__ = [
     "fingerprints",
     "first_components",
     "generate",
+    "groupings",
     "images_by_energy",
     "landscape",
     "levels_beside_seeds",

@@ -80,8 +80,8 @@ def ten_seeds_in_a_field(before, after, labels, named=None, agreement=("", "")):
     ----------
     before, after : arrays, shape (members, n, 2)
     labels : array of int, shape (n,), or None
-    named : sequence of int, optional
-        Labels that are written; all if None.
+    named : sequence of int or mapping from int to str, optional
+        Labels that are written, or what is written for them; all if None.
     agreement : pair of str
         What follows the titles, such as the agreement of coordinates.
     """
@@ -140,51 +140,57 @@ def price_list(arms):
     arms : mapping from str to dict from str to triple of (Estimate, array of shape (members,), str)
         For each latent dimension and the title of each arm: coordinate agreement, −ELBO of the members in nats, and
         "field" or "none" for what it was trained in, "afterwards" for what was done to the finished models of the
-        latter, or "collapsed". Rows are in the order of the mean agreement of all dimensions, the best above.
+        latter, or "collapsed". The best agreement of a latent dimension is above.
     """
-    titles = list(dict.fromkeys(title for own in arms.values() for title in own))
-    reached = {title: [own[title][0].mean for own in arms.values() if title in own] for title in titles}
-    titles.sort(key=lambda title: -np.mean(reached[title]))
-    height = 0.1 * len(titles) * (len(arms) + 0.3) + 0.9
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), sharey=True)
     costs = {}
     for name, own in arms.items():
         first = next(iter(own.values()))[1].mean()
-        costs[name] = {title: losses.mean() - first for title, (_, losses, _) in own.items()}
-    all_costs = np.concatenate([list(own.values()) for own in costs.values()])
-    reach = 4 * np.quantile(np.abs(all_costs), 0.8) or 1.0  # what costs more is an arrow
+        costs[name] = {title: losses.mean() - first for title, (_, losses, kind) in own.items() if kind != "afterwards"}
+    every = np.concatenate([list(own.values()) for own in costs.values()])
+    most = 4 * np.quantile(np.abs(every), 0.8) or 1.0  # what costs more is an arrow
+    span = np.array([every.min(), min(every.max(), most)])
+    span += np.array([-0.25, 0.3]) * (np.ptp(span) or 1.0)
     colours = {"field": IN_FIELD, "none": NO_FIELD, "afterwards": AFTERWARDS, "collapsed": COLLAPSED}
-    beyond = {}
-    for place, (name, own) in enumerate(arms.items()):
-        filled, marker = _fill(place, arms), "oos"[min(place, 2)]
-        left.plot([], [], marker, color="black", fillstyle=filled, label=name)
-        for title, (agreement, _, kind) in own.items():
-            row = titles.index(title) + 0.7 * ((place + 0.5) / len(arms) - 0.5)
-            marks = {"color": colours[kind], "markersize": 4, "fillstyle": filled}
-            _draw_stretched(left, agreement, row, marker=marker, **marks)
-            if kind == "afterwards":  # its −ELBO is that of its start
-                continue
-            far = costs[name][title] > reach
-            right.plot(min(costs[name][title], reach), row, ">" if far else marker, **marks)
-            if far:
-                beyond.setdefault((title, colours[kind]), []).append(f"{costs[name][title]:+.2g}")
-    for (title, colour), own in beyond.items():
-        where = {"ha": "right", "va": "center", "fontsize": SMALL, "color": colour}
-        right.text(0.93 * reach, titles.index(title), ", ".join(own), **where)
-    _stretch(left)
-    left.set(xlabel="agreement,\nbetter →", ylim=(len(titles) - 0.4, -0.6))
-    left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
-    furthest = reach if all_costs.max() > reach else max(all_costs.max(), 0)
-    margin = 0.08 * (furthest - all_costs.min())
-    right.set(xlabel="← better: change\nof −ELBO (nats)", xlim=(all_costs.min() - margin, furthest + margin))
+    heights = [0.17 * len(own) + 0.5 for own in arms.values()]
+    figure, axes = plt.subplots(
+        len(arms),
+        2,
+        figsize=(WIDTH, sum(heights) + 0.5),
+        sharex="col",
+        squeeze=False,
+        height_ratios=heights,
+        width_ratios=(1.2, 1),
+    )
+    for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
+        titles = sorted(own, key=lambda title: -own[title][0].mean)
+        for row, title in enumerate(titles):
+            agreement, _, kind = own[title]
+            _draw_stretched(left, agreement, row, color=colours[kind], markersize=4)
+            _write_beside(left, agreement, row, colours[kind])
+            if title in costs[name]:
+                cost = costs[name][title]
+                right.plot(min(cost, most), row, ">" if cost > most else "o", color=colours[kind], markersize=4)
+                _write(right, f"{cost:+.2f}" if abs(cost) < 10 else f"{cost:+.0f}", min(cost, most), row, colours[kind])
+        _stretch(left)
+        left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
+        left.set_title("agreement")
+        left.text(-0.05, 1.02, name, ha="right", va="bottom", fontsize="large", transform=left.transAxes)
+        right.set(title="−ELBO (change)", xlim=span, yticks=[])
+        for axis in (left, right):
+            axis.set_ylim(len(titles) - 0.4, -0.6)
+            axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
+    axes[-1, 0].set_xlabel("better →")
+    axes[-1, 1].set_xlabel("← better (nats)")
     words = {"field": "in a field", "none": "no field", "afterwards": "turned or changed afterwards"}
     words["collapsed"] = "a coordinate has collapsed"
-    for kind in [kind for kind in words if kind in {kind for own in arms.values() for *_, kind in own.values()}]:
-        right.plot([], [], "s", color=colours[kind], label=words[kind])
-    for axis in (left, right):
-        axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
-        axis.hlines(np.arange(1, len(titles)) - 0.5, *axis.get_xlim(), color=GREY, linewidth=0.3)
-    figure.legend(loc="outside upper right", ncols=3)
+    kinds = {kind for own in arms.values() for *_, kind in own.values()}
+    marks = [plt.Line2D([], [], marker="o", linestyle="none", color=colours[kind]) for kind in words if kind in kinds]
+    figure.legend(
+        marks,
+        [words[kind] for kind in words if kind in kinds],
+        loc="outside upper right",
+        ncols=2 if len(kinds) > 3 else 3,
+    )
     return figure
 
 
@@ -204,15 +210,21 @@ def _write_beside(axis, agreement, row, colour):
     """The value of an agreement right of its interval, or left of one that ends near the right edge."""
     low, high = np.arctanh(np.clip([agreement.low, agreement.high], *ENDS))
     side = -1 if high > 3 else 1
-    words = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": colour}
-    value = f"{agreement.mean:.2f}".replace("-", "−")
-    axis.annotate(value, (high if side > 0 else low, row), (5 * side, 0), ha="left" if side > 0 else "right", **words)
+    _write(axis, f"{agreement.mean:.2f}", high if side > 0 else low, row, colour, side)
+
+
+def _write(axis, words, x, row, colour, side=1):
+    """Words in a row, right of a place or, with the side −1, left of it."""
+    words = words.replace("-", "−")
+    where = {"textcoords": "offset points", "va": "center", "ha": "left" if side > 0 else "right"}
+    where["bbox"] = {"facecolor": "white", "linewidth": 0, "pad": 0.3}
+    axis.annotate(words, (x, row), (5 * side, 0), fontsize=SMALL, color=colour, **where)
 
 
 def _stretch(axis):
     """Ticks of agreement that is drawn as its inverse hyperbolic tangent, so that 0.99 and 0.999 can be told apart."""
     axis.set_xticks(np.arctanh([0, 0.9, 0.99, 0.999]), ["0", "0.9", ".99", ".999"], fontsize=SMALL)
-    axis.set_xlim(np.arctanh(ENDS[0]) - 0.1, 4)
+    axis.set_xlim(np.arctanh(ENDS[0]) - 0.1, np.arctanh(ENDS[1]) + 0.1)
 
 
 @book_figure

@@ -181,7 +181,7 @@ def path_between_images(energies, frames, names=None):
 def relaxation_against_gap(panels):
     """Autocorrelation of slow modes along Langevin trajectories, and the decay that their levels predict.
 
-    A mode that is nearly as slow as the one before is not drawn.
+    A mode that is nearly as slow as the one before is not drawn, and the legend says so.
 
     Parameters
     ----------
@@ -193,6 +193,7 @@ def relaxation_against_gap(panels):
         last = np.inf
         for k, (time, colour) in enumerate(zip(found.predicted, (RED, BLUE, ORANGE), strict=False)):
             if time > 0.8 * last:  # two lines that cannot be told apart
+                axis.plot([], [], " ", label=f"mode {k + 1}: {time:.3g}, not drawn")
                 continue
             last, decay = time, np.exp(-found.lags / time)
             axis.plot(found.lags, decay, color=colour, label=f"mode {k + 1}: {time:.3g}")
@@ -208,7 +209,7 @@ def relaxation_against_gap(panels):
 
 
 @book_figure
-def slow_modes_decoded(frames, times, ends=None, classes=None):
+def slow_modes_decoded(frames, times, ends=None, classes=None, sorts=None):
     """Decoded walks from one end of each slow mode to the other, with the most frequent classes at both ends.
 
     Parameters
@@ -221,9 +222,11 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
         Shares of the classes among the images at the low and at the high end.
     classes : sequence, optional
         Names of the classes.
+    sorts : sequence of str, optional
+        What each mode follows.
     """
     modes, k = frames.shape[:2]
-    figure = plt.figure(figsize=(WIDTH, 1.0 * modes + 0.2))
+    figure = plt.figure(figsize=(WIDTH, (1.15 if sorts else 1.0) * modes + 0.2))
     beside = 0 if ends is None else 2.2
     grid = figure.add_gridspec(modes, k + 2, width_ratios=[beside or 0.1, *[1] * k, beside or 0.1])
     for row in range(modes):
@@ -232,7 +235,8 @@ def slow_modes_decoded(frames, times, ends=None, classes=None):
             draw_image(axis, image)
         most = [] if ends is None else [classes[np.argmax(each)] for each in ends[row]]
         ways = ": from {} to {}".format(*most) if len({*most}) == 2 else ""
-        strip[k // 2].set_title(f"mode {row + 1}{ways} (relaxation time {times[row]:.3g})")
+        words = f"mode {row + 1}{ways} (relaxation time {times[row]:.3g})"
+        strip[k // 2].set_title("\n".join([words, *(sorts[row : row + 1] if sorts else ())]))
         across = {"xycoords": strip[-1].transAxes, "textcoords": strip[0].transAxes, "annotation_clip": False}
         strip[0].annotate("", (1, -0.15), (0, -0.15), arrowprops={"arrowstyle": "->", "linewidth": 1.2}, **across)
         for side in range(0 if ends is None else 2):
@@ -253,8 +257,8 @@ def _own_groups(table):
 
 
 @book_figure
-def states_against_classes(table, classes, scores, beside=None):
-    """Which classes lie in which metastable state, and how well groups found in several ways agree with the classes.
+def states_against_classes(table, classes, beside=None):
+    """Which classes lie in which metastable state.
 
     Parameters
     ----------
@@ -262,16 +266,10 @@ def states_against_classes(table, classes, scores, beside=None):
         Images of each class in each state.
     classes : sequence
         Their names.
-    scores : mapping from str to dict from str to mapping from str to array of shape (members,)
-        For each score, such as the adjusted Rand index, the title of each arm and each method: the members' values.
     beside : array, shape (groups, classes), optional
         The same as table for groups of k-means, of which the title tells too.
     """
-    rows = max(map(len, scores.values()))
-    heights = [3.1, 0.6 * rows + 1.0]
-    figure = plt.figure(figsize=(WIDTH, sum(heights)))
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
-    axis = above.subplots()
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.1))
     share = table / np.maximum(table.sum(axis=0), 1)
     # States in the order of the class that is their largest part, so that agreement is a diagonal.
     order = np.argsort(share.argmax(axis=1), kind="stable")
@@ -288,20 +286,36 @@ def states_against_classes(table, classes, scores, beside=None):
     title = f"{_own_groups(table)} of {len(classes)} classes have a state of their own"
     title += "" if beside is None else f", {_own_groups(beside)} a group of k-means"
     axis.set_title(f"{title}\n% of a class (column) in each state (row)")
-    panels = below.subplots(1, len(scores), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, (score, arms) in zip(panels, scores.items(), strict=True):
-        for place, methods in enumerate(arms.values()):
-            for i, ((method, values), colour) in enumerate(zip(methods.items(), (RED, BLUE, GREY), strict=False)):
-                y, value = place + 0.27 * (i - (len(methods) - 1) / 2), mean_over_members(values)
-                draw_intervals(panel, [value], [y], colour, "" if place else method)
-                end = np.nanmax([value.mean, value.high])
-                words = {"textcoords": "offset points", "va": "center_baseline", "fontsize": SMALL, "color": colour}
-                panel.annotate(f"{value.mean:.2f}", (end, y), (4, 0), **words)
-        panel.set(title=score, yticks=range(len(arms)), yticklabels=list(arms))
+    return figure
+
+
+@book_figure
+def groupings(scores):
+    """How well groups that were found in several ways agree with the classes.
+
+    Parameters
+    ----------
+    scores : mapping from str to dict from str to mapping from str to array of shape (members,)
+        For each latent dimension, the title of each arm and each method: the members' adjusted Rand indices.
+    """
+    arms = list(dict.fromkeys(title for own in scores.values() for title in own))
+    methods = list(dict.fromkeys(method for own in scores.values() for each in own.values() for method in each))
+    height = 0.24 * len(arms) * len(methods) + 0.75
+    figure, panels = plt.subplots(1, len(scores), figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
+    for panel, (title, own) in zip(panels[0], scores.items(), strict=True):
+        for place, arm in enumerate(arms):
+            for i, (method, colour) in enumerate(zip(methods, (RED, BLUE, GREY), strict=False)):
+                if method in own.get(arm, ()):
+                    y, value = place * (len(methods) + 0.8) + i, mean_over_members(own[arm][method])
+                    draw_intervals(panel, [value], [y], colour, None)
+                    end, look = np.nanmax([value.mean, value.high]), {"fontsize": SMALL, "color": colour}
+                    where = {"textcoords": "offset points", "va": "center_baseline"}
+                    panel.annotate(f"{value.mean:.2f}", (end, y), (4, 0), **where, **look)
+        panel.set_title(title)
         panel.xaxis.set_major_locator(MaxNLocator(3))
-        panel.set_ylim(len(arms) - 0.5, -0.5)
-    panels[0].set_xlim(0, 1.15 * max(panel.get_xlim()[1] for panel in panels))
-    handles, names = panels[0].get_legend_handles_labels()
-    known = dict(zip(names, handles, strict=True))  # a method has one entry, whatever the number of arms
-    below.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
+    places = [place * (len(methods) + 0.8) + i for place in range(len(arms)) for i in range(len(methods))]
+    panels[0, 0].set_yticks(places, [f"{arm}: {method}" for arm in arms for method in methods], fontsize=SMALL)
+    panels[0, 0].set_ylim(places[-1] + 0.6, -0.6)
+    panels[0, 0].set_xlim(0, 1.2 * max(panel.get_xlim()[1] for panel in panels[0]))
+    figure.suptitle("adjusted Rand index (1: the classes; 0: chance)", fontsize="medium")
     return figure

@@ -71,7 +71,7 @@ def planes_of_runs(before, after, labels, named=None):
     ----------
     before, after : arrays, shape (members, n, 2)
     labels : array of int, shape (n,), or None
-    named : sequence of int, optional
-        Labels that are written; all if None.
+    named : sequence of int or mapping from int to str, optional
+        Labels that are written, or what is written for them; all if None.
     """
     return draw_planes({"as they are": before, "turned onto their consensus": after}, labels, 5, named)

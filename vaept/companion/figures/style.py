@@ -127,7 +127,7 @@ def draw_image(axis, image):
 def draw_cloud(axis, points, labels, named=None, gap=0):
     """Points (n, 2) as dots, coloured by class, with the names of these classes amid them: of the first if None.
 
-    Names are at least the gap apart.
+    Names are at least the gap apart. A mapping from classes says how to call them.
     """
     colours = class_colours(labels, len(points))[:MAX_DOTS]
     axis.scatter(*points[:MAX_DOTS].T, s=np.clip(2500 / len(colours), 2, 6), c=colours, linewidths=0)
@@ -137,7 +137,8 @@ def draw_cloud(axis, points, labels, named=None, gap=0):
     named = np.unique(labels)[:NAMED_CLASSES] if named is None else named
     places = [np.median(points[labels == label], axis=0) for label in named]
     for label, (x, y) in zip(named, _apart(places, gap), strict=True):
-        axis.text(x, y, str(label), ha="center", va="center", fontsize=SMALL, weight="bold", path_effects=outline)
+        name = named[label] if isinstance(named, dict) else label
+        axis.text(x, y, str(name), ha="center", va="center", fontsize=SMALL, weight="bold", path_effects=outline)
 
 
 def _apart(places, gap):

@@ -1,5 +1,6 @@
 """Figures of chapter 7: what the models are used for."""
 
+import textwrap
 from collections import defaultdict
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,10 @@ from vaept.companion.figures.style import (
     draw_gallery,
     draw_image,
     draw_intervals,
+    label_ends,
 )
+
+LEAVING = ("noisy", "wavelets")  # what may be so much worse that its line leaves the panel
 
 
 @book_figure
@@ -87,11 +91,11 @@ def scores_against_noise(noises, panels):
     panels : mapping from str to mapping from str to sequence of Estimate
         For the name of each vertical axis and panel, such as "PSNR (dB), d = 2", and each method its value at every
         noise less that of corrected models; nothing where a method has none. Panels of one vertical axis have the same
-        scale, which "noisy" and "wavelets" may leave.
+        scale, which those of `LEAVING` may leave.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.9 * rows + 0.5), squeeze=False, sharex=True)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 2.9 * rows), squeeze=False, sharex=True)
     methods = dict.fromkeys(name for lines in panels.values() for name in lines if name not in ("noisy", "plain"))
     colours = {"noisy": GREY, "plain": BLUE} | dict(zip(methods, (VIOLET, "#b9894e", ORANGE, "black"), strict=False))
     reach = defaultdict(lambda: [0.0])
@@ -99,28 +103,28 @@ def scores_against_noise(noises, panels):
         name, _, words = title.partition(", ")
         for method, values in lines.items():
             if values:
-                _against(axis, noises, values, colours[method], "o-", method)
-                reach[name] += [] if method in ("noisy", "wavelets") else [each.mean for each in values]
-        axis.axhline(0, color=RED, linewidth=1.5, linestyle=":", label="corrected")
-        for place, side in ((0.97, "above: better than corrected"), (0.03, "below: worse")):
-            axis.text(0.98, place, side, transform=axis.transAxes, ha="right", va="center", fontsize=SMALL, color=RED)
+                _against(axis, noises, values, colours[method], "o-")
+                reach[name] += [] if method in LEAVING else [each.mean for each in values]
+        axis.axhline(0, color=RED, linewidth=1.5, linestyle=":")
         labels = [f"{noise:g}" for noise in noises]
         axis.set(title=words, ylabel=f"{name} − corrected", xlabel="noise s", xticks=noises, xticklabels=labels)
-    for axis, title in zip(axes.flat, panels, strict=False):
+    for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         own = reach[title.partition(", ")[0]]
         more = 0.12 * (np.ptp(own) or 1)
         axis.set_ylim(min(own) - more, max(own) + more)
+        axis.text(0.98, 0.97, "above 0: better", transform=axis.transAxes, ha="right", fontsize=SMALL, color=RED)
+        if axis in axes[:, -1] or title == list(panels)[-1]:
+            ends = [(method, values[-1].mean, colours[method]) for method, values in lines.items() if values]
+            label_ends(axis, [*ends, ("corrected", 0, RED)], gap=0.075)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*names, loc="outside upper center", ncols=3)
     return figure
 
 
-def _against(axis, x, values, colour, style, label):
+def _against(axis, x, values, colour, style):
     """Estimates as dots, with lines between them or not, and their intervals."""
     means, low, high = np.array([(value.mean, value.low, value.high) for value in values]).T
-    axis.plot(x, means, style, color=colour, markersize=3.5, linewidth=1.5, label=label)
+    axis.plot(x, means, style, color=colour, markersize=3.5, linewidth=1.5)
     axis.vlines(x, low, high, color=colour, linewidth=1)
 
 
@@ -143,14 +147,34 @@ def cluster(rows, names, title=""):
 
 @book_figure
 def generate(rows):
-    """Generated images by where their latents are drawn, with the quality of each.
+    """Generated images by where their latents are drawn, beside their Fréchet distance.
 
     Parameters
     ----------
-    rows : mapping from str to tuple
-        As for `denoise`, the best first.
+    rows : mapping from str to tuple of (array of shape (n, height, width), Estimate or None)
+        The best first; None where there is no distance.
     """
-    return draw_gallery(rows)
+    n, known = max(len(images) for images, _ in rows.values()), [own for _, own in rows.values() if own]
+    figure = plt.figure(figsize=(WIDTH, 0.5 * len(rows) + (0.6 if known else 0.2)))
+    grid = figure.add_gridspec(len(rows), n + 2, width_ratios=[2.4, *[1] * n, 4 if known else 0.1])
+    for row, (title, (images, _)) in enumerate(rows.items()):
+        axes = [figure.add_subplot(grid[row, column]) for column in range(n + 1)]
+        for axis in axes:
+            axis.set_axis_off()
+        words = {"ha": "right", "va": "center", "fontsize": SMALL, "transform": axes[0].transAxes}
+        axes[0].text(1, 0.5, textwrap.fill(title, 16), **words)
+        for axis, image in zip(axes[1:], images, strict=False):
+            draw_image(axis, image)
+    if known:
+        axis = figure.add_subplot(grid[:, -1])
+        draw_intervals(axis, known, range(len(known)), RED, None)
+        for row, own in enumerate(known):
+            axis.annotate(
+                f"{own.mean:.1f}", (own.mean, row), (0, 5), textcoords="offset points", ha="center", fontsize=SMALL
+            )
+        axis.set(ylim=(len(rows) - 0.5, -0.5), yticks=[], xlabel="← better: Fréchet")
+        axis.margins(x=0.2)
+    return figure
 
 
 @book_figure

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vaept.companion import analysis, tables
+from vaept.companion import analysis, benchmarks
 from vaept.companion.checks_training import AGREED, LAB, LASTING, UNRELATED, coupling_at, difference, warm_turned
 from vaept.companion.markdown import shown
 from vaept.companion.profiles import arm
@@ -132,7 +132,7 @@ def after_rotation(records, d=2):
 def _in_trials(start, d):
     """What R² after the best rotation was with this start in a trial that the chapter lists; "" if none is known."""
     try:
-        trials = tables.benchmark("recipes")
+        trials = benchmarks.results("recipes")
     except (FileNotFoundError, TypeError):  # not measured, or no checkout
         return ""
     for each in trials:
@@ -247,7 +247,7 @@ def unconverged(records):
 def other_start():
     """Whether another initialisation gains as much as a field does, as the benchmark found: a sentence or ""."""
     try:
-        found = tables.benchmark("pythae_field")
+        found = benchmarks.results("pythae_field")
     except (FileNotFoundError, TypeError):  # not measured, or no checkout
         return ""
     own = [row for row in found["rows"] if row["trainer"] == "vaept"]

@@ -221,6 +221,27 @@ def slowest_mode(time, gaussian, linear):
     return f"{told} {shares}: they are {more}."
 
 
+def sorted_by(shares):
+    """What each mode follows, in a few words each, and a sentence; nothing where nothing is known of the images.
+
+    Parameters
+    ----------
+    shares : dict from str to array of shape (modes,)
+        Of the variance of each mode, as `vaept.companion.analysis.followed` gives them.
+    """
+    properties = {name: own for name, own in shares.items() if name != "class"}
+    of_modes = []
+    for k in range(len(next(iter(shares.values()), ()))):
+        own = [f"{shares['class'][k]:.0%} between classes"] if "class" in shares else []
+        if properties:
+            best = max(properties, key=lambda name: properties[name][k])
+            own.append(f"{properties[best][k]:.0%} {best}")
+        of_modes.append(", ".join(own))
+    about = "; ".join(f"mode {k + 1}: {words}" for k, words in enumerate(of_modes))
+    what = [*["the classes"] * ("class" in shares), *["the property of pictures that explains most"] * bool(properties)]
+    return of_modes, f"Of the variance of each mode, this much goes with {joined(what)}: {about}." if what else ""
+
+
 def sized(outcomes, values):
     """Outcomes, but where the difference, an `Estimate` for each d, is tiny "close" or, if it is a loss, "slight"."""
     small = {d: "slight" if values[d].high < 0 else "close" for d in outcomes if _hardly_matters(values[d])}

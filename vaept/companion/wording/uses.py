@@ -9,7 +9,7 @@ from vaept.companion.markdown import shown
 from vaept.companion.wording import joined, listed, said, side
 
 PARTS = "Encoders and decoders of corrected models"
-EXCHANGES = {"nats": "the cost", "classifier": "the classifier", "probes": "the probes"}
+EXCHANGES = {"nats": "the cost", "classifier": "the nearest-neighbour classifier", "probes": "the probes"}
 
 
 def carried_over(found, *others):
@@ -47,7 +47,7 @@ def losses(found, *, intervals=False):
     A negative number is a gain. Without intervals, means alone are told.
     """
     told = []
-    for key, loses in (("classifier", "a classifier's accuracy"), ("probes", "the R² of probes")):
+    for key, loses in (("classifier", "a nearest-neighbour classifier's accuracy"), ("probes", "the R² of probes")):
         own = [f"{_lost(value, intervals)} at d = {d}" for d, value in found.get(key, {}).items()]
         told += [f"of {loses}, {', '.join(own)}"] if own else []
     return f"Loss on another's latents: {'; '.join(told)}." if told else ""
