@@ -25,10 +25,21 @@ pytestmark = pytest.mark.slow
 SETTINGS = {"latent_dim": 2, "seeds": range(4), "hidden": [16], "batch_size": 32, "progress": False}
 
 
+def two_workers():
+    return LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
+
+
 @pytest.fixture(scope="module")
 def address():
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
-        yield cluster.scheduler_address
+    with two_workers() as workers:
+        yield workers.scheduler_address
+
+
+@pytest.fixture
+def own_address():
+    """Of a cluster for one test, which may kill a worker: Dask does not always start another one for it."""
+    with two_workers() as workers:
+        yield workers.scheduler_address
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +66,16 @@ def refuses(x):
 
 
 def waits(folder, note):
-    """Says who it is, and ends when it may."""
+    """Says who it is, and ends once somebody was killed."""
     note(os.getpid())
-    while not (folder / "go").exists():
+    while not (folder / "killed").exists():
         time.sleep(0.02)
     return os.getpid()
 
 
 def test_calls_go_to_the_workers_and_say_how_far_they_are(address):
     notes = {}
-    with on_cluster(address) as client:
-        client.wait_for_workers(2)  # another test may have killed one
+    with on_cluster(address):
         assert cores() == 2
         found = dict(in_processes(told, [(x,) for x in range(6)], jobs=1, note=notes.setdefault))
     assert {number: value for number, (value, *_) in found.items()} == {x: x * x for x in range(6)}
@@ -85,19 +95,18 @@ def test_what_a_call_raises_is_raised_here(address):
         list(in_processes(refuses, [(x,) for x in range(4)], jobs=2))
 
 
-def test_a_worker_that_is_killed_loses_nothing(address, tmp_path):
+def test_a_worker_that_is_killed_loses_nothing(own_address, tmp_path):
     seen = []
 
     def note(number, pid):
         seen.append(pid)
         if len(seen) == 1:
             os.kill(pid, signal.SIGKILL)
-        elif len(seen) == 3:  # another worker has taken the call up
-            (tmp_path / "go").touch()
+            (tmp_path / "killed").touch()
 
-    with on_cluster(address):
+    with on_cluster(own_address):
         found = dict(in_processes(waits, [(tmp_path,), (tmp_path,)], jobs=2, note=note))
-    assert set(found) == {0, 1} and seen[0] not in found.values()
+    assert set(found) == {0, 1} and seen[0] not in found.values() and len(seen) == 3
 
 
 def test_what_all_calls_share_is_sent_again_if_a_worker_is_lost_meanwhile(monkeypatch):
@@ -156,9 +165,9 @@ def test_what_the_scheduler_forgets_is_sent_again():
         dict(in_processes(np.add, calls, jobs=2))
 
 
-def test_a_training_whose_worker_is_killed_gives_the_same_members(address, images, tmp_path):
+def test_a_training_whose_worker_is_killed_gives_the_same_members(own_address, images, tmp_path):
     here = fit(images, epochs=200, **SETTINGS)
-    with on_cluster(address) as client:
+    with on_cluster(own_address) as client:
         pids = list(client.run(os.getpid).values())
         threading.Timer(0.5, os.kill, [pids[0], signal.SIGKILL]).start()
         there = fit(images, epochs=200, checkpoint=tmp_path / "members", **SETTINGS)

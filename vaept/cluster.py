@@ -130,12 +130,15 @@ class Cluster:
             self.client.unsubscribe_topic(topic)
 
     def _sent(self, argument):
-        """An argument on all workers; it is sent again if one of them is lost meanwhile."""
+        """An argument on one of the workers, from which others take it; sent again if that is lost meanwhile.
+
+        Not on all of them at once: Dask would try for ever to copy it to one that is gone.
+        """
         for _ in range(LOST):
             with contextlib.suppress(OSError):  # of which a closed connection is one
-                return self.client.scatter(argument, broadcast=True, hash=False)
+                return self.client.scatter(argument, hash=False)
             time.sleep(1)
-        return self.client.scatter(argument, broadcast=True, hash=False)
+        return self.client.scatter(argument, hash=False)
 
 
 def _on_worker(function, number, topic, *given):

@@ -45,8 +45,7 @@ BORROWED = "Price list, two labs and lengths: published {}, by the same code; --
 class Study:
     """A profile carried out: its data, its fields, and for each arm and dimension an ensemble with its evaluation.
 
-    What an arm has is asked for by its latent dimension d and its name; the folders of results are asked for by a
-    `vaept.companion.profiles.Run`, which can be any ensemble of the study.
+    What an arm has is asked for by its d and its name, folders of results by any `vaept.companion.profiles.Run`.
 
     Attributes
     ----------

@@ -19,6 +19,7 @@ from vaept.companion.figures.style import (
 )
 
 IN_FIELD, NO_FIELD, AFTERWARDS, COLLAPSED = RED, BLUE, ORANGE, GREY  # what a colour means in all of this chapter
+OF_KIND = {"field": IN_FIELD, "none": NO_FIELD, "afterwards": AFTERWARDS, "collapsed": COLLAPSED}  # of a price
 SHUFFLED = GREY  # a field that says nothing of the images
 ENDS = (-0.9, 0.9995)  # of agreement on an axis of its inverse hyperbolic tangent
 
@@ -114,8 +115,7 @@ def agreement_with_controls(arms):
     for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
         for row, (title, (agreement, losses)) in enumerate(own.items()):
             colour = NO_FIELD if "no field" in title else SHUFFLED if "shuffled" in title else IN_FIELD
-            _draw_stretched(left, agreement, row, color=colour, markersize=4)
-            _write_beside(left, agreement, row, colour)
+            _draw_stretched(left, [agreement], [row], colour)
             right.plot(losses, np.full(len(losses), row), "o", color=colour, markersize=3, alpha=0.6, linewidth=0)
             right.plot(losses.mean(), row, "|", color="black", markersize=11)
             if "warm start" in title:
@@ -150,7 +150,6 @@ def price_list(arms):
     most = 4 * np.quantile(np.abs(every), 0.8) or 1.0  # what costs more is an arrow
     span = np.array([every.min(), min(every.max(), most)])
     span += np.array([-0.25, 0.3]) * (np.ptp(span) or 1.0)
-    colours = {"field": IN_FIELD, "none": NO_FIELD, "afterwards": AFTERWARDS, "collapsed": COLLAPSED}
     heights = [0.17 * len(own) + 0.5 for own in arms.values()]
     figure, axes = plt.subplots(
         len(arms),
@@ -162,36 +161,39 @@ def price_list(arms):
         width_ratios=(1.2, 1),
     )
     for (left, right), (name, own) in zip(axes, arms.items(), strict=True):
-        titles = sorted(own, key=lambda title: -own[title][0].mean)
-        for row, title in enumerate(titles):
-            agreement, _, kind = own[title]
-            _draw_stretched(left, agreement, row, color=colours[kind], markersize=4)
-            _write_beside(left, agreement, row, colours[kind])
-            if title in costs[name]:
-                cost = costs[name][title]
-                right.plot(min(cost, most), row, ">" if cost > most else "o", color=colours[kind], markersize=4)
-                _write(right, f"{cost:+.2f}" if abs(cost) < 10 else f"{cost:+.0f}", min(cost, most), row, colours[kind])
-        _stretch(left)
-        left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
-        left.set_title("agreement")
+        _draw_prices(left, right, own, costs[name], most)
         left.text(-0.05, 1.02, name, ha="right", va="bottom", fontsize="large", transform=left.transAxes)
         right.set(title="−ELBO (change)", xlim=span, yticks=[])
-        for axis in (left, right):
-            axis.set_ylim(len(titles) - 0.4, -0.6)
-            axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
     axes[-1, 0].set_xlabel("better →")
     axes[-1, 1].set_xlabel("← better (nats)")
     words = {"field": "in a field", "none": "no field", "afterwards": "turned or changed afterwards"}
     words["collapsed"] = "a coordinate has collapsed"
-    kinds = {kind for own in arms.values() for *_, kind in own.values()}
-    marks = [plt.Line2D([], [], marker="o", linestyle="none", color=colours[kind]) for kind in words if kind in kinds]
-    figure.legend(
-        marks,
-        [words[kind] for kind in words if kind in kinds],
-        loc="outside upper right",
-        ncols=2 if len(kinds) > 3 else 3,
-    )
+    kinds = [kind for kind in words if kind in {kind for own in arms.values() for *_, kind in own.values()}]
+    marks = [plt.Line2D([], [], marker="o", linestyle="none", color=OF_KIND[kind]) for kind in kinds]
+    names, columns = [words[kind] for kind in kinds], 2 if len(kinds) > 3 else 3
+    figure.legend(marks, names, loc="outside upper right", ncols=columns)
     return figure
+
+
+def _draw_prices(left, right, own, costs, most):
+    """Agreement and cost of one latent dimension's arms, the best agreement above; an arrow is for what costs more."""
+    titles = sorted(own, key=lambda title: -own[title][0].mean)
+    for kind, colour in OF_KIND.items():
+        rows = [row for row, title in enumerate(titles) if own[title][2] == kind]
+        _draw_stretched(left, [own[titles[row]][0] for row in rows], rows, colour)
+        dear = {row: costs[titles[row]] for row in rows if titles[row] in costs}
+        for marker, beyond in (("o", False), (">", True)):
+            few = {row: min(cost, most) for row, cost in dear.items() if (cost > most) == beyond}
+            if few:
+                right.plot(list(few.values()), list(few), marker, color=colour, markersize=4)
+        for row, cost in dear.items():
+            _write(right, f"{cost:+.2f}" if abs(cost) < 10 else f"{cost:+.0f}", min(cost, most), row, colour)
+    _stretch(left)
+    left.set_title("agreement")
+    left.set_yticks(range(len(titles)), titles, fontsize=SMALL)
+    for axis in (left, right):
+        axis.set_ylim(len(titles) - 0.4, -0.6)
+        axis.axvline(0, color="black", linewidth=0.8, linestyle=":", zorder=0)
 
 
 def _fill(place, arms):
@@ -199,25 +201,21 @@ def _fill(place, arms):
     return "none" if place == 0 < len(arms) - 1 else "full"
 
 
-def _draw_stretched(axis, agreement, row, color, marker="o", **marks):
-    """An agreement with its interval on an axis of `_stretch`."""
-    x = np.arctanh(np.clip([agreement.low, agreement.mean, agreement.high], *ENDS))
-    axis.plot(x[[0, 2]], [row, row], color=color, linewidth=1.2)
-    axis.plot(x[1], row, marker, color=color, **marks)
-
-
-def _write_beside(axis, agreement, row, colour):
-    """The value of an agreement right of its interval, or left of one that ends near the right edge."""
-    low, high = np.arctanh(np.clip([agreement.low, agreement.high], *ENDS))
-    side = -1 if high > 3 else 1
-    _write(axis, f"{agreement.mean:.2f}", high if side > 0 else low, row, colour, side)
+def _draw_stretched(axis, agreements, rows, colour):
+    """Agreements with their intervals and, beside these, their values, in rows of an axis of `_stretch`."""
+    ends = np.array([(each.low, each.mean, each.high) for each in agreements]).reshape(-1, 3)
+    low, mean, high = np.arctanh(ends.clip(*ENDS)).T
+    axis.hlines(rows, low, high, color=colour, linewidth=1.2)
+    axis.plot(mean, rows, "o", color=colour, markersize=4)
+    for row, each, left, right in zip(rows, agreements, low, high, strict=True):
+        side = -1 if right > 3 else 1  # left of what ends near the right edge
+        _write(axis, f"{each.mean:.2f}", right if side > 0 else left, row, colour, side)
 
 
 def _write(axis, words, x, row, colour, side=1):
     """Words in a row, right of a place or, with the side −1, left of it."""
     words = words.replace("-", "−")
     where = {"textcoords": "offset points", "va": "center", "ha": "left" if side > 0 else "right"}
-    where["bbox"] = {"facecolor": "white", "linewidth": 0, "pad": 0.3}
     axis.annotate(words, (x, row), (5 * side, 0), fontsize=SMALL, color=colour, **where)
 
 
