@@ -8,7 +8,8 @@ The peers are the loop that most tutorials show (single images through torch.uti
 (Chadebec, Vincent & Allassonnière 2022; `pip install -r benchmarks/requirements.txt`): the same networks, batches,
 images and optimiser. All train in two processes of one thread, which is in their favour: they would train one member
 after the other. Runs of ours and theirs alternate. Every number is kept in results/speed.json, with its machine: two
-processors with the same vector units are one. *The matrix products alone* bound what any trainer could reach there.
+processors with the same vector units are one. *The matrix products alone*, one member
+after the other, are what a trainer that did nothing else would take.
 """
 
 import json
@@ -129,7 +130,7 @@ def pythae(x, epochs):
 
 
 def products(x, epochs):
-    """Seconds for the matrix products of one member alone, forwards and backwards: no trainer of PyTorch is faster."""
+    """Seconds for the matrix products of one member alone, forwards and backwards."""
     import torch
 
     torch.set_num_threads(1)

@@ -184,7 +184,7 @@ def test_panels_of_one_axis_have_one_scale():
     panels = {f"PSNR (dB), d = {d}": {"plain": [value[k]] * 2} for k, d in enumerate((2, 4))}
     figure = figures.scores_against_noise((0.5, 1.0), panels, made_by="a test")
     first, second = figure.axes
-    assert "above 0: better" in [text.get_text() for text in first.texts]
+    assert "above: better than corrected" in [text.get_text() for text in first.texts]
     assert {"plain", "corrected"} <= {text.get_text() for text in second.texts}
     assert first.get_ylim() == second.get_ylim() and first.get_ylim()[0] < 0.2 < 0.9 < first.get_ylim()[1]
     panels["PSNR (dB), d = 2"]["noisy"] = [agreement_of(-9)] * 2

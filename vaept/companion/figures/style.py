@@ -56,7 +56,7 @@ def as_kept(figure, made_by):
         if not _has_few_lines(figure):
             return {"image/png": print_figure(figure, "png", base64=True), "text/plain": made_by}, {}
         lines = print_figure(figure, "svg", metadata={"Date": None})
-        lines = re.sub(r"\n\s*", "\n", re.sub(r"\s*<!--.*?-->", "", lines))  # a fifth of it says what each letter is
+        lines = re.sub(r"\n\s*", "\n", re.sub(r"\s*<!--.*?-->", "", lines))  # a tenth of it says what letters are
         preview = print_figure(figure, "png", base64=True, dpi=PREVIEW / WIDTH)
     return {"image/svg+xml": lines, "text/plain": made_by}, {"image/svg+xml": {"preview": preview}}
 

@@ -112,7 +112,9 @@ def scores_against_noise(noises, panels):
         own = reach[title.partition(", ")[0]]
         more = 0.12 * (np.ptp(own) or 1)
         axis.set_ylim(min(own) - more, max(own) + more)
-        axis.text(0.98, 0.97, "above 0: better", transform=axis.transAxes, ha="right", fontsize=SMALL, color=RED)
+        axis.text(
+            0.98, 0.97, "above: better than corrected", transform=axis.transAxes, ha="right", fontsize=SMALL, color=RED
+        )
         if axis in axes[:, -1] or title == list(panels)[-1]:
             ends = [(method, values[-1].mean, colours[method]) for method, values in lines.items() if values]
             label_ends(axis, [*ends, ("corrected", 0, RED)], gap=0.075)
